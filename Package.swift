@@ -1,0 +1,81 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Modules point one way, top to bottom; docs/architecture.md says what each is for.
+
+let package = Package(
+  name: "oppu-worker",
+  platforms: [.macOS(.v15)],
+  products: [
+    .executable(name: "oppu-worker", targets: ["oppu-worker"]),
+    .library(name: "LanguageModel", targets: ["LanguageModel"]),
+    .library(name: "FineTuning", targets: ["FineTuning"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-crypto", "3.12.3"..<"5.0.0"),
+    .package(
+      url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CRDKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
+    .target(name: "CKernels"),
+
+    .target(name: "LinearAlgebra", dependencies: ["CKernels", "COpenBLAS"]),
+    .target(
+      name: "LanguageModel",
+      dependencies: ["LinearAlgebra", "CKernels", .product(name: "Crypto", package: "swift-crypto")]),
+    .target(name: "FineTuning", dependencies: ["LanguageModel", "LinearAlgebra", "CKernels"]),
+    .target(
+      name: "Personalization", dependencies: [.product(name: "Yams", package: "Yams")],
+      resources: [.copy("Resources")]),
+    .target(name: "ShiftDetection"),
+    .target(
+      name: "KafkaClient",
+      dependencies: ["CRDKafka", .product(name: "Logging", package: "swift-log")]),
+    .target(
+      name: "PostgresClient",
+      dependencies: ["CLibPQ", .product(name: "Logging", package: "swift-log")]),
+    .target(
+      name: "DevelopmentServers", dependencies: [.product(name: "Logging", package: "swift-log")]),
+    .target(
+      name: "Storage",
+      dependencies: ["PostgresClient", .product(name: "Crypto", package: "swift-crypto")],
+      resources: [.copy("Migrations")]),
+    .target(
+      name: "Worker",
+      dependencies: [
+        "LanguageModel", "FineTuning", "Personalization", "ShiftDetection", "KafkaClient", "Storage",
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .executableTarget(
+      name: "oppu-worker",
+      dependencies: [
+        "Worker", "DevelopmentServers",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+      ]),
+
+    .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
+    .testTarget(
+      name: "LanguageModelTests", dependencies: ["LanguageModel"], resources: [.copy("Fixtures")]),
+    .testTarget(
+      name: "FineTuningTests", dependencies: ["FineTuning"], resources: [.copy("Fixtures")]),
+    .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
+    .testTarget(name: "ShiftDetectionTests", dependencies: ["ShiftDetection"]),
+    .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
+    .testTarget(name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
+    .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
+    .testTarget(
+      name: "IntegrationTests",
+      dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient"]),
+  ],
+  swiftLanguageModes: [.v6]
+)
