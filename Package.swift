@@ -18,6 +18,7 @@ let package = Package(
     .package(
       url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.3.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
   ],
   targets: [
@@ -45,13 +46,15 @@ let package = Package(
       name: "DevelopmentServers", dependencies: [.product(name: "Logging", package: "swift-log")]),
     .target(
       name: "Storage",
-      dependencies: ["PostgresClient", .product(name: "Crypto", package: "swift-crypto")],
-      resources: [.copy("Migrations")]),
+      dependencies: [
+        "PostgresClient", "Personalization", .product(name: "Crypto", package: "swift-crypto")],
+      resources: [.embedInCode("Migrations/0001_initial.sql")]),
     .target(
       name: "Worker",
       dependencies: [
         "LanguageModel", "FineTuning", "Personalization", "ShiftDetection", "KafkaClient", "Storage",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Collections", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
       ]),
     .executableTarget(

@@ -1,0 +1,91 @@
+// Messages that must follow a committed change: written in its transaction, published afterwards.
+
+import Foundation
+import PostgresClient
+
+/// What happened to a user's adapters, as published on `adapter-events`.
+public struct AdapterEvent: Sendable, Codable {
+  public enum Kind: String, Sendable, Codable {
+    case shiftDetected = "shift_detected"
+    case trainingStarted = "training_started"
+    case trainingFailed = "training_failed"
+    case promoted
+    case rejected
+    case rolledBack = "rolled_back"
+    case erased
+  }
+  public var kind: Kind
+  public var userID: String
+  public var task: String
+  public var adapterVersion: Int?
+  public var parentVersion: Int?
+  public var jobID: Int64?
+  public var reason: String?
+  public var heldOutLoss: Double?
+  public var parentHeldOutLoss: Double?
+  public var occurredAt: Date
+
+  public init(
+    kind: Kind, stream: Stream, adapterVersion: Int? = nil, parentVersion: Int? = nil,
+    jobID: Int64? = nil, reason: String? = nil, heldOutLoss: Double? = nil,
+    parentHeldOutLoss: Double? = nil, occurredAt: Date = Date()
+  ) {
+    self.kind = kind
+    self.userID = stream.userID
+    self.task = stream.task
+    self.adapterVersion = adapterVersion
+    self.parentVersion = parentVersion
+    self.jobID = jobID
+    self.reason = reason
+    self.heldOutLoss = heldOutLoss
+    self.parentHeldOutLoss = parentHeldOutLoss
+    self.occurredAt = occurredAt
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case kind, task, reason
+    case userID = "user_id"
+    case adapterVersion = "adapter_version"
+    case parentVersion = "parent_version"
+    case jobID = "job_id"
+    case heldOutLoss = "held_out_loss"
+    case parentHeldOutLoss = "parent_held_out_loss"
+    case occurredAt = "occurred_at"
+  }
+}
+
+/// A message that waits to be published.
+public struct OutboxMessage: Sendable {
+  public let id: Int64
+  public let key: String
+  public let event: AdapterEvent
+}
+
+public struct OutboxRepository: Sendable {
+  private let database: any Database
+
+  public init(_ database: any Database) { self.database = database }
+
+  public func post(_ event: AdapterEvent) async throws {
+    try await database.execute(
+      """
+      INSERT INTO outbox (message_key, message) VALUES (\(event.userID), \(PostgresJSON(event)))
+      """)
+  }
+
+  /// The oldest messages that wait.
+  public func waiting(limit: Int = 100) async throws -> [OutboxMessage] {
+    try await database.query(
+      "SELECT id, message_key, message FROM outbox ORDER BY id LIMIT \(limit)"
+    ).map { row in
+      OutboxMessage(
+        id: try row.decode("id"), key: try row.decode("message_key"),
+        event: try row.json("message"))
+    }
+  }
+
+  /// Takes out a message that the broker has acknowledged.
+  public func remove(id: Int64) async throws {
+    try await database.execute("DELETE FROM outbox WHERE id = \(id)")
+  }
+}

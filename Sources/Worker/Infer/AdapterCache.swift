@@ -1,0 +1,57 @@
+// Adapters that were used lately, bounded by bytes; in use they stay, else the least recently used goes first.
+
+import Collections
+import FineTuning
+import Foundation
+import LanguageModel
+import Personalization
+import Storage
+
+/// Loads adapters from PostgreSQL and keeps them.
+actor AdapterCache {
+  struct Key: Hashable, Sendable {
+    let stream: Stream
+    let version: Int
+  }
+
+  private let model: LlamaModel
+  private let repository: AdapterRepository
+  private let maximumBytes: Int
+  /// Least recently used first.
+  private var entries: OrderedDictionary<Key, LoRAAdapter> = [:]
+  private(set) var byteCount = 0
+
+  init(model: LlamaModel, repository: AdapterRepository, maximumBytes: Int) {
+    self.model = model
+    self.repository = repository
+    self.maximumBytes = maximumBytes
+  }
+
+  /// The adapter of a version, loaded where it is not there yet. The caller's reference keeps it alive while in
+  /// use, whatever the cache drops.
+  /// - Throws: `DamagedAdapterError`, adapter file errors, `PostgresError`.
+  func adapter(_ record: AdapterRecord) async throws -> LoRAAdapter {
+    let key = Key(stream: record.stream, version: record.version)
+    if let hit = entries.removeValue(forKey: key) {
+      entries[key] = hit
+      return hit
+    }
+    let weights = try await repository.weights(record.stream, version: record.version)
+    let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
+    // Another request may have loaded it meanwhile.
+    if entries.updateValue(adapter, forKey: key) == nil { byteCount += adapter.byteCount }
+    while byteCount > maximumBytes, entries.count > 1 {
+      byteCount -= entries.removeFirst().value.byteCount
+    }
+    return adapter
+  }
+
+  /// Forgets a stream's adapters, or all of a user's where the task is "*".
+  func evict(_ stream: Stream) {
+    for (key, adapter) in entries
+    where key.stream.userID == stream.userID && (stream.task == "*" || key.stream == stream) {
+      entries[key] = nil
+      byteCount -= adapter.byteCount
+    }
+  }
+}

@@ -1,0 +1,277 @@
+// From accepted requests to replies: history and adapter are loaded, the prompt is built, and one batch goes
+// through the model.
+
+import Foundation
+import KafkaClient
+import LanguageModel
+import Logging
+import Personalization
+import PostgresClient
+import Storage
+
+struct Answerer: Sendable {
+  /// A request and when its message was written.
+  struct Job: Sendable {
+    let request: PersonalizationRequest
+    let receivedAt: Date
+  }
+
+  private let settings: WorkerConfiguration.Infer
+  private let model: LlamaModel
+  private let modelName: String
+  private let history: HistoryRepository
+  private let adapters: AdapterRepository
+  private let cache: AdapterCache
+  private let compute = ComputeQueue("infer")
+  private let logger: Logger
+
+  init(
+    settings: WorkerConfiguration.Infer, model: LlamaModel, client: PostgresClient, logger: Logger
+  ) {
+    self.settings = settings
+    self.model = model
+    modelName = URL(fileURLWithPath: model.path).lastPathComponent
+    history = HistoryRepository(client)
+    adapters = AdapterRepository(client)
+    cache = AdapterCache(
+      model: model, repository: adapters, maximumBytes: settings.adapterCacheBytes)
+    self.logger = logger
+  }
+
+  func evict(_ stream: Storage.Stream) async { await cache.evict(stream) }
+
+  /// One reply for each job, in their order.
+  func answer(_ jobs: [Job]) async -> [PersonalizationReply] {
+    let started = Date()
+    let prepared = await withTaskGroup(of: (Int, Result<Prepared, any Error>).self) { group in
+      for (index, job) in jobs.enumerated() {
+        group.addTask {
+          do {
+            return (index, .success(try await prepare(job, started: started)))
+          } catch {
+            return (index, .failure(error))
+          }
+        }
+      }
+      var results = [Result<Prepared, any Error>?](repeating: nil, count: jobs.count)
+      for await (index, result) in group { results[index] = result }
+      return results
+    }
+    var replies = [PersonalizationReply?](repeating: nil, count: jobs.count)
+    var batch: [(index: Int, row: Prepared)] = []
+    for (index, result) in prepared.enumerated() {
+      switch result {
+      case .success(let row)?: batch.append((index, row))
+      case .failure(let error)?: replies[index] = failure(of: jobs[index].request, error)
+      case nil: break
+      }
+    }
+    let rows = batch.map(\.row)
+    do {
+      let outputs = try await compute.run { [model] in try Self.compute(rows, model: model) }
+      for (entry, output) in zip(batch, outputs) {
+        replies[entry.index] = reply(jobs[entry.index].request, entry.row, output)
+      }
+    } catch {
+      for entry in batch { replies[entry.index] = failure(of: jobs[entry.index].request, error) }
+    }
+    return zip(replies, jobs).map { reply, job in
+      reply ?? failure(of: job.request, MessageError(.failed, "the request was not computed"))
+    }
+  }
+
+  // MARK: Loading
+
+  /// A request with everything the model needs.
+  private struct Prepared: Sendable {
+    let task: TaskDefinition
+    let options: RequestOptions
+    let prompt: [Int32]
+    let adapter: LoRAAdapter?
+    let maximumTokens: Int
+    let personalization: PersonalizationReply.Personalization
+    let queue: Double
+    let load: Double
+  }
+
+  private func prepare(_ job: Job, started: Date) async throws -> Prepared {
+    let request = job.request
+    let deadline = request.options.deadline ?? settings.defaultDeadline
+    if started.timeIntervalSince(job.receivedAt) > deadline.seconds {
+      throw MessageError(
+        .deadlineExceeded,
+        "the request waited longer than its deadline of \(Int(deadline.seconds * 1000)) ms")
+    }
+    let begin = Date()
+    var personalization = PersonalizationReply.Personalization()
+    let adapter = try await loadAdapter(request, &personalization)
+    let retrieve = request.options.retrieve ?? settings.retrieve
+    let wantsProfile = request.options.profile ?? settings.profile
+    var items: [HistoryItem] = []
+    if retrieve > 0 || wantsProfile {
+      items = try await history.events(of: request.stream).map(\.item)
+    }
+    let maximumTokens = min(
+      request.options.maximumTokens ?? request.task.maximumTokens,
+      max(1, model.configuration.contextLength / 2))
+    let builder = PromptBuilder(
+      task: request.task,
+      maximumTokens: min(
+        settings.promptTokens, model.configuration.contextLength - maximumTokens),
+      countTokens: { [model] in model.tokenizer.encode($0).count })
+    let built = try builder.build(
+      input: request.input,
+      retrieved: retrieve > 0
+        ? HistoryRetriever(task: request.task, items: items).retrieve(request.input, k: retrieve)
+        : [],
+      profile: wantsProfile ? ComputedProfile.text(for: items, task: request.task) : nil)
+    personalization.retrieved = built.retrieved
+    return Prepared(
+      task: request.task, options: request.options, prompt: model.tokenizer.encode(built.text),
+      adapter: adapter, maximumTokens: maximumTokens, personalization: personalization,
+      queue: milliseconds(from: job.receivedAt, to: begin), load: milliseconds(since: begin))
+  }
+
+  /// The adapter that the request asks for; where an active one cannot be used, none and a note why.
+  private func loadAdapter(
+    _ request: PersonalizationRequest, _ personalization: inout PersonalizationReply.Personalization
+  ) async throws -> LoRAAdapter? {
+    let record: AdapterRecord
+    switch request.options.adapter {
+    case .none: return nil
+    case .active:
+      guard let active = try await adapters.active(request.stream) else {
+        personalization.note = "this user has no adapter for this task yet"
+        return nil
+      }
+      record = active
+    case .version(let version):
+      guard let found = try await adapters.get(request.stream, version: version) else {
+        throw MessageError(
+          .unknownAdapter, "\(request.stream) has no adapter version \(version)")
+      }
+      record = found
+    }
+    do {
+      let adapter = try await cache.adapter(record)
+      personalization.adapterVersion = record.version
+      return adapter
+    } catch where request.options.adapter == .active && !(error is PostgresError) {
+      logger.error("adapter not usable: \(error)", metadata: ["stream": "\(record.stream)"])
+      personalization.note = "adapter version \(record.version) was not used: \(error)"
+      return nil
+    }
+  }
+
+  // MARK: Computing
+
+  private struct Output: Sendable {
+    var text: String?
+    var completionTokens: Int
+    var prefill: Double
+    var decode: Double
+  }
+
+  /// Labels and ratings are chosen by their likelihood among all answers of the task; texts are generated, all
+  /// in one batch. Runs on the compute queue.
+  private static func compute(_ rows: [Prepared], model: LlamaModel) throws -> [Output] {
+    var outputs = [Output?](repeating: nil, count: rows.count)
+    var texts: [Int] = []
+    for (index, row) in rows.enumerated() {
+      if let candidates = row.task.candidates {
+        outputs[index] = try choose(among: candidates, row, model: model)
+      } else {
+        texts.append(index)
+      }
+    }
+    let results = try model.generate(
+      texts.map { index in
+        GenerationRequest(
+          prompt: rows[index].prompt, maximumTokens: rows[index].maximumTokens,
+          temperature: Float(rows[index].options.temperature),
+          topP: Float(rows[index].options.topP), seed: rows[index].options.seed,
+          adapter: rows[index].adapter)
+      })
+    for (index, result) in zip(texts, results) {
+      outputs[index] = Output(
+        text: rows[index].task.parse(model.tokenizer.decode(result.tokens)),
+        completionTokens: result.tokens.count, prefill: result.prefillSeconds * 1000,
+        decode: result.decodeSeconds * 1000)
+    }
+    return outputs.map { $0 ?? Output(text: nil, completionTokens: 0, prefill: 0, decode: 0) }
+  }
+
+  private static func choose(
+    among candidates: [String], _ row: Prepared, model: LlamaModel
+  ) throws -> Output {
+    let begin = Date()
+    let ends = model.tokenizer.endOfText.map { [$0] } ?? []
+    let tokens = candidates.map { model.tokenizer.encode($0) + ends }
+    let scores = try model.score(prompt: row.prompt, candidates: tokens, adapter: row.adapter)
+    let answer = row.task.answer(logProbabilities: scores)
+    let chosen = row.task.answers?.firstIndex { $0 == answer?.output }
+    return Output(
+      text: answer?.output, completionTokens: chosen.map { tokens[$0].count } ?? 0,
+      prefill: milliseconds(since: begin), decode: 0)
+  }
+
+  // MARK: Replies
+
+  private func reply(
+    _ request: PersonalizationRequest, _ row: Prepared, _ output: Output
+  ) -> PersonalizationReply {
+    guard let text = output.text else {
+      return failure(
+        of: request, MessageError(.failed, "the model gave no answer that the task can take"))
+    }
+    return PersonalizationReply(
+      requestID: request.requestID, userID: request.userID, task: request.task.name, status: .ok,
+      output: text, personalization: row.personalization, model: modelName,
+      usage: .init(
+        promptTokens: row.prompt.count, completionTokens: output.completionTokens, cachedTokens: 0),
+      timing: .init(
+        queue: row.queue, load: row.load, prefill: output.prefill, decode: output.decode))
+  }
+
+  private func failure(
+    of request: PersonalizationRequest, _ error: any Error
+  ) -> PersonalizationReply {
+    let failure = Self.describe(error)
+    logger.warning(
+      "request not answered: \(failure.message)", metadata: ["request": "\(request.requestID)"])
+    return PersonalizationReply(
+      requestID: request.requestID, userID: request.userID, task: request.task.name,
+      status: .error, model: modelName, error: failure)
+  }
+
+  /// The error reply to a message that is no request.
+  func failure(_ message: KafkaMessage, _ error: any Error) -> PersonalizationReply {
+    let failure = Self.describe(error)
+    logger.warning(
+      "request refused: \(failure.message)",
+      metadata: ["partition": "\(message.partition)", "offset": "\(message.offset)"])
+    let envelope = try? Envelope(message)
+    return PersonalizationReply(
+      requestID: PersonalizationRequest.requestID(envelope, message),
+      userID: (try? envelope?.text("user_id")) ?? message.keyText,
+      task: try? envelope?.text("task"), status: .error, model: modelName, error: failure)
+  }
+
+  private static func describe(_ error: any Error) -> PersonalizationReply.Failure {
+    switch error {
+    case let error as MessageError: .init(code: error.code.rawValue, message: error.message)
+    case let error as PostgresError where error.isRetryable:
+      .init(
+        code: MessageError.Code.unavailable.rawValue,
+        message: "the database is not available: \(error.message)")
+    default: .init(code: MessageError.Code.failed.rawValue, message: "\(error)")
+    }
+  }
+}
+
+private func milliseconds(since begin: Date) -> Double { milliseconds(from: begin, to: Date()) }
+
+/// Rounded to microseconds; clocks of other machines may be ahead, so never negative.
+private func milliseconds(from begin: Date, to end: Date) -> Double {
+  max(0, (end.timeIntervalSince(begin) * 1_000_000).rounded() / 1_000)
+}

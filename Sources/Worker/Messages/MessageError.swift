@@ -1,0 +1,28 @@
+// Why a message from a topic could not be taken: said to whoever reads the dead letter or the error reply.
+
+import Foundation
+
+/// A message that is not what its topic is for.
+public struct MessageError: Error, Sendable, Equatable, CustomStringConvertible, LocalizedError {
+  /// Stable codes, as they stand in error replies.
+  public enum Code: String, Sendable {
+    case invalidMessage = "invalid_message"
+    case unknownTask = "unknown_task"
+    case invalidInput = "invalid_input"
+    case deadlineExceeded = "deadline_exceeded"
+    case unknownAdapter = "unknown_adapter"
+    case unavailable
+    case failed = "internal_error"
+  }
+
+  public let code: Code
+  public let message: String
+
+  public init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  public var description: String { message }
+  public var errorDescription: String? { message }
+}

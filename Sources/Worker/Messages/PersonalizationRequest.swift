@@ -1,0 +1,157 @@
+// A message of the topic `personalization-requests`: what is asked, how to answer, and where the reply goes.
+
+import Foundation
+import KafkaClient
+import Personalization
+import Storage
+
+/// Which adapter answers a request.
+public enum AdapterChoice: Sendable, Equatable {
+  case active
+  case none
+  case version(Int)
+}
+
+/// `options` of a request, checked; absent ones are the task's or the worker's defaults.
+public struct RequestOptions: Sendable, Equatable {
+  public var maximumTokens: Int?
+  public var temperature: Double = 0
+  public var topP: Double = 1
+  public var seed: UInt64 = 0
+  /// History items to retrieve; nil: the worker's default.
+  public var retrieve: Int?
+  public var profile: Bool?
+  public var adapter: AdapterChoice = .active
+  public var deadline: Duration?
+}
+
+public struct PersonalizationRequest: Sendable {
+  public let requestID: String
+  public let userID: String
+  public let task: TaskDefinition
+  public let input: [String: JSONValue]
+  public let options: RequestOptions
+
+  var stream: Stream { Stream(userID: userID, task: task.name) }
+
+  /// Reads and checks a message.
+  /// - Throws: ``MessageError`` for the error reply.
+  public init(_ message: KafkaMessage, catalogue: TaskCatalogue) throws {
+    let envelope = try Envelope(message)
+    userID = try envelope.requiredText(
+      "user_id", otherwise: envelope.subject ?? message.keyText,
+      maximum: BehaviorEvent.maximumUserBytes)
+    requestID = Self.requestID(envelope, message)
+    let taskName = try envelope.requiredText("task", maximum: 128)
+    guard let task = catalogue[taskName] else {
+      throw MessageError.unknownTask(taskName, in: catalogue)
+    }
+    self.task = task
+    guard case .object(let input)? = envelope.fields["input"] else {
+      let found = envelope.fields["input"]?.kindName ?? "nothing"
+      throw MessageError(.invalidMessage, "\"input\" must be an object, found \(found)")
+    }
+    do {
+      _ = try task.validate(input: .object(input), output: nil)
+    } catch let error as TaskContentError {
+      throw MessageError(.invalidInput, error.description)
+    }
+    self.input = input
+    options = try RequestOptions(envelope.fields["options"])
+  }
+
+  /// The request's id as far as the message tells one: errors are answered with it too.
+  static func requestID(_ envelope: Envelope?, _ message: KafkaMessage) -> String {
+    if let text = try? envelope?.text("request_id"), !text.isEmpty, text.utf8.count <= 256 {
+      return text
+    }
+    return envelope?.identifier ?? "\(message.topic)-\(message.partition)-\(message.offset)"
+  }
+}
+
+extension RequestOptions {
+  init(_ value: JSONValue?) throws {
+    guard let value, !value.isNull else { return }
+    guard case .object(let fields) = value else {
+      throw MessageError(.invalidMessage, "\"options\" must be an object, found \(value.kindName)")
+    }
+    func number(_ name: String, in range: ClosedRange<Double>, whole: Bool) throws -> Double? {
+      guard let value = fields[name], !value.isNull else { return nil }
+      guard let number = value.number, range.contains(number),
+        !whole || number == number.rounded()
+      else {
+        let low = JSONValue.text(of: range.lowerBound)
+        let high = JSONValue.text(of: range.upperBound)
+        throw MessageError(
+          .invalidMessage,
+          "options.\(name) must be \(whole ? "a whole number" : "a number") from \(low) to \(high), found \(value.canonical.prefix(40))"
+        )
+      }
+      return number
+    }
+    maximumTokens = try number("max_tokens", in: 1...4_096, whole: true).map { Int($0) }
+    temperature = try number("temperature", in: 0...10, whole: false) ?? 0
+    topP = try number("top_p", in: 0.0001...1, whole: false) ?? 1
+    seed = UInt64(try number("seed", in: 0...9_007_199_254_740_992, whole: true) ?? 0)
+    retrieve = try number("retrieve", in: 0...64, whole: true).map { Int($0) }
+    deadline = try number("deadline_ms", in: 1...86_400_000, whole: true).map {
+      .milliseconds(Int($0))
+    }
+    switch fields["profile"] {
+    case nil, .null?: break
+    case .bool(let wanted)?: profile = wanted
+    case let other?:
+      throw MessageError(
+        .invalidMessage, "options.profile must be true or false, found \(other.kindName)")
+    }
+    switch fields["adapter"] {
+    case nil, .null?, .string("active")?: adapter = .active
+    case .string("none")?: adapter = .none
+    default:
+      guard let version = try? number("adapter", in: 1...2_147_483_647, whole: true) else {
+        throw MessageError(
+          .invalidMessage, "options.adapter must be \"active\", \"none\" or a version number")
+      }
+      adapter = .version(Int(version))
+    }
+  }
+}
+
+/// Where a reply goes and what is echoed: Spring's headers, or plain `reply-to` and `correlation-id`.
+struct ReplyAddress: Sendable {
+  let topic: String
+  let partition: Int32?
+  /// Copied to the reply as they came: correlation ids are opaque bytes, trace context passes through.
+  let echoed: [KafkaHeader]
+
+  private static let echoedHeaders: Set<String> = [
+    "kafka_correlationId", "correlation-id", "traceparent", "tracestate",
+  ]
+
+  init(_ message: KafkaMessage, defaultTopic: String) {
+    let named = message.header("kafka_replyTopic") ?? message.header("reply-to")
+    topic = named.flatMap { Self.isTopicName($0) ? $0 : nil } ?? defaultTopic
+    // Four bytes, most significant first.
+    let bytes = message.headers.last { $0.key == "kafka_replyPartition" }?.value
+    partition = bytes.flatMap { bytes in
+      guard bytes.count == 4 else { return nil }
+      let number = bytes.reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+      return Int32(exactly: number)
+    }
+    echoed = message.headers.filter { Self.echoedHeaders.contains($0.key) }
+  }
+
+  /// Kafka's own rule for topic names.
+  private static func isTopicName(_ name: String) -> Bool {
+    (1...249).contains(name.utf8.count) && name != "." && name != ".."
+      && name.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"),
+          UInt8(ascii: "-"):
+          true
+        default: false
+        }
+      }
+  }
+}

@@ -1,0 +1,105 @@
+// Everything that a worker process is told from outside, with the defaults that work.
+
+import Foundation
+import FineTuning
+import KafkaClient
+import LanguageModel
+import PostgresClient
+
+/// A part of the work that a process can take on.
+public enum Role: String, CaseIterable, Sendable, Codable {
+  case ingest, schedule, train, infer
+}
+
+public struct WorkerConfiguration: Sendable {
+  public var roles: Set<Role> = Set(Role.allCases)
+  /// GGUF file of the base model.
+  public var model: String = ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+  /// YAML file with tasks beyond the built-in ones.
+  public var tasksFile: String?
+  public var kafka = Kafka()
+  public var database = Database()
+  public var schedule = Schedule()
+  public var train = Train()
+  public var infer = Infer()
+
+  public init() {}
+
+  public struct Kafka: Sendable {
+    public var bootstrapServers = "localhost:9092"
+    /// librdkafka's own properties: SASL, TLS and anything else.
+    public var properties: [String: String] = [:]
+    public var behaviorTopic = "user-behavior"
+    public var requestTopic = "personalization-requests"
+    public var replyTopic = "personalization-replies"
+    public var adapterEventTopic = "adapter-events"
+    public var groupPrefix = "oppu"
+
+    public var client: KafkaConfiguration {
+      KafkaConfiguration(bootstrapServers: bootstrapServers, properties: properties)
+    }
+  }
+
+  public struct Database: Sendable {
+    /// libpq URI or keyword string.
+    public var url = "postgresql://localhost/oppu"
+    public var maximumConnections = 8
+    /// Apply missing migrations when the worker starts.
+    public var migrate = true
+  }
+
+  /// When a user's adapter is (re)trained.
+  public struct Schedule: Sendable {
+    /// Events before a stream's first adapter.
+    public var firstAdapterEvents = 16
+    /// Events since the last training that ask for the next one without a shift.
+    public var newEvents = 32
+    /// Events of the new behaviour that a shift waits for before training.
+    public var shiftEvents = 10
+    /// How long a shift waits for them at most.
+    public var shiftPatience: Duration = .seconds(300)
+    /// Average number of events between false alarms on an unchanged stream.
+    public var falseAlarmEvents = 1_000
+    /// Measure the active adapter's loss on every new event (needs the model in the scheduler).
+    public var lossSignal = true
+    public var pollInterval: Duration = .seconds(1)
+  }
+
+  public struct Train: Sendable {
+    /// Jobs at a time in this process.
+    public var concurrency = 1
+    public var leaseDuration: Duration = .seconds(60)
+    public var maximumAttempts = 3
+    public var rank = 8
+    public var alpha = 16.0
+    public var targets: [Projection] = Projection.allCases
+    public var learningRate = 2e-3
+    public var weightDecay = 1e-2
+    public var clip = 1.0
+    public var warmup = 0.1
+    public var batchSize = 4
+    public var epochs = 6
+    /// Longest example in tokens; the oldest context is cut, never the target.
+    public var cutoff = 256
+    /// Most tokens that one job may compute; epochs, then examples are reduced to it.
+    public var maximumTokens = 40_000
+    /// Earlier events repeated in an incremental training.
+    public var replayEvents = 16
+    /// A candidate is promoted where its held-out loss is lower than its parent's by this share.
+    public var minimumGain = 0.01
+    public var seed: UInt64 = 0
+    public var pollInterval: Duration = .seconds(2)
+  }
+
+  public struct Infer: Sendable {
+    /// Requests in one forward pass.
+    public var batchSize = 16
+    /// History items put into a prompt where the request does not say.
+    public var retrieve = 0
+    public var profile = false
+    /// Tokens of prompt at most, within the model's context.
+    public var promptTokens = 1_024
+    public var defaultDeadline: Duration = .seconds(60)
+    public var adapterCacheBytes = 256 << 20
+  }
+}
