@@ -1,0 +1,57 @@
+// Ports on 127.0.0.1: finding a free one and seeing whether someone listens.
+
+import Foundation
+
+public enum LocalPort {
+  /// A TCP port of 127.0.0.1 that was free a moment ago, chosen by the kernel.
+  ///
+  /// - Throws: `DevelopmentServerError.port` if there is none.
+  public static func free() throws -> Int {
+    let descriptor = openSocket()
+    guard descriptor >= 0 else {
+      throw DevelopmentServerError.port(0, reason: String(cString: strerror(errno)))
+    }
+    defer { close(descriptor) }
+    var address = loopback(port: 0)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let bound = withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+      }
+    }
+    guard bound else {
+      throw DevelopmentServerError.port(0, reason: String(cString: strerror(errno)))
+    }
+    return Int(UInt16(bigEndian: address.sin_port))
+  }
+
+  /// Whether something accepts connections on a port of 127.0.0.1.
+  public static func isListening(_ port: Int) -> Bool {
+    guard let number = UInt16(exactly: port) else { return false }
+    let descriptor = openSocket()
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    var address = loopback(port: number)
+    return withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+      }
+    }
+  }
+
+  private static func openSocket() -> Int32 {
+    #if os(Linux)
+      socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    #else
+      socket(AF_INET, SOCK_STREAM, 0)
+    #endif
+  }
+
+  private static func loopback(port: UInt16) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    return address
+  }
+}

@@ -1,0 +1,116 @@
+// The one place where prompts are put together, for training and for serving.
+
+import Foundation
+
+/// A finished prompt and what went into it.
+public struct BuiltPrompt: Sendable, Hashable {
+  /// Without white space at its end; the completion begins with a space.
+  public let text: String
+  /// Length in tokens, by the closure given.
+  public let tokens: Int
+  /// The events whose lines stand in the prompt, most relevant first.
+  public let retrieved: [String]
+  public let usesProfile: Bool
+  /// Input fields that were cut at their end to fit.
+  public let cutFields: [String]
+}
+
+/// Why no prompt could be built.
+public enum PromptError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  case budgetTooSmall(task: String, instructionTokens: Int, budget: Int)
+
+  public var description: String {
+    switch self {
+    case .budgetTooSmall(let task, let tokens, let budget):
+      "task \"\(task)\": its instruction alone takes \(tokens) tokens and a prompt may have \(budget)"
+    }
+  }
+  public var errorDescription: String? { description }
+}
+
+/// Puts together profile, newline, retrieved items (each ends in a newline), newline and the task's
+/// prompt, of which only the parts that exist are written. Retrieved items stand with the most
+/// relevant one last, next to the question.
+///
+/// Over budget it drops retrieved items, least relevant first, then the profile, and then cuts the
+/// input's longest field from its end; never the instruction.
+public struct PromptBuilder: Sendable {
+  public let task: TaskDefinition
+  /// The most tokens a prompt may have, its completion not counted.
+  public let maximumTokens: Int
+  private let countTokens: @Sendable (String) -> Int
+
+  public init(
+    task: TaskDefinition, maximumTokens: Int, countTokens: @escaping @Sendable (String) -> Int
+  ) {
+    self.task = task
+    self.maximumTokens = maximumTokens
+    self.countTokens = countTokens
+  }
+
+  /// - Parameter retrieved: most relevant first, as `HistoryRetriever.retrieve` returns them.
+  /// - Throws: `PromptError` where the instruction alone is over budget.
+  public func build(
+    input: [String: JSONValue], retrieved: [HistoryItem] = [], profile: String? = nil
+  ) throws -> BuiltPrompt {
+    var values = task.fieldTexts(input)
+    var items = retrieved[...]
+    var profile = profile.map(TextForm.collapsed).flatMap { $0.isEmpty ? nil : $0 }
+    var cut: [String] = []
+
+    func text() -> String { assemble(values, items, profile) }
+    var tokens = countTokens(text())
+    while tokens > maximumTokens, !items.isEmpty {
+      items.removeLast()
+      tokens = countTokens(text())
+    }
+    if tokens > maximumTokens, profile != nil {
+      profile = nil
+      tokens = countTokens(text())
+    }
+    while tokens > maximumTokens {
+      let longest = values.filter { !$0.value.isEmpty }
+        .max { ($0.value.utf8.count, $1.key) < ($1.value.utf8.count, $0.key) }
+      guard let longest else {
+        throw PromptError.budgetTooSmall(
+          task: task.name, instructionTokens: tokens, budget: maximumTokens)
+      }
+      values[longest.key] = longestStart(of: longest.value) { start in
+        values[longest.key] = start
+        return countTokens(text()) <= maximumTokens
+      }
+      cut.append(longest.key)
+      tokens = countTokens(text())
+    }
+    return BuiltPrompt(
+      text: text(), tokens: tokens, retrieved: items.map(\.eventID), usesProfile: profile != nil,
+      cutFields: cut)
+  }
+
+  private func assemble(
+    _ values: [String: String], _ items: ArraySlice<HistoryItem>, _ profile: String?
+  ) -> String {
+    var text = ""
+    if let profile { text += profile + "\n" }
+    if !items.isEmpty {
+      for item in items.reversed() { text += task.historyLine(item) + "\n" }
+      text += "\n"
+    } else if profile != nil {
+      text += "\n"
+    }
+    return text + task.prompt.render(values)
+  }
+
+  /// The longest start of a text that fits, by halving: at most about log2 of its length trials.
+  private func longestStart(of text: String, fits: (String) -> Bool) -> String {
+    let characters = Array(text)
+    var low = 0
+    var high = characters.count
+    // Always holds: `low` characters fit, or nothing does; `high` do not.
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      if fits(String(characters[..<middle])) { low = middle } else { high = middle }
+    }
+    return String(characters[..<low])
+  }
+}

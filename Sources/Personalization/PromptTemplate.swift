@@ -1,0 +1,114 @@
+// The text patterns of a task: literal text with {field} and {output} placeholders.
+
+import Foundation
+
+/// A template such as `"{description} is tagged {output}"`. `{abstract:30}` takes only the first
+/// thirty words, and `{{` and `}}` stand for the braces themselves.
+///
+/// Values are put in by one pass, so a user's text that holds braces stays text; white space in
+/// values, line ends included, becomes single spaces, so a user's text cannot imitate the layout.
+public struct PromptTemplate: Sendable, Hashable, Codable, CustomStringConvertible {
+  enum Part: Sendable, Hashable {
+    case literal(String)
+    case placeholder(name: String, words: Int?)
+  }
+
+  let parts: [Part]
+  /// The template as written.
+  public let source: String
+
+  public var description: String { source }
+
+  /// Throws `TemplateError` where braces do not pair or a placeholder is malformed.
+  public init(_ source: String) throws {
+    self.source = source
+    var parts: [Part] = []
+    var literal = ""
+    var rest = Substring(source)
+    while let character = rest.popFirst() {
+      switch character {
+      case "{" where rest.first == "{", "}" where rest.first == "}":
+        rest.removeFirst()
+        literal.append(character)
+      case "{":
+        guard let end = rest.firstIndex(of: "}") else {
+          throw TemplateError.unclosedBrace(template: source)
+        }
+        if !literal.isEmpty { parts.append(.literal(literal)) }
+        literal = ""
+        parts.append(try Self.placeholder(rest[..<end], in: source))
+        rest = rest[rest.index(after: end)...]
+      case "}":
+        throw TemplateError.strayBrace(template: source)
+      default:
+        literal.append(character)
+      }
+    }
+    if !literal.isEmpty { parts.append(.literal(literal)) }
+    self.parts = parts
+  }
+
+  private static func placeholder(_ text: Substring, in source: String) throws -> Part {
+    let pieces = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    let name = String(pieces[0])
+    guard !name.isEmpty, name.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "-" })
+    else { throw TemplateError.malformedPlaceholder(String(text), template: source) }
+    guard pieces.count == 2 else { return .placeholder(name: name, words: nil) }
+    guard let words = Int(pieces[1]), words > 0 else {
+      throw TemplateError.malformedPlaceholder(String(text), template: source)
+    }
+    return .placeholder(name: name, words: words)
+  }
+
+  public init(from decoder: any Decoder) throws {
+    try self.init(decoder.singleValueContainer().decode(String.self))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(source)
+  }
+
+  /// The names in braces, in order of first appearance.
+  public var placeholders: [String] {
+    var names: [String] = []
+    for case .placeholder(let name, _) in parts where !names.contains(name) { names.append(name) }
+    return names
+  }
+
+  /// The template with values in place; a name without a value becomes nothing.
+  public func render(_ values: [String: String]) -> String {
+    var text = ""
+    for part in parts {
+      switch part {
+      case .literal(let literal): text += literal
+      case .placeholder(let name, let limit):
+        guard let value = values[name] else { continue }
+        var words = value.split(whereSeparator: \.isWhitespace)
+        if let limit, words.count > limit { words = Array(words[..<limit]) }
+        text += words.joined(separator: " ")
+      }
+    }
+    return text
+  }
+}
+
+/// Why a template cannot be read.
+public enum TemplateError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  case unclosedBrace(template: String)
+  case strayBrace(template: String)
+  case malformedPlaceholder(String, template: String)
+
+  public var description: String {
+    switch self {
+    case .unclosedBrace(let template):
+      "the template \"\(template)\" has a \"{\" without its \"}\" (write {{ for the brace itself)"
+    case .strayBrace(let template):
+      "the template \"\(template)\" has a \"}\" without its \"{\" (write }} for the brace itself)"
+    case .malformedPlaceholder(let text, let template):
+      "the placeholder {\(text)} in \"\(template)\" is not {name} or {name:words}"
+    }
+  }
+
+  public var errorDescription: String? { description }
+}
