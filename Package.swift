@@ -34,7 +34,7 @@ let package = Package(
     .target(name: "FineTuning", dependencies: ["LanguageModel", "LinearAlgebra", "CKernels"]),
     .target(
       name: "Personalization", dependencies: [.product(name: "Yams", package: "Yams")],
-      resources: [.copy("Resources")]),
+      resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection"),
     .target(
       name: "KafkaClient",

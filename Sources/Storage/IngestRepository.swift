@@ -224,7 +224,7 @@ public struct IngestRepository: Sendable {
         event.stream.userID.postgresValue(), event.stream.task.postgresValue(), ordinal.postgresValue(),
         event.eventID.postgresValue(), event.kind.postgresValue(), event.occurredAt.postgresValue(),
         try PostgresJSON(event.input).postgresValue(), event.output?.postgresValue(),
-        event.requestID?.postgresValue(), try event.extra.map { try PostgresJSON($0).postgresValue() },
+        event.requestID?.postgresValue(), try event.extra.flatMap { try PostgresJSON($0).postgresValue() },
         topic.postgresValue(), partition.postgresValue(), event.offset.postgresValue(),
       ])
     }

@@ -14,7 +14,7 @@ public struct Migration: Sendable {
   public var checksum: String { sha256Hex(Data(sql.utf8)) }
 
   public static let all: [Migration] = [
-    Migration(number: 1, name: "initial", bytes: PackageResources._0001_initial_sql)
+    Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql)
   ]
 
   private init(number: Int, name: String, bytes: [UInt8]) {

@@ -1,0 +1,47 @@
+// How well a user's active adapter predicts events that it has not seen (test, then train).
+
+import FineTuning
+import Foundation
+import LanguageModel
+import Personalization
+import Storage
+
+/// Measures losses on a thread of its own, with a few adapters kept at hand.
+struct LossMeter: Sendable {
+  private let model: LlamaModel
+  private let cache: AdapterCache
+  private let repository: AdapterRepository
+  private let settings: WorkerConfiguration.Train
+  private let compute = ComputeQueue("losses")
+
+  init(model: LlamaModel, repository: AdapterRepository, settings: WorkerConfiguration.Train) {
+    self.model = model
+    self.repository = repository
+    self.settings = settings
+    cache = AdapterCache(model: model, repository: repository, maximumBytes: 64 << 20)
+  }
+
+  /// Mean loss per output token, in nats, by ordinal. Events without an output are left out.
+  func losses(
+    of events: [WatchedEvent], stream: Storage.Stream, version: Int, task: TaskDefinition
+  ) async throws -> [Int64: Double] {
+    guard !events.isEmpty, let record = try await repository.get(stream, version: version),
+      record.baseFingerprint == model.fingerprint
+    else { return [:] }
+    let adapter = try await cache.adapter(record)
+    return try await compute.run { [model, settings] in
+      let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
+      var examples: [TrainingExample] = []
+      var ordinals: [Int64] = []
+      for event in events {
+        guard let output = event.output else { continue }
+        let prompt = try encoder.prompts.build(input: event.input)
+        examples.append(try encoder.encode(prompt.text, task.completion(for: output)))
+        ordinals.append(event.ordinal)
+      }
+      let losses = try FineTuner(model: model).losses(of: examples, adapter: adapter)
+      return Dictionary(
+        zip(ordinals, losses).filter { $0.1.isFinite }, uniquingKeysWith: { first, _ in first })
+    }
+  }
+}

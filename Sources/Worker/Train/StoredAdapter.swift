@@ -1,0 +1,32 @@
+// Adapters between PostgreSQL (PEFT's configuration as JSON, safetensors bytes) and the model's memory.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import Personalization
+import Storage
+
+enum StoredAdapter {
+  /// - Throws: ``ForeignAdapterError`` for an adapter of another base model; errors of the adapter's files.
+  static func decode(
+    _ record: AdapterRecord, weights: Data, model: LlamaModel
+  ) throws -> LoRAAdapter {
+    guard record.baseFingerprint == model.fingerprint else {
+      throw ForeignAdapterError(
+        stream: record.stream, version: record.version, fingerprint: record.baseFingerprint)
+    }
+    return try PEFTAdapter.decode(
+      configuration: try JSONEncoder().encode(record.configuration), weights: weights,
+      for: model.configuration)
+  }
+}
+
+/// The adapter was trained on another base model than the one that is loaded.
+struct ForeignAdapterError: Error, CustomStringConvertible {
+  let stream: Storage.Stream
+  let version: Int
+  let fingerprint: String
+  var description: String {
+    "adapter \(stream) version \(version) belongs to another base model (fingerprint \(fingerprint.prefix(12))…)"
+  }
+}

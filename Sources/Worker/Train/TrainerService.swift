@@ -1,0 +1,188 @@
+// The train role: leases jobs, keeps the leases alive while it computes, and finishes each in one transaction.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import Logging
+import Personalization
+import PostgresClient
+import ServiceLifecycle
+import Storage
+import Synchronization
+
+public struct TrainerService: Service {
+  private let settings: WorkerConfiguration.Train
+  private let catalogue: TaskCatalogue
+  private let model: LlamaModel
+  private let client: PostgresClient
+  private let jobs: JobRepository
+  private let owner: String
+  private let logger: Logger
+
+  /// Events of a history that a training looks at, newest first.
+  private static let historyLimit = 1_000
+
+  public init(
+    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel,
+    client: PostgresClient, logger: Logger
+  ) {
+    settings = configuration.train
+    self.catalogue = catalogue
+    self.model = model
+    self.client = client
+    jobs = JobRepository(client)
+    owner = "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)"
+    self.logger = logger
+  }
+
+  public func run() async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for number in 1...max(1, settings.concurrency) {
+        group.addTask { try await work(number) }
+      }
+      try await group.waitForAll()
+    }
+    logger.info("train stopped")
+  }
+
+  private func work(_ number: Int) async throws {
+    let compute = ComputeQueue("train-\(number)")
+    var backoff = Backoff()
+    while !Task.isShuttingDownGracefully {
+      do {
+        let lease = try await jobs.lease(
+          owner: "\(owner)-\(number)", duration: settings.leaseDuration,
+          maximumAttempts: settings.maximumAttempts)
+        backoff = Backoff()
+        if let lease {
+          try await carryOut(lease, on: compute)
+        } else {
+          try await cancelWhenGracefulShutdown {
+            try? await Task.sleep(for: settings.pollInterval)
+          }
+        }
+      } catch let error as PostgresError where error.isRetryable {
+        logger.warning("train: \(error); trying again")
+        try await backoff.wait()
+      }
+    }
+  }
+
+  private func carryOut(_ lease: JobLease, on compute: ComputeQueue) async throws {
+    var log = logger
+    log[metadataKey: "job"] = "\(lease.jobID)"
+    log[metadataKey: "stream"] = "\(lease.stream)"
+    log.info("training started", metadata: ["reason": "\(lease.reason.rawValue)"])
+    do {
+      let version = try await train(lease, on: compute)
+      log.info("training finished", metadata: ["version": "\(version.map(String.init) ?? "none")"])
+    } catch is LostLeaseError {
+      log.warning("the lease was lost: somebody else does this job, or its user was erased")
+    } catch is TrainingStopped {
+      try await jobs.release(lease)
+      log.info("training given back")
+    } catch let error where !(error is PostgresError) {
+      log.error("training failed: \(error)")
+      let again = lease.attempt < settings.maximumAttempts
+      // Doubling pauses: a fault that passes should have passed by then.
+      let pause = Duration.seconds(10 << min(lease.attempt, 6))
+      do {
+        try await jobs.fail(lease, error: "\(error)", retryAfter: again ? pause : nil)
+      } catch is LostLeaseError {
+        log.warning("the lease was lost before the failure could be recorded")
+      }
+    }
+  }
+
+  /// Computes while heartbeats keep the lease; returns the version that came of it.
+  private func train(_ lease: JobLease, on compute: ComputeQueue) async throws -> Int? {
+    guard let task = catalogue[lease.stream.task] else {
+      throw MessageError.unknownTask(lease.stream.task, in: catalogue)
+    }
+    try await OutboxRepository(client).post(
+      AdapterEvent(
+        kind: .trainingStarted, stream: lease.stream, jobID: lease.jobID,
+        reason: lease.reason.rawValue))
+    let input = TrainingInput(
+      stream: lease.stream, task: task,
+      history: try await HistoryRepository(client).events(
+        of: lease.stream, limit: Self.historyLimit),
+      parent: try await parent(of: lease.stream), changeOrdinal: lease.changeOrdinal,
+      seed: settings.seed &+ UInt64(bitPattern: lease.jobID))
+    let stop = StopFlag()
+    let progress = Mutex<JSONValue?>(nil)
+    let run = TrainingRun(model: model, settings: settings, stop: stop) { step in
+      progress.withLock { $0 = step }
+    }
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        // Ends by cancellation; where it fails instead, the computation is stopped.
+        do {
+          try await keep(lease) { progress.withLock { $0 } }
+        } catch {
+          stop.set()
+          throw error
+        }
+      }
+      let outcome: TrainingOutcome
+      do {
+        outcome = try await compute.run { try run.run(input) }
+      } catch is TrainingStopped {
+        // The heartbeat may know better why: a lost lease is not to be given back.
+        while let ended = await group.nextResult() {
+          if case .failure(let error) = ended, error is LostLeaseError { throw error }
+        }
+        throw TrainingStopped()
+      }
+      group.cancelAll()
+      switch outcome {
+      case .adapter(let adapter):
+        return try await retryingDatabase("storing an adapter", logger: logger) {
+          try await jobs.finish(lease, adapter: adapter, result: adapter.training)
+        }
+      case .nothing(let reason):
+        return try await jobs.finish(lease, adapter: nil, result: ["note": .string(reason)])
+      }
+    }
+  }
+
+  /// Heartbeats until cancelled. Throws `LostLeaseError`, or ``TrainingStopped`` where the worker shuts down.
+  private func keep(_ lease: JobLease, progress: @Sendable () -> JSONValue?) async throws {
+    let interval = settings.leaseDuration / 3
+    while !Task.isCancelled {
+      try await cancelWhenGracefulShutdown { try? await Task.sleep(for: interval) }
+      if Task.isCancelled { return }
+      if Task.isShuttingDownGracefully { throw TrainingStopped() }
+      do {
+        try await jobs.heartbeat(lease, duration: settings.leaseDuration, progress: progress())
+      } catch let error as PostgresError where error.isRetryable {
+        // The lease has two more intervals; a database that is away for longer costs the job.
+        logger.warning("heartbeat: \(error)")
+      }
+    }
+  }
+
+  /// The active version, where it belongs to this base model and can be continued with these settings.
+  private func parent(
+    of stream: Storage.Stream
+  ) async throws -> (record: AdapterRecord, adapter: LoRAAdapter)? {
+    let repository = AdapterRepository(client)
+    guard let record = try await repository.active(stream) else { return nil }
+    do {
+      let weights = try await repository.weights(stream, version: record.version)
+      let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
+      guard adapter.rank == settings.rank, Set(adapter.targets) == Set(settings.targets) else {
+        logger.notice(
+          "the active adapter has other settings; training from the base model",
+          metadata: ["stream": "\(stream)"])
+        return nil
+      }
+      return (record, adapter)
+    } catch let error where !(error is PostgresError) {
+      logger.warning(
+        "the active adapter cannot be continued, training from the base model: \(error)",
+        metadata: ["stream": "\(stream)"])
+      return nil
+    }
+  }
+}
