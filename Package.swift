@@ -66,6 +66,15 @@ let package = Package(
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ]),
 
+    // The guided tour of scripts/demo: an outside client of the real binary.
+    .executableTarget(
+      name: "oppu-demo",
+      dependencies: [
+        "KafkaClient", "PostgresClient", "Personalization", "DevelopmentServers",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
     .testTarget(
       name: "LanguageModelTests", dependencies: ["LanguageModel"], resources: [.copy("Fixtures")]),
