@@ -205,8 +205,7 @@ struct Answerer: Sendable {
     among candidates: [String], _ row: Prepared, model: LlamaModel
   ) throws -> Output {
     let begin = Date()
-    let ends = model.tokenizer.endOfText.map { [$0] } ?? []
-    let tokens = candidates.map { model.tokenizer.encode($0) + ends }
+    let tokens = candidates.map { model.tokenizer.encode($0) + [model.tokenizer.eos] }
     let scores = try model.score(prompt: row.prompt, candidates: tokens, adapter: row.adapter)
     let answer = row.task.answer(logProbabilities: scores)
     let chosen = row.task.answers?.firstIndex { $0 == answer?.output }

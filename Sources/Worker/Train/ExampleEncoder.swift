@@ -24,7 +24,7 @@ struct ExampleEncoder: Sendable {
   /// where a user wrote more than the model is to learn at once.
   func encode(_ prompt: String, _ completion: String) throws -> TrainingExample {
     var target = tokenizer.encode(completion)
-    if let end = tokenizer.endOfText { target.append(end) }
+    target.append(tokenizer.eos)
     let question = tokenizer.encode(prompt)
     target = Array(target.prefix(max(1, cutoff - min(question.count, cutoff / 2))))
     return TrainingExample(prompt: question.suffix(cutoff - target.count), completion: target)

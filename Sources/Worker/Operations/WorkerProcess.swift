@@ -1,0 +1,170 @@
+// A worker process: what it needs is checked, then its roles run as services until it is told to stop.
+
+import FineTuning
+import Foundation
+import KafkaClient
+import LanguageModel
+import Logging
+import Personalization
+import PostgresClient
+import ServiceLifecycle
+import Storage
+
+/// Why a worker does not start.
+public enum StartError: Error, CustomStringConvertible, LocalizedError {
+  case missingTopics([String])
+
+  public var description: String {
+    switch self {
+    case .missingTopics(let names):
+      "Kafka has no topic \(names.joined(separator: ", ")); create them with `oppu-worker admin topics create --execute`"
+    }
+  }
+  public var errorDescription: String? { description }
+}
+
+public struct WorkerProcess: Sendable {
+  private let configuration: WorkerConfiguration
+  private let logger: Logger
+
+  public init(configuration: WorkerConfiguration, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+  }
+
+  /// Runs until SIGTERM or SIGINT, then drains.
+  /// - Throws: what keeps it from starting: model file, database, broker, topics, task file.
+  public func run() async throws {
+    let roles = configuration.roles
+    let catalogue = try configuration.catalogue()
+    let client = PostgresClient(
+      PostgresConfiguration(
+        configuration.database.url,
+        maximumConnections: configuration.database.maximumConnections), logger: logger)
+    try await prepareDatabase(client)
+    try await checkTopics()
+    let model = try await loadModel()
+    let producer = try KafkaProducer(configuration: configuration.kafka.client, logger: logger)
+
+    var services: [any Service] = []
+    if roles.contains(.ingest) {
+      services.append(
+        IngestService(
+          configuration: configuration.kafka, catalogue: catalogue, client: client,
+          producer: producer, logger: logger.role(.ingest)))
+    }
+    if roles.contains(.schedule) {
+      services.append(
+        SchedulerService(
+          configuration: configuration, catalogue: catalogue, model: model, client: client,
+          producer: producer, logger: logger.role(.schedule)))
+    }
+    if let model {
+      if roles.contains(.train) {
+        services.append(
+          TrainerService(
+            configuration: configuration, catalogue: catalogue, model: model, client: client,
+            logger: logger.role(.train)))
+      }
+      if roles.contains(.infer) {
+        services.append(
+          InferenceService(
+            configuration: configuration, catalogue: catalogue, model: model, client: client,
+            producer: producer, logger: logger.role(.infer)))
+      }
+    }
+    logger.info(
+      "worker ready",
+      metadata: ["roles": "\(roles.map(\.rawValue).sorted().joined(separator: ","))"])
+    let group = ServiceGroup(
+      configuration: ServiceGroupConfiguration(
+        services: services.map { .init(service: $0) },
+        gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+    do {
+      try await group.run()
+    } catch {
+      await close(producer, client)
+      throw error
+    }
+    await close(producer, client)
+    logger.info("worker stopped")
+  }
+
+  private func close(_ producer: KafkaProducer, _ client: PostgresClient) async {
+    await producer.close()
+    await client.close()
+  }
+
+  private func prepareDatabase(_ client: PostgresClient) async throws {
+    try await client.ping()
+    let migrator = Migrator(client: client)
+    if configuration.database.migrate {
+      for step in try await migrator.migrate() {
+        logger.notice("applied migration \(step.number) (\(step.name))")
+      }
+    } else {
+      try await migrator.check()
+    }
+  }
+
+  private func checkTopics() async throws {
+    let admin = try KafkaAdmin(configuration: configuration.kafka.client, logger: logger)
+    do {
+      let present = Set(try await admin.listTopics().map(\.name))
+      await admin.close()
+      let missing = configuration.topics(partitions: 1).map(\.name).filter { !present.contains($0) }
+      if !missing.isEmpty { throw StartError.missingTopics(missing) }
+    } catch {
+      await admin.close()
+      throw error
+    }
+  }
+
+  /// The model, where a role needs it; opened off the cooperative pool, for it reads and hashes a large file.
+  private func loadModel() async throws -> LlamaModel? {
+    let roles = configuration.roles
+    let needed =
+      roles.contains(.train) || roles.contains(.infer)
+      || (roles.contains(.schedule) && configuration.schedule.lossSignal)
+    guard needed else { return nil }
+    let path = configuration.model
+    let model = try await ComputeQueue("load").run {
+      let model = try LlamaModel.load(path: path)
+      _ = model.fingerprint
+      return model
+    }
+    let report = BLASReport.current
+    logger.info(
+      "model loaded",
+      metadata: [
+        "model": "\(URL(fileURLWithPath: path).lastPathComponent)",
+        "fingerprint": "\(model.fingerprint.prefix(12))", "kernels": "\(report)",
+      ])
+    return model
+  }
+}
+
+extension WorkerConfiguration {
+  /// Built-in tasks and those of the task file.
+  public func catalogue() throws -> TaskCatalogue {
+    guard let tasksFile else { return .builtIn }
+    return TaskCatalogue.builtIn.merging(try .loading(path: tasksFile))
+  }
+
+  /// The topics that a worker reads and writes. Dead letter topics have as many partitions as their sources,
+  /// for a dead letter keeps its partition.
+  public func topics(partitions: Int, replication: Int = 1) -> [NewTopic] {
+    [
+      kafka.behaviorTopic, kafka.requestTopic, kafka.replyTopic, kafka.adapterEventTopic,
+      DeadLetter.topic(for: kafka.behaviorTopic), DeadLetter.topic(for: kafka.requestTopic),
+    ].map { NewTopic(name: $0, partitions: partitions, replication: replication) }
+  }
+}
+
+extension Logger {
+  fileprivate func role(_ role: Role) -> Logger {
+    var logger = self
+    logger[metadataKey: "role"] = "\(role.rawValue)"
+    return logger
+  }
+}

@@ -1,0 +1,288 @@
+// Every setting of a worker: its key, what it does, how it is read, checked and shown. One list serves the
+// configuration file, the environment, `--set`, `--print-config` and the documentation.
+
+import Foundation
+import LanguageModel
+import Worker
+
+/// A setting that cannot be taken.
+struct SettingError: Error, CustomStringConvertible {
+  let key: String
+  let problem: String
+  var description: String {
+    "setting \(key) (\(Setting.environmentName(key))): \(problem)"
+  }
+}
+
+struct Setting {
+  let key: String
+  let help: String
+  var isSecret = false
+  /// Whether the value is a list: a YAML sequence, or one text with commas.
+  var isList = false
+  let apply: (inout WorkerConfiguration, String) throws -> Void
+  let show: (WorkerConfiguration) -> String
+
+  /// `schedule.newEvents` is `OPPU_SCHEDULE_NEW_EVENTS` in the environment.
+  static func environmentName(_ key: String) -> String {
+    var name = "OPPU_"
+    for character in key {
+      if character == "." {
+        name += "_"
+      } else if character.isUppercase {
+        name += "_\(character)"
+      } else {
+        name += character.uppercased()
+      }
+    }
+    return name
+  }
+
+  // MARK: Kinds
+
+  static func text(
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, String>, secret: Bool = false,
+    _ help: String
+  ) -> Setting {
+    Setting(
+      key: key, help: help, isSecret: secret,
+      apply: { configuration, text in
+        guard !text.isEmpty else { throw SettingError(key: key, problem: "it is empty") }
+        configuration[keyPath: path] = text
+      }, show: { $0[keyPath: path] })
+  }
+
+  static func integer(
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Int>, _ range: ClosedRange<Int>,
+    _ help: String
+  ) -> Setting {
+    Setting(
+      key: key, help: help,
+      apply: { configuration, text in
+        guard let value = Int(text), range.contains(value) else {
+          throw SettingError(
+            key: key,
+            problem:
+              "expected a whole number from \(range.lowerBound) to \(range.upperBound), found \"\(text)\""
+          )
+        }
+        configuration[keyPath: path] = value
+      }, show: { String($0[keyPath: path]) })
+  }
+
+  static func number(
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Double>,
+    _ range: ClosedRange<Double>, _ help: String
+  ) -> Setting {
+    Setting(
+      key: key, help: help,
+      apply: { configuration, text in
+        guard let value = Double(text), range.contains(value) else {
+          throw SettingError(
+            key: key,
+            problem:
+              "expected a number from \(range.lowerBound) to \(range.upperBound), found \"\(text)\"")
+        }
+        configuration[keyPath: path] = value
+      }, show: { String($0[keyPath: path]) })
+  }
+
+  static func milliseconds(
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Duration>, _ help: String
+  ) -> Setting {
+    Setting(
+      key: key, help: help,
+      apply: { configuration, text in
+        guard let value = Int(text), (1...86_400_000).contains(value) else {
+          throw SettingError(
+            key: key, problem: "expected milliseconds from 1 to 86400000, found \"\(text)\"")
+        }
+        configuration[keyPath: path] = .milliseconds(value)
+      },
+      show: {
+        let (seconds, attoseconds) = $0[keyPath: path].components
+        return String(seconds * 1000 + attoseconds / 1_000_000_000_000_000)
+      })
+  }
+
+  static func flag(
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Bool>, _ help: String
+  ) -> Setting {
+    Setting(
+      key: key, help: help,
+      apply: { configuration, text in
+        switch text.lowercased() {
+        case "true", "yes", "1", "on": configuration[keyPath: path] = true
+        case "false", "no", "0", "off": configuration[keyPath: path] = false
+        default:
+          throw SettingError(key: key, problem: "expected true or false, found \"\(text)\"")
+        }
+      }, show: { String($0[keyPath: path]) })
+  }
+}
+
+extension Setting {
+  static var all: [Setting] { general + kafka + database + schedule + train + infer }
+
+  private static var general: [Setting] {
+    [
+      Setting(
+        key: "roles", help: "What this process does: ingest, schedule, train, infer.",
+        isList: true,
+        apply: { configuration, text in
+          let names = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+          configuration.roles = Set(
+            try names.map { name in
+              guard let role = Role(rawValue: name) else {
+                throw SettingError(
+                  key: "roles",
+                  problem: "there is no role \"\(name)\"; the roles are ingest, schedule, train, infer"
+                )
+              }
+              return role
+            })
+          if configuration.roles.isEmpty {
+            throw SettingError(key: "roles", problem: "name at least one role")
+          }
+        },
+        show: { configuration in
+          Role.allCases.filter(configuration.roles.contains).map(\.rawValue).joined(separator: ",")
+        }),
+      .text("model", \.model, "Base model: a GGUF file of the llama architecture."),
+      Setting(
+        key: "tasksFile", help: "YAML file that declares tasks beyond the built-in ones.",
+        apply: { $0.tasksFile = $1.isEmpty ? nil : $1 }, show: { $0.tasksFile ?? "" }),
+    ]
+  }
+
+  private static var kafka: [Setting] {
+    [
+      .text(
+        "kafka.bootstrapServers", \.kafka.bootstrapServers, "Brokers as host:port, with commas."),
+      Setting(
+        key: "kafka.properties",
+        help: "librdkafka's own properties as name=value, e.g. security.protocol=SASL_SSL.",
+        isSecret: true, isList: true,
+        apply: { configuration, text in
+          for pair in text.split(separator: ",") {
+            try add(pair, to: &configuration, key: "kafka.properties")
+          }
+        }, show: showProperties),
+      Setting(
+        key: "kafka.propertiesFile",
+        help: "File of librdkafka properties, one name=value a line; the place for passwords.",
+        apply: { configuration, path in
+          guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+            throw SettingError(
+              key: "kafka.propertiesFile", problem: "the file \(path) cannot be read")
+          }
+          for line in text.split(whereSeparator: \.isNewline) {
+            let line = line.trimmingCharacters(in: .whitespaces)
+            if line.isEmpty || line.hasPrefix("#") { continue }
+            try add(line[...], to: &configuration, key: "kafka.propertiesFile")
+          }
+        }, show: { _ in "" }),
+      .text("kafka.behaviorTopic", \.kafka.behaviorTopic, "Behaviour events are read from it."),
+      .text("kafka.requestTopic", \.kafka.requestTopic, "Requests are read from it."),
+      .text("kafka.replyTopic", \.kafka.replyTopic, "Replies go there unless a request names a topic."),
+      .text("kafka.adapterEventTopic", \.kafka.adapterEventTopic, "What happens to adapters is told there."),
+      .text("kafka.groupPrefix", \.kafka.groupPrefix, "Consumer groups are PREFIX-ingest and PREFIX-infer."),
+    ]
+  }
+
+  private static func add(
+    _ pair: Substring, to configuration: inout WorkerConfiguration, key: String
+  ) throws {
+    let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2, !parts[0].isEmpty else {
+      throw SettingError(key: key, problem: "expected name=value, found \"\(pair.prefix(30))\"")
+    }
+    let name = parts[0].trimmingCharacters(in: .whitespaces)
+    configuration.kafka.properties[name] = parts[1].trimmingCharacters(in: .whitespaces)
+  }
+
+  /// Names with values, but no value of what may be a secret.
+  private static func showProperties(_ configuration: WorkerConfiguration) -> String {
+    configuration.kafka.properties.sorted { $0.key < $1.key }.map { name, value in
+      let secret = ["password", "secret", "key", "token", "jaas", "username"].contains {
+        name.lowercased().contains($0)
+      }
+      return "\(name)=\(secret ? "********" : value)"
+    }.joined(separator: ",")
+  }
+
+  private static var database: [Setting] {
+    [
+      Setting(
+        key: "database.url", help: "libpq URI or keyword string (sslmode, sslrootcert, … pass through).",
+        isSecret: true, apply: { $0.database.url = $1 }, show: { mask($0.database.url) }),
+      .integer(
+        "database.maximumConnections", \.database.maximumConnections, 3...1_000,
+        "Connections that this process opens at most."),
+      .flag("database.migrate", \.database.migrate, "Apply missing migrations at the start."),
+    ]
+  }
+
+  /// A connection string without its password.
+  private static func mask(_ url: String) -> String {
+    url.replacing(/(:\/\/[^:\/@]*):[^@]*@/) { "\($0.1):********@" }
+      .replacing(/(password\s*=\s*)('[^']*'|[^\s&]+)/) { "\($0.1)********" }
+  }
+
+  private static var schedule: [Setting] {
+    [
+      .integer("schedule.firstAdapterEvents", \.schedule.firstAdapterEvents, 8...100_000, "Events before a user's first adapter for a task."),
+      .integer("schedule.newEvents", \.schedule.newEvents, 1...1_000_000, "New events that ask for a training without a shift."),
+      .integer("schedule.shiftEvents", \.schedule.shiftEvents, 4...10_000, "Events of the new behaviour that a shift waits for."),
+      .milliseconds("schedule.shiftPatienceMs", \.schedule.shiftPatience, "How long a shift waits for them, in milliseconds."),
+      .integer("schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000, "Events between false alarms of a user who does not change, on average."),
+      .flag("schedule.lossSignal", \.schedule.lossSignal, "Measure the active adapter's loss on every new event."),
+      .milliseconds("schedule.pollIntervalMs", \.schedule.pollInterval, "Pause between looks when nothing is new."),
+    ]
+  }
+
+  private static var train: [Setting] {
+    [
+      .integer("train.concurrency", \.train.concurrency, 1...64, "Jobs at a time in this process."),
+      .milliseconds("train.leaseMs", \.train.leaseDuration, "A job whose worker is silent for this long is given to another."),
+      .integer("train.maximumAttempts", \.train.maximumAttempts, 1...100, "Attempts before a job is dead."),
+      .integer("train.rank", \.train.rank, 1...256, "Rank of the adapters."),
+      .number("train.alpha", \.train.alpha, 0.001...10_000, "LoRA's alpha; the update is scaled by alpha / rank."),
+      Setting(
+        key: "train.targets", help: "Projections with an adapter, by PEFT's names.", isList: true,
+        apply: { configuration, text in
+          configuration.train.targets = try text.split(separator: ",").map { name in
+            let name = name.trimmingCharacters(in: .whitespaces)
+            guard let projection = Projection(rawValue: name) else {
+              let known = Projection.allCases.map(\.rawValue).joined(separator: ", ")
+              throw SettingError(
+                key: "train.targets", problem: "unknown \"\(name)\"; there are \(known)")
+            }
+            return projection
+          }
+        }, show: { $0.train.targets.map(\.rawValue).joined(separator: ",") }),
+      .number("train.learningRate", \.train.learningRate, 1e-8...1, "AdamW's peak learning rate."),
+      .number("train.weightDecay", \.train.weightDecay, 0...1, "AdamW's decoupled weight decay."),
+      .number("train.clip", \.train.clip, 1e-6...1e6, "The gradient's norm is clipped to this."),
+      .number("train.warmup", \.train.warmup, 0...1, "Share of the steps that warm up."),
+      .integer("train.batchSize", \.train.batchSize, 1...1_024, "Examples in an optimiser step."),
+      .integer("train.epochs", \.train.epochs, 1...1_000, "Epochs at most."),
+      .integer("train.cutoff", \.train.cutoff, 32...8_192, "Longest example in tokens."),
+      .integer("train.maximumTokens", \.train.maximumTokens, 1_000...1_000_000_000, "Tokens that one job computes at most; epochs are reduced to it."),
+      .integer("train.replayEvents", \.train.replayEvents, 0...10_000, "Earlier events repeated in an incremental training."),
+      .number("train.minimumGain", \.train.minimumGain, 0...1, "Share by which a candidate's held-out loss must be lower than its parent's."),
+      .milliseconds("train.pollIntervalMs", \.train.pollInterval, "Pause between looks for a job."),
+    ]
+  }
+
+  private static var infer: [Setting] {
+    [
+      .integer("infer.batchSize", \.infer.batchSize, 1...256, "Requests in one forward pass."),
+      .integer("infer.retrieve", \.infer.retrieve, 0...64, "History items in a prompt where the request does not say."),
+      .flag("infer.profile", \.infer.profile, "A profile in the prompt where the request does not say."),
+      .integer("infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
+      .milliseconds("infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
+      .integer("infer.adapterCacheBytes", \.infer.adapterCacheBytes, 1_048_576...1_099_511_627_776, "Memory for adapters that were used lately."),
+    ]
+  }
+}

@@ -1,0 +1,24 @@
+// How a command fails: one sentence on stderr and an exit code that a script can use.
+
+import ArgumentParser
+import Foundation
+
+enum Failure {
+  /// Runs a command's work; an error becomes its sentence and exit code 1.
+  static func explain<T>(_ work: () async throws -> T) async throws -> T {
+    do {
+      return try await work()
+    } catch let error as ExitCode {
+      throw error
+    } catch let error as ValidationError {
+      throw error
+    } catch {
+      say("\(error)")
+      throw error is SettingError ? ExitCode(2) : ExitCode.failure
+    }
+  }
+
+  static func say(_ text: String) {
+    FileHandle.standardError.write(Data("oppu-worker: \(text)\n".utf8))
+  }
+}
