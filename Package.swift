@@ -53,7 +53,8 @@ let package = Package(
     .target(
       name: "Worker",
       dependencies: [
-        "LanguageModel", "FineTuning", "Personalization", "ShiftDetection", "KafkaClient", "Storage",
+        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "ShiftDetection",
+        "KafkaClient", "PostgresClient", "Storage",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Collections", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
@@ -61,7 +62,8 @@ let package = Package(
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
-        "Worker", "DevelopmentServers",
+        "Worker", "DevelopmentServers", "FineTuning", "KafkaClient", "LanguageModel", "Personalization",
+        "PostgresClient", "Storage",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -187,10 +187,11 @@ struct Answerer: Sendable {
     let results = try model.generate(
       texts.map { index in
         GenerationRequest(
-          prompt: rows[index].prompt, maximumTokens: rows[index].maximumTokens,
-          temperature: Float(rows[index].options.temperature),
-          topP: Float(rows[index].options.topP), seed: rows[index].options.seed,
-          adapter: rows[index].adapter)
+          prompt: rows[index].prompt, maxTokens: rows[index].maximumTokens,
+          sampling: SamplingOptions(
+            temperature: Float(rows[index].options.temperature),
+            topP: Float(rows[index].options.topP), seed: rows[index].options.seed),
+          stopTokens: [model.tokenizer.eos], adapter: rows[index].adapter)
       })
     for (index, result) in zip(texts, results) {
       outputs[index] = Output(

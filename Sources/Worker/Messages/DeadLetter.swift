@@ -39,3 +39,8 @@ struct DeadLetter: Sendable {
     }
   }
 }
+
+extension KafkaError {
+  /// The topic has no such partition (librdkafka's _UNKNOWN_PARTITION).
+  fileprivate var isUnknownPartition: Bool { name == "_UNKNOWN_PARTITION" }
+}

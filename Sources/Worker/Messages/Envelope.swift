@@ -20,7 +20,7 @@ struct Envelope {
       throw MessageError(.invalidMessage, "the message has no value")
     }
     var object = try Self.object(in: value)
-    if message.header("content-type")?.lowercased().hasPrefix("application/cloudevents+json")
+    if message.headerText("content-type")?.lowercased().hasPrefix("application/cloudevents+json")
       == true
     {
       guard case .object(let data)? = object["data"] else {
@@ -30,11 +30,11 @@ struct Envelope {
       subject = object["subject"]?.string
       time = object["time"]?.string
       object = data
-    } else if message.header("ce_specversion") != nil {
+    } else if message.headerText("ce_specversion") != nil {
       identifier = Self.identifier(
-        source: message.header("ce_source"), id: message.header("ce_id"))
-      subject = message.header("ce_subject")
-      time = message.header("ce_time")
+        source: message.headerText("ce_source"), id: message.headerText("ce_id"))
+      subject = message.headerText("ce_subject")
+      time = message.headerText("ce_time")
     }
     fields = object
   }
@@ -99,8 +99,8 @@ extension Envelope {
 }
 
 extension KafkaMessage {
-  /// The newest header of that name as text.
-  func header(_ name: String) -> String? {
+  /// The newest header of that name, as text.
+  func headerText(_ name: String) -> String? {
     guard let value = headers.last(where: { $0.key == name })?.value else { return nil }
     return String(data: value, encoding: .utf8)
   }

@@ -129,7 +129,7 @@ struct ReplyAddress: Sendable {
   ]
 
   init(_ message: KafkaMessage, defaultTopic: String) {
-    let named = message.header("kafka_replyTopic") ?? message.header("reply-to")
+    let named = message.headerText("kafka_replyTopic") ?? message.headerText("reply-to")
     topic = named.flatMap { Self.isTopicName($0) ? $0 : nil } ?? defaultTopic
     // Four bytes, most significant first.
     let bytes = message.headers.last { $0.key == "kafka_replyPartition" }?.value

@@ -4,6 +4,7 @@ import FineTuning
 import Foundation
 import KafkaClient
 import LanguageModel
+import LinearAlgebra
 import Logging
 import Personalization
 import PostgresClient
@@ -133,7 +134,7 @@ public struct WorkerProcess: Sendable {
       _ = model.fingerprint
       return model
     }
-    let report = BLASReport.current
+    let report = BLAS.shared.report.coreName
     logger.info(
       "model loaded",
       metadata: [
@@ -153,7 +154,7 @@ extension WorkerConfiguration {
 
   /// The topics that a worker reads and writes. Dead letter topics have as many partitions as their sources,
   /// for a dead letter keeps its partition.
-  public func topics(partitions: Int, replication: Int = 1) -> [NewTopic] {
+  public func topics(partitions: Int32, replication: Int32 = 1) -> [NewTopic] {
     [
       kafka.behaviorTopic, kafka.requestTopic, kafka.replyTopic, kafka.adapterEventTopic,
       DeadLetter.topic(for: kafka.behaviorTopic), DeadLetter.topic(for: kafka.requestTopic),

@@ -15,9 +15,11 @@ enum StoredAdapter {
       throw ForeignAdapterError(
         stream: record.stream, version: record.version, fingerprint: record.baseFingerprint)
     }
-    return try PEFTAdapter.decode(
-      configuration: try JSONEncoder().encode(record.configuration), weights: weights,
-      for: model.configuration)
+    let file = "adapter \(record.stream) version \(record.version)"
+    return try PEFTFolder.decode(
+      weights,
+      settings: PEFTConfiguration(json: try JSONEncoder().encode(record.configuration), file: file),
+      configuration: model.configuration, file: file)
   }
 }
 

@@ -43,10 +43,10 @@ struct TrainingRun: Sendable {
     let heldOut = try set.heldOut.map { try encoder.encode($0.prompt, $0.completion) }
     var configuration = trainingConfiguration(seed: input.seed)
     configuration.epochs = affordableEpochs(training)
-    let tuner = FineTuner(model: model)
+    let trainer = try LoRATrainer(model: model, configuration: configuration)
     let begin = Date()
-    let result = try tuner.train(
-      training, heldOut: heldOut, startingFrom: input.parent?.adapter, configuration: configuration
+    let result = try trainer.train(
+      examples: training, startingFrom: input.parent?.adapter
     ) { step in
       onProgress([
         "step": .number(Double(step.step)), "steps": .number(Double(step.steps)),
@@ -56,24 +56,27 @@ struct TrainingRun: Sendable {
     }
     if stop.isSet { throw TrainingStopped() }
     let gate = PromotionGate(minimumGain: settings.minimumGain).judge(
-      parent: try tuner.losses(of: heldOut, adapter: input.parent?.adapter),
-      candidate: try tuner.losses(of: heldOut, adapter: result.adapter))
-    let files = try PEFTAdapter.encode(result.adapter, baseModel: model.path)
+      parent: try trainer.loss(of: heldOut, adapter: input.parent?.adapter).examples,
+      candidate: try trainer.loss(of: heldOut, adapter: result.adapter).examples)
+    let description = try PEFTConfiguration(
+      result.adapter, baseModel: URL(fileURLWithPath: model.path).lastPathComponent
+    ).json()
     return .adapter(
       NewAdapter(
         stream: input.stream, parentVersion: input.parent?.record.version,
         baseFingerprint: model.fingerprint,
-        configuration: try JSONDecoder().decode(JSONValue.self, from: files.configuration),
-        weights: files.weights,
+        configuration: try JSONDecoder().decode(JSONValue.self, from: description),
+        weights: try PEFTFolder.encode(result.adapter),
         trainedThrough: set.trainedThrough > 0 ? input.history[set.trainedThrough - 1].ordinal : 0,
         training: [
           "examples": .number(Double(training.count)),
           "replayed": .number(Double(set.training.filter(\.isReplay).count)),
           "epochs": .number(Double(configuration.epochs)),
-          "steps": .number(Double(result.steps)), "tokens": .number(Double(result.tokens)),
+          "steps": .number(Double(result.report.steps)),
+          "tokens": .number(Double(result.report.tokens)),
           "seconds": .number(Date().timeIntervalSince(begin)),
-          "loss_first_epoch": .number(result.firstEpochLoss),
-          "loss_last_epoch": .number(result.lastEpochLoss),
+          "loss_first_epoch": .number(result.report.lossFirstEpoch),
+          "loss_last_epoch": .number(result.report.lossLastEpoch),
           "seed": .string(String(input.seed)),
         ], gate: gate))
   }

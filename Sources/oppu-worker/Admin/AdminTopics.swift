@@ -1,0 +1,106 @@
+// `admin topics`: the Kafka topics that a worker needs.
+
+import ArgumentParser
+import Foundation
+import KafkaClient
+import Worker
+
+struct AdminTopics: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "topics", abstract: "Kafka topics.",
+    subcommands: [TopicsList.self, TopicsCreate.self], defaultSubcommand: TopicsList.self)
+}
+
+private struct TopicState: Encodable {
+  let name: String
+  let partitions: Int?
+  let state: String
+}
+
+private let topicColumns: [OutputOptions.TableColumn<TopicState>] = [
+  .init("topic") { $0.name }, .init("partitions") { Show.optional($0.partitions) },
+  .init("state") { $0.state },
+]
+
+private func withKafka<T: Sendable>(
+  _ options: ConfigurationOptions, _ body: (KafkaAdmin, WorkerConfiguration) async throws -> T
+) async throws -> T {
+  try await Failure.explain {
+    let configuration = try await options.load()
+    var options = options
+    if options.logLevel == .info { options.logLevel = .error }
+    let admin = try KafkaAdmin(
+      configuration: configuration.kafka.client, logger: options.makeLogger("admin"))
+    do {
+      let result = try await body(admin, configuration)
+      await admin.close()
+      return result
+    } catch {
+      await admin.close()
+      throw error
+    }
+  }
+}
+
+struct TopicsList: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list", abstract: "The topics of this configuration, and whether they exist.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+
+  func run() async throws {
+    try await withKafka(options) { admin, configuration in
+      let present = Dictionary(
+        try await admin.listTopics().map { ($0.name, $0.partitionCount) },
+        uniquingKeysWith: { first, _ in first })
+      try format.print(
+        configuration.topics(partitions: 1).map {
+          TopicState(
+            name: $0.name, partitions: present[$0.name],
+            state: present[$0.name] == nil ? "missing" : "exists")
+        }, empty: "", columns: topicColumns)
+    }
+  }
+}
+
+struct TopicsCreate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "create", abstract: "Create the topics that are missing.",
+    discussion: "Without --execute it shows the plan. Existing topics are left as they are.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+
+  @Option(name: .long, help: "Partitions of each topic: how many workers can share the load.")
+  var partitions: Int32 = 6
+  @Option(name: .long, help: "Copies of each partition (3 in a production cluster).")
+  var replication: Int32 = 1
+  @Flag(name: .long, help: "Create them.") var execute = false
+
+  func validate() throws {
+    guard (1...10_000).contains(partitions), (1...100).contains(replication) else {
+      throw ValidationError("--partitions must be 1 to 10000 and --replication 1 to 100.")
+    }
+  }
+
+  func run() async throws {
+    try await withKafka(options) { admin, configuration in
+      let wanted = configuration.topics(partitions: partitions, replication: replication)
+      let present = Set(try await admin.listTopics().map(\.name))
+      let missing = wanted.filter { !present.contains($0.name) }
+      if execute, !missing.isEmpty { _ = try await admin.createTopics(missing) }
+      try format.print(
+        wanted.map { topic in
+          let state =
+            present.contains(topic.name) ? "exists" : execute ? "created" : "to be created"
+          return TopicState(
+            name: topic.name,
+            partitions: present.contains(topic.name) ? nil : Int(topic.partitions), state: state)
+        }, empty: "", columns: topicColumns)
+      if !execute, !missing.isEmpty, format.output == .text {
+        print("Nothing was created; run again with --execute.")
+      }
+    }
+  }
+}

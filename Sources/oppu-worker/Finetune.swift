@@ -1,0 +1,96 @@
+// `oppu-worker finetune`: a LoRA adapter from a file of examples, without Kafka and PostgreSQL.
+
+import ArgumentParser
+import FineTuning
+import Foundation
+import LanguageModel
+import Worker
+
+struct Finetune: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Train a LoRA adapter on a JSONL file of prompts and completions.",
+    discussion: """
+      Each line is {"prompt": "…", "completion": "…"}; the loss is on the completion and the end-of-text \
+      token after it. Writes a PEFT adapter folder and prints one JSON object of figures on stdout; progress \
+      goes to stderr.
+
+      Example: oppu-worker finetune --model SmolLM2-135M-Instruct.Q4_1.gguf --data rows.jsonl --out adapter
+      """)
+
+  @Option(name: .long, help: "Base model, a GGUF file.") var model: String
+  @Option(name: .long, help: "JSONL of {\"prompt\", \"completion\"}.") var data: String
+  @Option(name: .long, help: "Folder for the trained adapter (PEFT's format).") var out: String?
+  @Option(name: .long, help: "PEFT adapter folder to continue from.") var from: String?
+  @Option(name: .long, help: "Rank of the adapter.") var rank = 8
+  @Option(name: .long, help: "The update is scaled by alpha / rank.") var alpha: Float = 8
+  @Option(name: .long, help: "Projections with an adapter, with commas.")
+  var targets = "q_proj,v_proj"
+  @Option(name: .long, help: "Examples in an optimiser step.") var batch = 16
+  @Option(name: .long, help: "Times that every example is seen.") var epochs = 2
+  @Option(name: .long, help: "Peak learning rate of AdamW.") var lr: Float = 1e-4
+  @Option(name: .long, help: "Decoupled weight decay.") var weightDecay: Float = 1e-2
+  @Option(name: .long, help: "The gradient's norm is clipped to this.") var clip: Float = 0.3
+  @Option(name: .long, help: "Share of the steps in which the learning rate rises.")
+  var warmup = 0.1
+  @Option(name: .long, help: "Dropout on the adapter's input.") var dropout: Float = 0
+  @Option(name: .long, help: "Longest example in tokens; prompts are cut at their beginning.")
+  var cutoff = 2048
+  @Option(name: .long, help: "Threads (default: OPPU_THREADS, or all cores).") var threads = 0
+  @Option(name: .long, help: "Seed of initial weights and order.") var seed: UInt64 = 0
+
+  func run() async throws {
+    try await Failure.explain {
+      if threads > 0 { setenv("OPPU_THREADS", String(threads), 1) }
+      let settings = try trainingConfiguration()
+      let report = try await ComputeQueue("finetune").run { try train(settings) }
+      print(try OutputOptions.json(report, pretty: false))
+    }
+  }
+
+  private func trainingConfiguration() throws -> TrainingConfiguration {
+    var settings = TrainingConfiguration()
+    settings.rank = rank
+    settings.alpha = alpha
+    settings.targets = try targets.split(separator: ",").map { name in
+      guard let projection = Projection(rawValue: name.trimmingCharacters(in: .whitespaces)) else {
+        let known = Projection.allCases.map(\.rawValue).joined(separator: ", ")
+        throw ValidationError("--targets: there is no projection \"\(name)\"; there are \(known).")
+      }
+      return projection
+    }
+    settings.batchSize = batch
+    settings.epochs = epochs
+    settings.learningRate = lr
+    settings.weightDecay = weightDecay
+    settings.clip = clip
+    settings.warmup = warmup
+    settings.dropout = dropout
+    settings.cutoff = cutoff
+    settings.seed = seed
+    try settings.validate()
+    return settings
+  }
+
+  private func train(_ settings: TrainingConfiguration) throws -> FineTuningReport {
+    let model = try LlamaModel.load(path: model)
+    let examples = try TrainingData.read(
+      path: data, endOfText: model.tokenizer.eos, cutoff: settings.cutoff,
+      tokenize: model.tokenizer.encode)
+    let start = try from.map { try PEFTFolder.read($0, configuration: model.configuration) }
+    let bar = ProgressLine()
+    let result = try LoRATrainer(model: model, configuration: settings).train(
+      examples: examples, startingFrom: start
+    ) { step in
+      bar.show(
+        step.step, of: step.steps,
+        String(format: "loss %.4f, %.0f tokens/s", step.loss, step.tokensPerSecond))
+      return true
+    }
+    bar.end()
+    if let out {
+      try PEFTFolder.write(result.adapter, to: out, baseModel: model.path)
+      Failure.say("wrote \(out)")
+    }
+    return result.report
+  }
+}

@@ -1,0 +1,67 @@
+// `oppu-worker model`: looking at and trying a model file, without Kafka and PostgreSQL.
+
+import ArgumentParser
+import FineTuning
+import Foundation
+import LanguageModel
+import Worker
+
+struct Model: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Inspect a model file, tokenise, score and generate.",
+    subcommands: [ModelInspect.self, ModelTokenize.self, ModelScore.self, ModelGenerate.self])
+}
+
+/// The model of a command, with an adapter where one is named.
+struct ModelArguments: ParsableArguments {
+  @Argument(help: "The model, a GGUF file.") var model: String
+  @Option(name: .long, help: "PEFT adapter folder to apply.") var adapter: String?
+
+  /// Blocking; call it on a compute queue.
+  func load() throws -> (model: LlamaModel, adapter: LoRAAdapter?) {
+    let model = try LlamaModel.load(path: self.model)
+    return (model, try adapter.map { try PEFTFolder.read($0, configuration: model.configuration) })
+  }
+}
+
+struct ModelTokenize: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "tokenize", abstract: "The token ids of texts, as JSON.")
+
+  @Argument(help: "The model, a GGUF file.") var model: String
+  @Option(name: .long, help: "A text; may be repeated. Without one, stdin is read.")
+  var text: [String] = []
+
+  private struct Row: Encodable {
+    let text: String
+    let ids: [Int32]
+    let tokens: [String]
+  }
+  private struct Rows: Encodable { let rows: [Row] }
+
+  func run() async throws {
+    try await Failure.explain {
+      let texts = text.isEmpty ? [try TextInput.standardInput()] : text
+      let path = model
+      let rows = try await ComputeQueue("model").run {
+        let model = try LlamaModel.load(path: path)
+        return texts.map { text in
+          let ids = model.tokenizer.encode(text)
+          return Row(text: text, ids: ids, tokens: ids.map { model.tokenizer.decode([$0]) })
+        }
+      }
+      print(try OutputOptions.json(Rows(rows: rows), pretty: false))
+    }
+  }
+}
+
+enum TextInput {
+  /// All of stdin as UTF-8.
+  static func standardInput() throws -> String {
+    let data = FileHandle.standardInput.readDataToEndOfFile()
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw ValidationError("Standard input is not UTF-8.")
+    }
+    return text
+  }
+}

@@ -1,0 +1,53 @@
+// `model generate`: a continuation of a prompt, as it is written.
+
+import ArgumentParser
+import Foundation
+import LanguageModel
+import Worker
+
+struct ModelGenerate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "generate", abstract: "Continue a prompt.",
+    discussion: "The text goes to stdout as it comes; tokens per second go to stderr.")
+
+  @OptionGroup var arguments: ModelArguments
+  @Option(name: .long, help: "The prompt. Without one, stdin is read.") var prompt: String?
+  @Option(name: .long, help: "Tokens at most.") var maxTokens = 64
+  @Option(name: .long, help: "0 is greedy; higher is more varied.") var temperature: Float = 0
+  @Option(name: .long, help: "Choose among the k likeliest tokens (0: all).") var topK = 0
+  @Option(name: .long, help: "Choose among the likeliest tokens of this total probability.")
+  var topP: Float = 1
+  @Option(name: .long, help: "Seed of the choice.") var seed: UInt64 = 0
+
+  func run() async throws {
+    try await Failure.explain {
+      let prompt = try prompt ?? TextInput.standardInput()
+      let result = try await ComputeQueue("model").run { [self] in
+        let (model, adapter) = try arguments.load()
+        let request = GenerationRequest(
+          prompt: model.tokenizer.encode(prompt), maxTokens: maxTokens,
+          sampling: SamplingOptions(
+            temperature: temperature, topK: topK, topP: topP, seed: seed),
+          stopTokens: [model.tokenizer.eos], adapter: adapter)
+        var pending: [UInt8] = []
+        return try model.generate([request]) { _, token in
+          // Characters may be split over tokens: whole ones only are written.
+          pending += model.tokenizer.bytes(of: token)
+          if let text = String(validating: pending, as: UTF8.self) {
+            FileHandle.standardOutput.write(Data(text.utf8))
+            pending = []
+          }
+          return true
+        }.first
+      }
+      print("")
+      if let result {
+        let rate = Double(result.tokens.count) / max(result.decodeSeconds, 1e-9)
+        Failure.say(
+          String(
+            format: "%d tokens, %.1f tokens/s, prompt %.2f s", result.tokens.count, rate,
+            result.prefillSeconds))
+      }
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// Data on stdout: a table for people, JSON for programs.
+
+import ArgumentParser
+import Foundation
+import Personalization
+import TextTable
+
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+  case text, json, jsonl
+}
+
+struct OutputOptions: ParsableArguments {
+  @Option(name: [.customShort("o"), .long], help: "text (tables), json, or jsonl (one object a line).")
+  var output: OutputFormat = .text
+
+  /// One column of a table: its title and what it shows of a row.
+  struct TableColumn<Row> {
+    let title: String
+    let value: (Row) -> String
+
+    init(_ title: String, _ value: @escaping (Row) -> String) {
+      self.title = title
+      self.value = value
+    }
+  }
+
+  /// Prints rows: all their fields as JSON, the columns as a table.
+  func print<Row: Encodable>(
+    _ rows: [Row], empty: String, columns: [TableColumn<Row>]
+  ) throws {
+    switch output {
+    case .json: Swift.print(try Self.json(rows, pretty: true))
+    case .jsonl: for row in rows { Swift.print(try Self.json(row, pretty: false)) }
+    case .text:
+      guard !rows.isEmpty else { return Swift.print(empty) }
+      let table = TextTable<Row> { row in
+        columns.map { Column(title: $0.title, value: $0.value(row)) }
+      }
+      Swift.print(table.string(for: rows, style: Style.simple) ?? "")
+    }
+  }
+
+  /// Prints one thing: as JSON, or as lines of name and value.
+  func print<Value: Encodable>(_ value: Value, lines: [(String, String)]) throws {
+    switch output {
+    case .json: Swift.print(try Self.json(value, pretty: true))
+    case .jsonl: Swift.print(try Self.json(value, pretty: false))
+    case .text:
+      let width = lines.map(\.0.count).max() ?? 0
+      for (name, text) in lines {
+        Swift.print("\(name.padding(toLength: width, withPad: " ", startingAt: 0))  \(text)")
+      }
+    }
+  }
+
+  static func json(_ value: some Encodable, pretty: Bool) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.dateEncodingStrategy = .iso8601
+    encoder.outputFormatting =
+      pretty
+      ? [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes] : [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+  }
+}
+
+/// Short forms for tables.
+enum Show {
+  static func optional<T>(_ value: T?) -> String { value.map { "\($0)" } ?? "–" }
+
+  static func loss(_ value: Double?) -> String { value.map { String(format: "%.3f", $0) } ?? "–" }
+
+  static func time(_ date: Date?) -> String {
+    date.map { $0.formatted(.iso8601) } ?? "–"
+  }
+
+  static func bytes(_ count: Int64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    var value = Double(count)
+    var unit = 0
+    while value >= 1024, unit < units.count - 1 {
+      value /= 1024
+      unit += 1
+    }
+    return unit == 0 ? "\(count) B" : String(format: "%.1f %@", value, units[unit])
+  }
+
+  /// The signals of a decision, the alarming ones first.
+  static func signals(_ value: JSONValue) -> String {
+    let signals = value.array ?? []
+    let alarms = signals.filter { $0["isAlarm"]?.bool == true }
+    return alarms.map { signal in
+      let feature = signal["feature"]?.string ?? "?"
+      let p = signal["pValue"]?.number.map { String(format: "%.2g", $0) } ?? "–"
+      return
+        "\(signal["kind"]?.string ?? "?") (\(feature): \(signal["before"]?.string ?? "") → \(signal["after"]?.string ?? ""), p \(p))"
+    }.joined(separator: "; ")
+  }
+}
