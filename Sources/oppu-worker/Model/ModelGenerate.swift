@@ -29,16 +29,13 @@ struct ModelGenerate: AsyncParsableCommand {
           sampling: SamplingOptions(
             temperature: temperature, topK: topK, topP: topP, seed: seed),
           stopTokens: [model.tokenizer.eos], adapter: adapter)
-        var pending: [UInt8] = []
-        return try model.generate([request]) { _, token in
-          // Characters may be split over tokens: whole ones only are written.
-          pending += model.tokenizer.bytes(of: token)
-          if let text = String(validating: pending, as: UTF8.self) {
-            FileHandle.standardOutput.write(Data(text.utf8))
-            pending = []
-          }
+        var decoder = Tokenizer.StreamDecoder(model.tokenizer)
+        let result = try model.generate([request]) { _, token in
+          FileHandle.standardOutput.write(Data(decoder.append(token).utf8))
           return true
         }.first
+        FileHandle.standardOutput.write(Data(decoder.finish().utf8))
+        return result
       }
       print("")
       if let result {
