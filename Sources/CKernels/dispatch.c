@@ -55,6 +55,12 @@ void ck_axpy(int32_t level, float alpha, const float *x, float *y, size_t count)
   CK_CHOOSE(ck_axpy, alpha, x, y, count);
 }
 
+void ck_weighted_rows(
+    int32_t level, const float *factors, const float *source, size_t stride, size_t rows,
+    size_t width, float *out) {
+  CK_CHOOSE(ck_weighted_rows, factors, source, stride, rows, width, out);
+}
+
 void ck_exp(int32_t level, const float *x, float *y, size_t count) {
   CK_CHOOSE(ck_exp, x, y, count);
 }

@@ -51,6 +51,19 @@ public final class ThreadPool: Sendable {
     }
   }
 
+  /// Calls `body` once for every task below `count`, in parallel, with a slot below ``width`` that no
+  /// other call has at the same time: for scratch memory per thread.
+  public func parallelSlots(_ count: Int, _ body: (_ slot: Int, _ task: Int) -> Void) {
+    let next = Atomic<Int>(0)
+    parallel(min(width, count)) { slot in
+      while true {
+        let task = next.add(1, ordering: .relaxed).oldValue
+        if task >= count { return }
+        body(slot, task)
+      }
+    }
+  }
+
   /// Splits `0..<count` into at most `width` ranges that start at multiples of `multiple` and calls
   /// `body` once for each, in parallel.
   public func parallelRanges(_ count: Int, multiple: Int = 1, _ body: (Range<Int>) -> Void) {

@@ -1,0 +1,172 @@
+// The model's forward computation over new tokens of several sequences.
+
+import LinearAlgebra
+
+/// New tokens of one sequence.
+public struct Chunk {
+  /// Which positions' logits are wanted.
+  public enum LogitsWanted: Sendable {
+    case none
+    case last
+    case all
+  }
+
+  /// The next tokens after those in the cache; at least one.
+  public var tokens: [Int32]
+  /// The sequence so far; grows by the tokens.
+  public var cache: KVCache
+  /// The user's adapter, nil for the base model.
+  public var adapter: LoRAAdapter?
+  public var logits: LogitsWanted
+
+  public init(
+    tokens: [Int32], cache: KVCache, adapter: LoRAAdapter? = nil, logits: LogitsWanted = .last
+  ) {
+    self.tokens = tokens
+    self.cache = cache
+    self.adapter = adapter
+    self.logits = logits
+  }
+}
+
+/// The logits of a chunk's wanted positions, [rows × vocabulary] row-major.
+public struct Logits: Sendable {
+  public let rows: Int
+  public let vocabulary: Int
+  private let values: FloatBuffer
+  private let offset: Int
+
+  init(rows: Int, vocabulary: Int, values: FloatBuffer, offset: Int) {
+    self.rows = rows
+    self.vocabulary = vocabulary
+    self.values = values
+    self.offset = offset
+  }
+
+  /// The logits of a wanted position, valid as long as this value.
+  public subscript(row: Int) -> UnsafeBufferPointer<Float> {
+    precondition(row >= 0 && row < rows)
+    return UnsafeBufferPointer(
+      start: values.pointer + offset + row * vocabulary, count: vocabulary)
+  }
+}
+
+extension LlamaModel {
+  /// The most rows of one pass; longer input goes through in several, so that scratch memory stays
+  /// bounded.
+  static var rowsPerPass: Int { 512 }
+
+  /// Computes new tokens of one or several sequences in common passes and returns one ``Logits`` per
+  /// chunk. Blocks the calling thread. Throws ``InferenceError``, then without touching any cache.
+  public func forward(
+    _ chunks: [Chunk], pool: ThreadPool = .shared
+  ) throws(InferenceError) -> [Logits] {
+    let (hidden, counts) = try hiddenRows(chunks, pool: pool)
+    let rows = counts.reduce(0, +)
+    let values = FloatBuffer(uninitialized: rows * configuration.vocabulary)
+    if rows > 0 {
+      Product.compute(
+        hidden.pointer, count: rows, columns: configuration.width,
+        [(output, values.pointer)], pool: pool)
+    }
+    var offset = 0
+    return counts.map { count in
+      defer { offset += count * configuration.vocabulary }
+      return Logits(
+        rows: count, vocabulary: configuration.vocabulary, values: values, offset: offset)
+    }
+  }
+
+  /// The normalised last hidden states of the wanted positions, [sum of counts × width], and how
+  /// many each chunk has.
+  func hiddenRows(
+    _ chunks: [Chunk], pool: ThreadPool
+  ) throws(InferenceError) -> (rows: FloatBuffer, counts: [Int]) {
+    try check(chunks)
+    let counts = chunks.map { chunk in
+      switch chunk.logits {
+      case .none: 0
+      case .last: 1
+      case .all: chunk.tokens.count
+      }
+    }
+    let width = configuration.width
+    let hidden = FloatBuffer(uninitialized: counts.reduce(0, +) * width)
+    var written = 0
+    var done = [Int](repeating: 0, count: chunks.count)
+    var first = 0
+    while first < chunks.count {
+      // Whole chunks and the beginning of the next, as many rows as a pass takes.
+      var segments: [Segment] = []
+      var rows = 0
+      var index = first
+      while index < chunks.count && rows < Self.rowsPerPass {
+        let chunk = chunks[index]
+        let take = min(chunk.tokens.count - done[index], Self.rowsPerPass - rows)
+        segments.append(
+          Segment(
+            tokens: chunk.tokens[done[index]..<done[index] + take], cache: chunk.cache,
+            adapter: chunk.adapter, row: rows, position: chunk.cache.count))
+        rows += take
+        done[index] += take
+        if done[index] < chunk.tokens.count { break }
+        index += 1
+      }
+      let pass = ForwardPass(model: self, segments: segments, pool: pool)
+      pass.run()
+      for (offset, segment) in segments.enumerated() {
+        let number = first + offset
+        let isEnd = done[number] == chunks[number].tokens.count
+        let wanted: Range<Int> =
+          switch chunks[number].logits {
+          case .none: 0..<0
+          case .last: isEnd ? segment.count - 1..<segment.count : 0..<0
+          case .all: 0..<segment.count
+          }
+        for row in wanted {
+          Elementwise.rmsNorm(
+            pass.stream.pointer + (segment.row + row) * width, weight: outputNorm,
+            into: hidden.pointer + written * width, count: width,
+            epsilon: configuration.rmsEpsilon)
+          written += 1
+        }
+      }
+      first = index
+    }
+    return (hidden, counts)
+  }
+
+  private func check(_ chunks: [Chunk]) throws(InferenceError) {
+    var caches: Set<ObjectIdentifier> = []
+    for chunk in chunks {
+      guard !chunk.tokens.isEmpty else { throw .noTokens }
+      if let token = chunk.tokens.first(where: { $0 < 0 || $0 >= configuration.vocabulary }) {
+        throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
+      }
+      guard chunk.cache.layers == configuration.layers,
+        chunk.cache.kvWidth == configuration.kvWidth
+      else { throw .cacheOfAnotherModel }
+      guard caches.insert(ObjectIdentifier(chunk.cache)).inserted else { throw .cacheUsedTwice }
+      let positions = chunk.cache.count + chunk.tokens.count
+      guard positions <= configuration.contextLength else {
+        throw .contextExceeded(positions: positions, contextLength: configuration.contextLength)
+      }
+      if let adapter = chunk.adapter, !adapter.fits(configuration) {
+        throw .adapterOfAnotherModel(
+          adapterLayers: adapter.layerCount, modelLayers: configuration.layers)
+      }
+    }
+  }
+}
+
+extension LoRAAdapter {
+  /// Whether the factors have the sizes of a model's projections. All layers have the same.
+  func fits(_ configuration: LlamaConfiguration) -> Bool {
+    layerCount == configuration.layers
+      && targets.allSatisfy { projection in
+        guard let factors = factors(layer: 0, projection) else { return false }
+        return factors.a.count == rank * projection.inputWidth(in: configuration)
+          && factors.b.count == rank * projection.outputWidth(in: configuration)
+      }
+  }
+}

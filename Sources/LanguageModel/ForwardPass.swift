@@ -1,0 +1,208 @@
+// One pass of some rows, of one or several users, through all layers of the model.
+
+import Foundation
+import LinearAlgebra
+
+/// A run of rows of one sequence within a pass.
+struct Segment {
+  let tokens: ArraySlice<Int32>
+  let cache: KVCache
+  let adapter: LoRAAdapter?
+  /// The first row within the pass.
+  let row: Int
+  /// The first row's position in the sequence.
+  let position: Int
+  var count: Int { tokens.count }
+}
+
+/// The scratch memory of a pass and the steps over it. Belongs to one call.
+struct ForwardPass {
+  let model: LlamaModel
+  let segments: [Segment]
+  let pool: ThreadPool
+  let rows: Int
+  /// The residual stream [rows × width]; the result.
+  let stream: FloatBuffer
+
+  private let normalized: FloatBuffer
+  private let queries: FloatBuffer
+  private let keys: FloatBuffer
+  private let values: FloatBuffer
+  private let attended: FloatBuffer
+  private let gate: FloatBuffer
+  private let up: FloatBuffer
+  private let cosines: FloatBuffer
+  private let sines: FloatBuffer
+  private let hasAdapters: Bool
+
+  init(model: LlamaModel, segments: [Segment], pool: ThreadPool) {
+    let configuration = model.configuration
+    self.model = model
+    self.segments = segments
+    self.pool = pool
+    rows = segments.reduce(0) { $0 + $1.count }
+    stream = FloatBuffer(uninitialized: rows * configuration.width)
+    normalized = FloatBuffer(uninitialized: rows * configuration.width)
+    queries = FloatBuffer(uninitialized: rows * configuration.queryWidth)
+    keys = FloatBuffer(uninitialized: rows * configuration.kvWidth)
+    values = FloatBuffer(uninitialized: rows * configuration.kvWidth)
+    attended = FloatBuffer(uninitialized: rows * configuration.queryWidth)
+    gate = FloatBuffer(uninitialized: rows * configuration.feedForwardWidth)
+    up = FloatBuffer(uninitialized: rows * configuration.feedForwardWidth)
+    let half = configuration.headWidth / 2
+    cosines = FloatBuffer(uninitialized: rows * half)
+    sines = FloatBuffer(uninitialized: rows * half)
+    hasAdapters = segments.contains { $0.adapter != nil }
+    // In f32 from the frequencies on, as the models were trained.
+    let frequencies = (0..<half).map {
+      Float(1) / Float(pow(configuration.ropeBase, Double(2 * $0) / Double(2 * half)))
+    }
+    for segment in segments {
+      for offset in 0..<segment.count {
+        let row = (segment.row + offset) * half
+        for i in 0..<half {
+          let angle = Float(segment.position + offset) * frequencies[i]
+          cosines.pointer[row + i] = cos(angle)
+          sines.pointer[row + i] = sin(angle)
+        }
+      }
+    }
+  }
+
+  /// Computes the residual stream after the last layer, and the caches' new positions.
+  func run() {
+    let configuration = model.configuration
+    for segment in segments {
+      segment.cache.prepare(toAppend: segment.count)
+      for (offset, token) in segment.tokens.enumerated() {
+        model.tokenEmbedding.expand(
+          rows: Int(token)..<Int(token) + 1,
+          into: stream.pointer + (segment.row + offset) * configuration.width)
+      }
+    }
+    for number in 0..<configuration.layers { run(layer: number) }
+    for segment in segments { segment.cache.advance(by: segment.count) }
+  }
+
+  private func run(layer number: Int) {
+    let configuration = model.configuration
+    let layer = model.layers[number]
+    normalize(layer.attentionNorm)
+    multiply(
+      normalized, layer: number,
+      [(.query, queries), (.key, keys), (.value, values)])
+    rotateAndStore(layer: number)
+    Attention.compute(
+      layer: number, segments: segments, configuration: configuration,
+      queries: queries.pointer, into: attended.pointer, pool: pool)
+    multiply(attended, layer: number, [(.output, normalized)])
+    addToStream(normalized)
+
+    normalize(layer.feedForwardNorm)
+    multiply(normalized, layer: number, [(.gate, gate), (.up, up)])
+    let width = configuration.feedForwardWidth
+    forRows { range in
+      let start = range.lowerBound * width
+      Elementwise.siluMultiply(
+        gate: gate.pointer + start, up: up.pointer + start, into: gate.pointer + start,
+        count: range.count * width)
+    }
+    multiply(gate, layer: number, [(.down, normalized)])
+    addToStream(normalized)
+  }
+
+  /// Splits the rows over the threads where that pays.
+  private func forRows(_ body: (Range<Int>) -> Void) {
+    if rows < 16 { body(0..<rows) } else { pool.parallelRanges(rows, body) }
+  }
+
+  private func normalize(_ weight: [Float]) {
+    let configuration = model.configuration
+    let width = configuration.width
+    weight.withUnsafeBufferPointer { weight in
+      guard let weight = weight.baseAddress else { return }
+      forRows { range in
+        for row in range {
+          Elementwise.rmsNorm(
+            stream.pointer + row * width, weight: weight, into: normalized.pointer + row * width,
+            count: width, epsilon: configuration.rmsEpsilon)
+        }
+      }
+    }
+  }
+
+  private func addToStream(_ x: FloatBuffer) {
+    let width = model.configuration.width
+    forRows { range in
+      let start = range.lowerBound * width
+      Elementwise.addScaled(
+        1, x.pointer + start, to: stream.pointer + start, count: range.count * width)
+    }
+  }
+
+  private func rotateAndStore(layer: Int) {
+    let configuration = model.configuration
+    let half = configuration.headWidth / 2
+    let kvWidth = configuration.kvWidth
+    for segment in segments {
+      let store = { (range: Range<Int>) in
+        for offset in range {
+          let row = segment.row + offset
+          let (cosine, sine) = (cosines.pointer + row * half, sines.pointer + row * half)
+          Elementwise.rotate(
+            queries.pointer + row * configuration.queryWidth, cosines: cosine, sines: sine,
+            heads: configuration.heads, headWidth: configuration.headWidth)
+          Elementwise.rotate(
+            keys.pointer + row * kvWidth, cosines: cosine, sines: sine,
+            heads: configuration.kvHeads, headWidth: configuration.headWidth)
+          let place = segment.cache.place(layer: layer, position: segment.position + offset)
+          place.keys.update(from: keys.pointer + row * kvWidth, count: kvWidth)
+          place.values.update(from: values.pointer + row * kvWidth, count: kvWidth)
+        }
+      }
+      if segment.count < 16 {
+        store(0..<segment.count)
+      } else {
+        pool.parallelRanges(segment.count, store)
+      }
+    }
+  }
+
+  /// The base model's products for all rows at once, then each sequence's own adapter.
+  private func multiply(
+    _ x: FloatBuffer, layer: Int, _ outputs: [(projection: Projection, y: FloatBuffer)]
+  ) {
+    let configuration = model.configuration
+    let columns = outputs[0].projection.inputWidth(in: configuration)
+    Product.compute(
+      x.pointer, count: rows, columns: columns,
+      outputs.map { (model.layers[layer][$0.projection], $0.y.pointer) }, pool: pool)
+    guard hasAdapters else { return }
+    let tasks = segments.flatMap { segment in
+      outputs.compactMap { output in
+        segment.adapter?.factors(layer: layer, output.projection).map { (segment, output, $0) }
+      }
+    }
+    // Small sums for a few rows: not worth another thread.
+    let serial = rows < 8 && tasks.count < 8
+    let add = { (index: Int) in
+      let (segment, output, factors) = tasks[index]
+      guard let adapter = segment.adapter else { return }
+      let width = output.projection.outputWidth(in: configuration)
+      let inner = FloatBuffer(uninitialized: segment.count * adapter.rank)
+      BLAS.shared.productOnThisThread(
+        m: segment.count, n: adapter.rank, k: columns, a: x.pointer + segment.row * columns,
+        lda: columns, b: factors.a.pointer, ldb: columns, transposeB: true, c: inner.pointer,
+        ldc: adapter.rank)
+      BLAS.shared.productOnThisThread(
+        m: segment.count, n: width, k: adapter.rank, alpha: adapter.scaling, a: inner.pointer,
+        lda: adapter.rank, b: factors.b.pointer, ldb: adapter.rank, transposeB: true, beta: 1,
+        c: output.y.pointer + segment.row * width, ldc: width)
+    }
+    if serial {
+      for index in tasks.indices { add(index) }
+    } else {
+      pool.parallel(tasks.count, add)
+    }
+  }
+}
