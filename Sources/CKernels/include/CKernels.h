@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "training.h"
+
 #pragma clang assume_nonnull begin
 
 enum { CK_LEVEL_SCALAR = 0, CK_LEVEL_VECTOR = 1 };

@@ -1,0 +1,113 @@
+// The base model as training sees it: sizes and frozen matrices, grouped by the input they share.
+
+import LanguageModel
+import LinearAlgebra
+
+/// The sizes of a llama-architecture transformer.
+struct TransformerShape: Sendable, Equatable {
+  var layers: Int
+  var width: Int
+  var heads: Int
+  var kvHeads: Int
+  var headWidth: Int
+  var feedForwardWidth: Int
+  var vocabulary: Int
+  var ropeBase: Double
+  var rmsEpsilon: Float
+
+  var attentionWidth: Int { heads * headWidth }
+  var kvWidth: Int { kvHeads * headWidth }
+  /// Queries, keys and values side by side in a row.
+  var qkvWidth: Int { attentionWidth + 2 * kvWidth }
+}
+
+/// The projections that read the same input; their outputs lie side by side, so that a group is one
+/// matrix product.
+enum ProjectionGroup: Int, CaseIterable, Sendable {
+  case qkv
+  case output
+  case gateUp
+  case down
+
+  var members: [Projection] {
+    switch self {
+    case .qkv: [.query, .key, .value]
+    case .output: [.output]
+    case .gateUp: [.gate, .up]
+    case .down: [.down]
+    }
+  }
+
+  func inputWidth(_ shape: TransformerShape) -> Int {
+    switch self {
+    case .qkv, .gateUp: shape.width
+    case .output: shape.attentionWidth
+    case .down: shape.feedForwardWidth
+    }
+  }
+
+  func outputWidth(_ shape: TransformerShape) -> Int {
+    members.reduce(0) { $0 + Self.outputWidth(of: $1, shape) }
+  }
+
+  static func outputWidth(of projection: Projection, _ shape: TransformerShape) -> Int {
+    switch projection {
+    case .query: shape.attentionWidth
+    case .key, .value: shape.kvWidth
+    case .output, .down: shape.width
+    case .gate, .up: shape.feedForwardWidth
+    }
+  }
+}
+
+/// The frozen weights that a pass reads.
+struct FrozenWeights: Sendable {
+  struct Layer: Sendable {
+    var attentionNorm: [Float]
+    var feedForwardNorm: [Float]
+    /// For each ``ProjectionGroup``, its members' matrices [out × in].
+    var groups: [[QuantizedMatrix]]
+  }
+
+  var shape: TransformerShape
+  var layers: [Layer]
+  var embedding: QuantizedMatrix
+  var output: QuantizedMatrix
+  var outputNorm: [Float]
+
+  /// Bytes of all matrices.
+  var byteCount: Int {
+    layers.reduce(embedding.byteCount) { sum, layer in
+      sum + layer.groups.joined().reduce(0) { $0 + $1.byteCount }
+    }
+  }
+
+  /// Expands a group's matrices to f32, one under the other: [outputWidth × inputWidth].
+  func expand(_ group: ProjectionGroup, layer: Int, into out: UnsafeMutablePointer<Float>) {
+    var target = out
+    for matrix in layers[layer].groups[group.rawValue] {
+      matrix.expand(into: target)
+      target += matrix.rows * matrix.columns
+    }
+  }
+}
+
+extension FrozenWeights {
+  /// The weights of a loaded model; nothing is copied but the norms.
+  init(_ model: LlamaModel) {
+    let configuration = model.configuration
+    shape = TransformerShape(
+      layers: configuration.layers, width: configuration.width, heads: configuration.heads,
+      kvHeads: configuration.kvHeads, headWidth: configuration.headWidth,
+      feedForwardWidth: configuration.feedForwardWidth, vocabulary: configuration.vocabulary,
+      ropeBase: configuration.ropeBase, rmsEpsilon: configuration.rmsEpsilon)
+    layers = model.layers.map { layer in
+      Layer(
+        attentionNorm: layer.attentionNorm, feedForwardNorm: layer.feedForwardNorm,
+        groups: ProjectionGroup.allCases.map { $0.members.map { layer[$0] } })
+    }
+    embedding = model.tokenEmbedding
+    output = model.output
+    outputNorm = model.outputNorm
+  }
+}

@@ -1,0 +1,216 @@
+// Fine-tuning a LoRA adapter on examples: the public face of this module.
+
+import Foundation
+import LanguageModel
+import LinearAlgebra
+
+/// Where a training is; given to the callback after every step.
+public struct TrainingProgress: Sendable {
+  /// Steps done, of `steps`.
+  public let step: Int
+  public let steps: Int
+  /// Counted from 1.
+  public let epoch: Int
+  /// Mean token loss of this step's batch, before the step.
+  public let loss: Double
+  /// The gradient's norm before clipping.
+  public let gradientNorm: Double
+  public let learningRate: Float
+  /// Tokens of examples per second since the start.
+  public let tokensPerSecond: Double
+}
+
+/// What a training made, and its figures.
+public struct TrainingResult: Sendable {
+  public enum End: String, Sendable, Codable {
+    case completed
+    /// The callback returned false.
+    case stopped
+    /// The held-out loss did not fall any more.
+    case earlyStopped
+  }
+
+  public let adapter: LoRAAdapter
+  public let end: End
+  /// The loss of every step's batch.
+  public let losses: [Double]
+  /// With a held-out set: the loss before training and after each epoch.
+  public let heldOutLosses: [Double]
+  /// With a held-out set: the epoch, from 1, whose weights the adapter has.
+  public let bestEpoch: Int?
+  public let plan: MemoryPlan
+  public let report: FineTuningReport
+}
+
+/// Trains and evaluates LoRA adapters of one base model. Every call blocks until it is done and
+/// computes on ``ThreadPool/shared``: call it on a thread of its own, not on Swift's cooperative
+/// pool. Calls from several threads at once are safe; each has its own memory.
+public struct LoRATrainer: Sendable {
+  public let model: LlamaModel
+  public let configuration: TrainingConfiguration
+  private let weights: FrozenWeights
+  private let layout: AdapterLayout
+
+  /// - Throws: `TrainingError.configuration` for a setting out of range.
+  public init(model: LlamaModel, configuration: TrainingConfiguration) throws {
+    try configuration.validate()
+    self.model = model
+    self.configuration = configuration
+    weights = FrozenWeights(model)
+    layout = AdapterLayout(
+      shape: weights.shape, rank: configuration.rank, targets: configuration.targets)
+  }
+
+  /// What training on `examples` would need, before it starts.
+  /// - Throws: `TrainingError`.
+  public func memoryPlan(for examples: [TrainingExample]) throws -> MemoryPlan {
+    try plan(for: try checked(examples))
+  }
+
+  /// Trains an adapter.
+  /// - Parameters:
+  ///   - heldOut: evaluated before training and after each epoch; training stops after `patience`
+  ///     epochs without a new lowest loss, and the result has the weights of the best epoch.
+  ///   - startingFrom: an adapter of the same rank, targets and scaling to go on from; else A is
+  ///     random and B zero, so that the first step sees the base model.
+  ///   - onStep: called after every step; false stops training, and what was reached so far counts.
+  /// - Throws: `TrainingError`.
+  public func train(
+    examples: [TrainingExample], heldOut: [TrainingExample] = [],
+    startingFrom: LoRAAdapter? = nil, onStep: (TrainingProgress) -> Bool = { _ in true }
+  ) throws -> TrainingResult {
+    guard !examples.isEmpty else { throw TrainingError.noExamples }
+    let examples = try checked(examples)
+    let heldOut = try checked(heldOut)
+    if let startingFrom, abs(startingFrom.scaling - configuration.scaling) > 1e-6 {
+      throw TrainingError.adapter(
+        "it is scaled by \(startingFrom.scaling), these settings by \(configuration.scaling)")
+    }
+    let sizes = (examples + heldOut).map(\.tokenCount)
+    let run = try TrainingRun(
+      weights: weights, layout: layout, scaling: configuration.scaling,
+      parameters: try startingFrom.map(layout.parameters)
+        ?? layout.initialParameters(seed: configuration.seed),
+      dropout: configuration.dropout, seed: configuration.seed, longest: sizes.max() ?? 0,
+      batchRows: batchRows(examples + heldOut), memoryLimit: configuration.memoryLimit)
+
+    let size = configuration.batchSize
+    let stepsPerEpoch = (examples.count + size - 1) / size
+    let steps = stepsPerEpoch * configuration.epochs
+    let schedule = LinearSchedule(
+      warmupSteps: Int(Double(steps) * configuration.warmup), steps: steps)
+    var order = SplitMix64(seed: configuration.seed ^ 0x6F72_6465_7200)
+    var losses: [Double] = []
+    var tokens = 0
+    var end = TrainingResult.End.completed
+    var heldOutLosses: [Double] = []
+    var best: (epoch: Int, loss: Double, parameters: FloatBuffer)?
+    var worse = 0
+    let clock = ContinuousClock()
+    let start = clock.now
+    if !heldOut.isEmpty { heldOutLosses.append(run.loss(of: heldOut).mean) }
+    training: for epoch in 1...configuration.epochs {
+      let shuffled = examples.shuffled(using: &order)
+      for first in stride(from: 0, to: shuffled.count, by: size) {
+        let batch = Array(shuffled[first..<min(first + size, shuffled.count)])
+        let step = losses.count
+        let rate = configuration.learningRate * schedule.factor(step)
+        let loss = run.gradient(of: batch)
+        let norm = run.step(
+          rate: rate, decay: configuration.weightDecay, clip: configuration.clip)
+        guard loss.isFinite, norm.isFinite else { throw TrainingError.diverged(step: step + 1) }
+        losses.append(loss)
+        tokens += batch.reduce(0) { $0 + $1.tokenCount }
+        let progress = TrainingProgress(
+          step: step + 1, steps: steps, epoch: epoch, loss: loss, gradientNorm: norm,
+          learningRate: rate, tokensPerSecond: Double(tokens) / ((clock.now - start) / .seconds(1)))
+        if !onStep(progress) {
+          end = .stopped
+          break
+        }
+      }
+      if !heldOut.isEmpty {
+        let loss = run.loss(of: heldOut).mean
+        heldOutLosses.append(loss)
+        if loss < best?.loss ?? .infinity {
+          let copy = FloatBuffer(uninitialized: run.parameters.count)
+          copy.pointer.initialize(from: run.parameters.pointer, count: copy.count)
+          best = (epoch, loss, copy)
+          worse = 0
+        } else {
+          worse += 1
+          if worse >= configuration.patience, epoch < configuration.epochs, end == .completed {
+            end = .earlyStopped
+          }
+        }
+      }
+      if end != .completed { break training }
+    }
+    let seconds = (clock.now - start) / .seconds(1)
+    let adapter = try layout.adapter(
+      best?.parameters ?? run.parameters, alpha: configuration.alpha,
+      scaling: configuration.scaling, configuration: model.configuration)
+    let report = FineTuningReport(
+      tokens: tokens, losses: losses, batchSize: size, examples: examples.count,
+      stepsPerEpoch: stepsPerEpoch, seconds: seconds, heldOut: heldOutLosses,
+      bestEpoch: best?.epoch)
+    return TrainingResult(
+      adapter: adapter, end: end, losses: losses, heldOutLosses: heldOutLosses,
+      bestEpoch: best?.epoch, plan: run.plan, report: report)
+  }
+
+  /// The losses of examples with an adapter, or of the base model without one. Any LoRA adapter of
+  /// this model will do, whatever its rank and targets.
+  /// - Throws: `TrainingError`.
+  public func loss(of examples: [TrainingExample], adapter: LoRAAdapter?) throws -> HeldOutLoss {
+    guard !examples.isEmpty else { throw TrainingError.noExamples }
+    let examples = try checked(examples)
+    let state = try adapter.map { adapter in
+      let layout = AdapterLayout(
+        shape: weights.shape, rank: adapter.rank, targets: adapter.targets)
+      return AdapterState(
+        layout: layout, scaling: adapter.scaling, parameters: try layout.parameters(of: adapter),
+        gradients: nil)
+    }
+    let longest = examples.map(\.tokenCount).max() ?? 0
+    let workspace = PassWorkspace(weights: weights, longest: longest)
+    return TrainingRun.loss(
+      of: examples,
+      packs: PackedBatch.split(
+        examples, rowLimit: max(longest, MemoryPlan.enoughRows), sharePrefix: true),
+      workspace: workspace, adapter: state)
+  }
+
+  private func plan(for examples: [TrainingExample]) throws -> MemoryPlan {
+    try MemoryPlan(
+      weights: weights, layout: layout, drops: configuration.dropout > 0,
+      longest: examples.map(\.tokenCount).max() ?? 0, batchRows: batchRows(examples),
+      limit: configuration.memoryLimit)
+  }
+
+  /// The most tokens that a batch can have.
+  private func batchRows(_ examples: [TrainingExample]) -> Int {
+    examples.map(\.tokenCount).sorted(by: >).prefix(configuration.batchSize).reduce(0, +)
+  }
+
+  /// The examples cut to the cutoff, which no example's completion may exceed.
+  private func checked(_ examples: [TrainingExample]) throws -> [TrainingExample] {
+    let vocabulary = weights.shape.vocabulary
+    return try examples.enumerated().map { index, example in
+      guard let cut = example.truncated(to: configuration.cutoff) else {
+        throw TrainingError.example(
+          index,
+          "its completion has \(example.completion.count) tokens, more than the cutoff of "
+            + "\(configuration.cutoff)")
+      }
+      guard cut.lossCount > 0 else {
+        throw TrainingError.example(index, "it has no token to learn")
+      }
+      for token in cut.prompt + cut.completion where token < 0 || Int(token) >= vocabulary {
+        throw TrainingError.example(
+          index, "token \(token) is not in the vocabulary of \(vocabulary)")
+      }
+      return cut
+    }
+  }
+}

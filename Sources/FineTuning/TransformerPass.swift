@@ -1,0 +1,218 @@
+// The transformer's forward and backward pass over one packed batch, layer by layer.
+//
+// Only an adapter's factors get gradients. What a layer's backward pass cannot cheaply compute
+// again is kept from its forward pass; norms, the gated activation and attention's probabilities
+// are computed again. Shapes: T rows, W width, A attention width, F feed-forward width.
+
+import LanguageModel
+import LinearAlgebra
+
+/// One batch's way through the layers.
+struct TransformerPass {
+  let workspace: PassWorkspace
+  let batch: PackedBatch
+  let adapter: AdapterState?
+  let keepsLayers: Bool
+  private let linear: LinearPass
+  private let scratch: PassWorkspace.Scratch
+  private let attention: AttentionPass
+
+  private var shape: TransformerShape { workspace.weights.shape }
+  private var rows: Int { batch.rows }
+
+  /// - Parameter keepLayers: keep each layer's activations, as a backward pass without recomputation
+  ///   needs; it works without too and then runs each layer forward again.
+  init(_ workspace: PassWorkspace, _ batch: PackedBatch, adapter: AdapterState?, keepLayers: Bool) {
+    let productWidth = adapter?.layout.productWidth ?? 0
+    let trains = adapter?.gradients != nil
+    workspace.prepare(
+      batch, productWidth: productWidth,
+      inputCount: trains ? workspace.weights.shape.layers + 1 : 2, keepLayers: keepLayers,
+      drops: (adapter?.dropout ?? 0) > 0)
+    self.workspace = workspace
+    self.batch = batch
+    self.adapter = adapter
+    keepsLayers = keepLayers
+    scratch = workspace.scratch(rows: batch.rows, productWidth: productWidth)
+    attention = workspace.attention(batch)
+    linear = LinearPass(
+      weights: workspace.weights, adapter: adapter,
+      weightScratch: workspace.weightScratch.pointer, dropoutScratch: scratch.dropped,
+      productScratch: scratch.products)
+  }
+
+  /// Room for the gradient of `forward`'s result, [T × W].
+  var dResidual: Floats { scratch.dResidual }
+
+  /// Runs all layers; the result is the residual stream [T × W] before the last norm.
+  func forward() -> Floats {
+    forEachRow { row in
+      workspace.weights.embedding.expand(
+        rows: Int(batch.tokens[row])..<Int(batch.tokens[row]) + 1, into: input(0) + row * shape.width)
+    }
+    for layer in 0..<shape.layers {
+      forward(layer, x: input(layer), stash: stash(layer), out: input(layer + 1))
+    }
+    return input(shape.layers)
+  }
+
+  /// Adds the factors' gradients, given d [T × W], the gradient of `forward`'s result, which is
+  /// overwritten.
+  func backward(_ d: Floats) {
+    for layer in stride(from: shape.layers - 1, through: 0, by: -1) {
+      let stash = stash(layer)
+      if !keepsLayers { forward(layer, x: input(layer), stash: stash, out: nil) }
+      backward(layer, x: input(layer), stash: stash, d: d)
+    }
+  }
+
+  private func input(_ layer: Int) -> Floats {
+    let count = workspace.inputs.count
+    return workspace.inputs[count > shape.layers ? layer : layer % count].pointer
+  }
+
+  private func stash(_ layer: Int) -> PassWorkspace.Stash {
+    workspace.stash(keepsLayers ? layer : 0, rows: rows)
+  }
+
+  /// out = x + attention(norm(x)), then + feedForward(norm(that)). Without `out` the stash is filled
+  /// and the last product left out.
+  private func forward(_ layer: Int, x: Floats, stash: PassWorkspace.Stash, out: Floats?) {
+    let weights = workspace.weights.layers[layer]
+    let count = rows * shape.width
+    norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: stash.inverseRMS)
+    linear.forward(
+      .qkv, layer: layer, x: scratch.normed, rows: rows, y: stash.qkv,
+      products: products(stash, .qkv))
+    rotate(stash.qkv, inverse: false)
+    attention.forward(qkv: stash.qkv, out: stash.attention, logSums: stash.logSums)
+    stash.middle.update(from: x, count: count)
+    linear.forward(
+      .output, layer: layer, x: stash.attention, rows: rows, y: stash.middle, accumulate: true,
+      products: products(stash, .output))
+    norm(
+      stash.middle, weights.feedForwardNorm, into: scratch.normed,
+      inverseRMS: stash.inverseRMS + rows)
+    linear.forward(
+      .gateUp, layer: layer, x: scratch.normed, rows: rows, y: stash.gateUp,
+      products: products(stash, .gateUp))
+    activate(stash.gateUp)
+    guard let out else {
+      linear.adapterProducts(
+        .down, layer: layer, x: scratch.activated, rows: rows, products: products(stash, .down))
+      return
+    }
+    out.update(from: stash.middle, count: count)
+    linear.forward(
+      .down, layer: layer, x: scratch.activated, rows: rows, y: out, accumulate: true,
+      products: products(stash, .down))
+  }
+
+  /// Turns d from the gradient of the layer's output into that of its input; in layer 0 nothing
+  /// below the first adapted projection is computed. The stash's gateUp becomes its own gradient.
+  private func backward(_ layer: Int, x: Floats, stash: PassWorkspace.Stash, d: Floats) {
+    let weights = workspace.weights.layers[layer]
+    // Whether anything before a group still wants a gradient.
+    func ends(at group: ProjectionGroup) -> Bool {
+      layer == 0
+        && ProjectionGroup.allCases.allSatisfy {
+          $0.rawValue >= group.rawValue || (adapter?.layout.sites($0).isEmpty ?? true)
+        }
+    }
+    activate(stash.gateUp)
+    linear.backward(
+      .down, layer: layer, dy: d, x: scratch.activated, rows: rows,
+      products: products(stash, .down), dx: ends(at: .down) ? nil : scratch.dActivated)
+    if ends(at: .down) { return }
+    activateBackward(stash.gateUp)
+    norm(stash.middle, weights.feedForwardNorm, into: scratch.normed, inverseRMS: nil)
+    linear.backward(
+      .gateUp, layer: layer, dy: stash.gateUp, x: scratch.normed, rows: rows,
+      products: products(stash, .gateUp), dx: ends(at: .gateUp) ? nil : scratch.dNormed)
+    if ends(at: .gateUp) { return }
+    normBackward(
+      stash.middle, weights.feedForwardNorm, inverseRMS: stash.inverseRMS + rows, addingTo: d)
+    linear.backward(
+      .output, layer: layer, dy: d, x: stash.attention, rows: rows,
+      products: products(stash, .output), dx: ends(at: .output) ? nil : scratch.dAttention)
+    if ends(at: .output) { return }
+    attention.backward(
+      qkv: stash.qkv, out: stash.attention, logSums: stash.logSums, dOut: scratch.dAttention,
+      dQKV: scratch.dQKV, keyParts: scratch.keyParts, valueParts: scratch.valueParts)
+    rotate(scratch.dQKV, inverse: true)
+    norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: nil)
+    linear.backward(
+      .qkv, layer: layer, dy: scratch.dQKV, x: scratch.normed, rows: rows,
+      products: products(stash, .qkv), dx: layer == 0 ? nil : scratch.dNormed)
+    if layer == 0 { return }
+    normBackward(x, weights.attentionNorm, inverseRMS: stash.inverseRMS, addingTo: d)
+  }
+
+  private func products(_ stash: PassWorkspace.Stash, _ group: ProjectionGroup) -> Floats {
+    guard let layout = adapter?.layout else { return stash.products }
+    let before = layout.sites[..<group.rawValue].reduce(0) { $0 + $1.count }
+    return stash.products + rows * before * layout.rank
+  }
+
+  private func norm(_ x: Floats, _ weight: [Float], into y: Floats, inverseRMS: Floats?) {
+    let width = shape.width
+    forEachRow { row in
+      let inverse = Elementwise.rmsNorm(
+        x + row * width, weight: weight, into: y + row * width, count: width,
+        epsilon: shape.rmsEpsilon)
+      if let inverseRMS { inverseRMS[row] = inverse }
+    }
+  }
+
+  private func normBackward(
+    _ x: Floats, _ weight: [Float], inverseRMS: Floats, addingTo d: Floats
+  ) {
+    let width = shape.width
+    forEachRow { row in
+      Elementwise.rmsNormBackward(
+        x + row * width, weight: weight, dy: scratch.dNormed + row * width,
+        inverseRMS: inverseRMS[row], addingTo: d + row * width, count: width)
+    }
+  }
+
+  /// Rotates queries and keys, which lie side by side.
+  private func rotate(_ qkv: Floats, inverse: Bool) {
+    let half = shape.headWidth / 2
+    workspace.angles.cosines.withUnsafeBufferPointer { cosines in
+      workspace.angles.sines.withUnsafeBufferPointer { sines in
+        guard let cosines = cosines.baseAddress, let sines = sines.baseAddress else { return }
+        forEachRow { row in
+          let place = batch.positions[row] * half
+          Elementwise.rotate(
+            qkv + row * shape.qkvWidth, cosines: cosines + place, sines: sines + place,
+            heads: shape.heads + shape.kvHeads, headWidth: shape.headWidth, inverse: inverse)
+        }
+      }
+    }
+  }
+
+  private func activate(_ gateUp: Floats) {
+    let width = shape.feedForwardWidth
+    forEachRow { row in
+      let gate = gateUp + row * 2 * width
+      Elementwise.siluMultiply(
+        gate: gate, up: gate + width, into: scratch.activated + row * width, count: width)
+    }
+  }
+
+  private func activateBackward(_ gateUp: Floats) {
+    let width = shape.feedForwardWidth
+    forEachRow { row in
+      let gate = gateUp + row * 2 * width
+      Elementwise.siluMultiplyBackward(
+        gate: gate, up: gate + width, dOut: scratch.dActivated + row * width, dGate: gate,
+        dUp: gate + width, count: width)
+    }
+  }
+
+  private func forEachRow(_ body: (Int) -> Void) {
+    ThreadPool.shared.parallelRanges(rows) { range in
+      for row in range { body(row) }
+    }
+  }
+}

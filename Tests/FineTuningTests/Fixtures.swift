@@ -1,0 +1,109 @@
+// What the tests share: the default model, the reference values and their formula for A and B.
+
+import Foundation
+import LanguageModel
+import LinearAlgebra
+import Testing
+
+@testable import FineTuning
+
+enum Fixtures {
+  static let root = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+  static let folder = root.appendingPathComponent("Tests/FineTuningTests/Fixtures")
+  static let modelPath =
+    ProcessInfo.processInfo.environment["OPPU_MODEL"]
+    ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
+  static let model = Result { try LlamaModel.load(path: modelPath) }
+  static let gradients = Result {
+    try JSONDecoder().decode(
+      Gradients.self,
+      from: Data(contentsOf: folder.appendingPathComponent("gradients.json")))
+  }
+
+  /// Uniform in (-scale, scale): the hash of seed and index that make_fixtures.py has.
+  static func pseudoRandom(seed: Int, count: Int, scale: Double) -> [Float] {
+    (0..<count).map { index in
+      var x = UInt32(truncatingIfNeeded: index + seed * 1_000_003)
+      for _ in 0..<2 { x = (x ^ (x >> 16)) &* 0x45D9F3B }
+      x ^= x >> 16
+      return Float(((Double(x) + 0.5) / 4_294_967_296 * 2 - 1) * scale)
+    }
+  }
+
+  /// The parameters that make_fixtures.py starts from.
+  static func initialParameters(_ layout: AdapterLayout) -> FloatBuffer {
+    let parameters = FloatBuffer(zeros: layout.count)
+    layout.forEachSite { site, base in
+      let layer = base / layout.layerCount
+      let seed = (layer * Projection.allCases.count + site.projection.index) * 2
+      let a = pseudoRandom(seed: seed, count: layout.rank * site.inputWidth, scale: 0.05)
+      let b = pseudoRandom(seed: seed + 1, count: layout.rank * site.outputWidth, scale: 0.02)
+      (parameters.pointer + base + site.a).update(from: a, count: a.count)
+      (parameters.pointer + base + site.b).update(from: b, count: b.count)
+    }
+    return parameters
+  }
+
+  static func run(
+    rank: Int, alpha: Float, targets: [Projection], examples: [TrainingExample],
+    memoryLimit: Int = 1 << 31
+  ) throws -> TrainingRun {
+    let weights = FrozenWeights(try model.get())
+    let layout = AdapterLayout(shape: weights.shape, rank: rank, targets: targets)
+    return try TrainingRun(
+      weights: weights, layout: layout, scaling: alpha / Float(rank),
+      parameters: initialParameters(layout), dropout: 0, seed: 0,
+      longest: examples.map(\.tokenCount).max() ?? 0,
+      batchRows: examples.reduce(0) { $0 + $1.tokenCount }, memoryLimit: memoryLimit)
+  }
+}
+
+struct Gradients: Decodable {
+  struct Tensor: Decodable {
+    let layer: Int
+    let projection: Projection
+    let kind: String
+    let norm: Double
+    let places: [Int]
+    let values: [Double]
+  }
+
+  struct Case: Decodable {
+    let rank: Int
+    let alpha: Float
+    let targets: [Projection]
+    let loss: Double
+    let gradient_norm: Double
+    let tensors: [Tensor]
+  }
+
+  struct Steps: Decodable {
+    let rank: Int
+    let alpha: Float
+    let targets: [Projection]
+    let batches: [[Int]]
+    let lr: Float
+    let weight_decay: Float
+    let clip: Float
+    let warmup_steps: Int
+    let losses: [Double]
+    let gradient_norms: [Double]
+    let loss_after: Double
+  }
+
+  let examples: [TrainingExample]
+  let cases: [Case]
+  let steps: [Steps]
+}
+
+extension AdapterLayout {
+  /// The place of a factor in the flat array.
+  func range(layer: Int, _ projection: Projection, _ kind: String) -> Range<Int>? {
+    for site in sites.joined() where site.projection == projection {
+      let start = layer * layerCount + (kind == "A" ? site.a : site.b)
+      return start..<start + rank * (kind == "A" ? site.inputWidth : site.outputWidth)
+    }
+    return nil
+  }
+}
