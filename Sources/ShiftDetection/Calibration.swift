@@ -12,7 +12,7 @@ public enum Calibration {
   /// series with the most alarms (ties make the test stricter). docs/shift-detection.md gives the
   /// command; a test repeats a part of it.
   static let table: [(arl0: Double, threshold: Double)] = [
-    (100, 0.03), (1_000, 0.003), (10_000, 0.0003),
+    (254, 0.03), (745, 0.01), (2_362, 0.003),
   ]
 
   /// The p-value threshold for an ARL0, by log-log interpolation, and beyond the table by its nearest

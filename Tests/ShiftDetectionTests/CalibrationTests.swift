@@ -10,8 +10,7 @@ import Testing
     .enabled(if: ProcessInfo.processInfo.environment["OPPU_CALIBRATE"] != nil))
   func calibrate() {
     for (threshold, streams, length) in [
-      (0.05, 1_000, 400), (0.02, 1_000, 400), (0.01, 1_000, 400), (0.005, 1_000, 400),
-      (0.002, 1_500, 400), (0.001, 2_000, 400),
+      (0.03, 600, 400), (0.01, 600, 400), (0.003, 800, 400), (0.001, 1_200, 400),
     ] {
       let start = Date()
       let (observations, alarms) = Calibration.simulate(
@@ -20,6 +19,7 @@ import Testing
       print(
         "threshold \(threshold): \(observations) observations, \(alarms) alarms, ARL0 \(arl0),",
         "ratio \(arl0 * threshold), \(Date().timeIntervalSince(start)) s")
+      fflush(nil)
     }
   }
 }
