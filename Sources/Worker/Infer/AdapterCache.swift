@@ -10,7 +10,7 @@ import Storage
 /// Loads adapters from PostgreSQL and keeps them.
 actor AdapterCache {
   struct Key: Hashable, Sendable {
-    let stream: Stream
+    let stream: Storage.Stream
     let version: Int
   }
 
@@ -47,7 +47,7 @@ actor AdapterCache {
   }
 
   /// Forgets a stream's adapters, or all of a user's where the task is "*".
-  func evict(_ stream: Stream) {
+  func evict(_ stream: Storage.Stream) {
     for (key, adapter) in entries
     where key.stream.userID == stream.userID && (stream.task == "*" || key.stream == stream) {
       entries[key] = nil

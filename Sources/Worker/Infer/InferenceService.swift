@@ -139,7 +139,7 @@ public struct InferenceService: Service {
     var backoff = Backoff()
     while !Task.isCancelled {
       do {
-        for try await notification in client.listen([AdapterRepository.changeChannel]) {
+        for try await notification in try await client.listen([AdapterRepository.changeChannel]) {
           let stream = try? JSONDecoder().decode(
             Storage.Stream.self, from: Data(notification.payload.utf8))
           if let stream { await answerer.evict(stream) }

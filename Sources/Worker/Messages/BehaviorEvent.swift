@@ -71,7 +71,7 @@ public enum BehaviorEvent: Sendable {
     return IncomingEvent(
       eventID: try envelope.requiredText(
         "event_id", otherwise: envelope.identifier ?? place, maximum: maximumIdentifierBytes),
-      stream: Stream(userID: userID, task: task.name), kind: kind,
+      stream: Storage.Stream(userID: userID, task: task.name), kind: kind,
       occurredAt: try occurredAt(envelope, message), input: .object(input),
       output: canonicalOutput, requestID: try envelope.text("request_id"),
       extra: extra.isEmpty ? nil : .object(extra), offset: message.offset)

@@ -3,6 +3,7 @@
 import Foundation
 import KafkaClient
 import Personalization
+import Storage
 
 /// The fields of a message and what its transport says beside them.
 struct Envelope {

@@ -32,7 +32,7 @@ public struct PersonalizationRequest: Sendable {
   public let input: [String: JSONValue]
   public let options: RequestOptions
 
-  var stream: Stream { Stream(userID: userID, task: task.name) }
+  var stream: Storage.Stream { Storage.Stream(userID: userID, task: task.name) }
 
   /// Reads and checks a message.
   /// - Throws: ``MessageError`` for the error reply.

@@ -50,7 +50,7 @@ public struct SchedulerService: Service {
           try await leadWhilePossible(on: connection)
         }
         backoff = Backoff()
-        try await pause()
+        await pause()
       } catch let error as PostgresError where error.isRetryable {
         logger.warning("schedule: \(error); trying again")
         try await backoff.wait()
@@ -68,7 +68,7 @@ public struct SchedulerService: Service {
       while !Task.isShuttingDownGracefully {
         // Leadership is this connection: where it is gone, the statement throws.
         try await connection.execute("SELECT 1")
-        if try await tick() == 0 { try await pause() }
+        if try await tick() == 0 { await pause() }
       }
     } catch {
       _ = try? await connection.execute("SELECT pg_advisory_unlock(\(key))")
@@ -120,7 +120,7 @@ public struct SchedulerService: Service {
     }
   }
 
-  private func pause() async throws {
-    try await cancelWhenGracefulShutdown { try? await Task.sleep(for: settings.pollInterval) }
+  private func pause() async {
+    await cancelWhenGracefulShutdown { try? await Task.sleep(for: settings.pollInterval) }
   }
 }

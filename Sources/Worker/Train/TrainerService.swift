@@ -57,7 +57,7 @@ public struct TrainerService: Service {
         if let lease {
           try await carryOut(lease, on: compute)
         } else {
-          try await cancelWhenGracefulShutdown {
+          await cancelWhenGracefulShutdown {
             try? await Task.sleep(for: settings.pollInterval)
           }
         }
@@ -150,7 +150,7 @@ public struct TrainerService: Service {
   private func keep(_ lease: JobLease, progress: @Sendable () -> JSONValue?) async throws {
     let interval = settings.leaseDuration / 3
     while !Task.isCancelled {
-      try await cancelWhenGracefulShutdown { try? await Task.sleep(for: interval) }
+      await cancelWhenGracefulShutdown { try? await Task.sleep(for: interval) }
       if Task.isCancelled { return }
       if Task.isShuttingDownGracefully { throw TrainingStopped() }
       do {
