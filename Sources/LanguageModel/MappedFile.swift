@@ -16,7 +16,7 @@ final class MappedFile: @unchecked Sendable {
     func failure() -> GGUFError {
       GGUFError(path: path, problem: .cannotOpen(String(cString: strerror(errno))))
     }
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw failure() }
     defer { close(descriptor) }
     var status = stat()

@@ -19,7 +19,8 @@ enum Product {
   /// X is [count × columns], dense.
   static func compute(
     _ x: UnsafePointer<Float>, count: Int, columns: Int,
-    _ outputs: [(matrix: QuantizedMatrix, y: UnsafeMutablePointer<Float>)], pool: ThreadPool
+    _ outputs: [(matrix: QuantizedMatrix, y: UnsafeMutablePointer<Float>)], pool: ThreadPool,
+    fewRows: Int = Product.fewRows
   ) {
     if count <= fewRows {
       pool.parallel(pool.width) { part in

@@ -109,12 +109,14 @@ def logits(model, tokenizer, path):
             last = all_logits[-1]
             losses = torch.nn.functional.cross_entropy(all_logits[:-1], ids[0, 1:], reduction="none") if ids.shape[1] > 1 else torch.zeros(0)
             top = torch.topk(last, 5)
-            sequence = ids
+            step = model(ids, use_cache=True)
+            greedy = []
             for _ in range(32):  # plain greedy decoding: it does not stop at the end of text
-                sequence = torch.cat([sequence, model(sequence).logits[0, -1].argmax().reshape(1, 1)], dim=1)
+                greedy.append(int(step.logits[0, -1].argmax()))
+                step = model(torch.tensor([[greedy[-1]]]), past_key_values=step.past_key_values, use_cache=True)
             rows.append({"text": text, "ids": ids[0].tolist(), "losses": [round(float(v), 5) for v in losses],
                          "sampled_logits": [round(float(v), 4) for v in last[::96]], "top": [[int(i), round(float(v), 5)] for i, v in zip(top.indices, top.values)],
-                         "mean": float(last.mean()), "std": float(last.std()), "greedy": sequence[0, ids.shape[1]:].tolist()})
+                         "mean": float(last.mean()), "std": float(last.std()), "greedy": greedy})
     with open(os.path.join(HERE, "logits.json"), "w", encoding="utf-8") as out:
         json.dump({"made_with": versions(), "model": os.path.basename(path), "sampled_logits": "the last position's logits of ids 0, 96, 192, ...", "rows": rows}, out, separators=(",", ":"))
 
