@@ -191,8 +191,12 @@ public final class KafkaConsumer: Sendable {
   public func seek(_ offsets: [TopicPartition: Int64]) async throws {
     try await command { client in
       let list = PartitionList(offsets)
-      if let error = list.withPointer({ rd_kafka_seek_partitions(client, $0, 10_000) }) {
-        throw KafkaError(owning: error)
+      // librdkafka 2.0 gives up a thousand times too early; repeating a seek does no harm.
+      let deadline = ContinuousClock.now + .seconds(10)
+      while let error = list.withPointer({ rd_kafka_seek_partitions(client, $0, 10_000) }) {
+        let error = KafkaError(owning: error)
+        let isEarly = error.code == RD_KAFKA_RESP_ERR__TIMED_OUT.rawValue
+        guard isEarly, ContinuousClock.now < deadline else { throw error }
       }
       try list.checkErrors()
     }

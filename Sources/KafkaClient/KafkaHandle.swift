@@ -78,7 +78,7 @@ final class KafkaHandle: @unchecked Sendable {
       switch level {
       // A failing connection also comes as an error event, which is reported with a limit.
       case _ where name == "FAIL" || name == "ERROR": .debug
-      case ...2: .critical
+      case ...2: .error  // critical for librdkafka's client, which this one replaces or throws for
       case 3: .error
       case 4: .warning
       case 5, 6: .debug
@@ -156,7 +156,8 @@ final class EventPump: Sendable {
         if rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR {
           onDelivery(event)
         } else {
-          do { try handle.report(event) } catch { handle.logger.critical("\(error)") }
+          // What a fatal error means is seen at the next call, which asks for it.
+          do { try handle.report(event) } catch { handle.logger.error("\(error)") }
         }
       }
     }

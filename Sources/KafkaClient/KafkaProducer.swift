@@ -9,12 +9,22 @@ import Synchronization
 ///
 /// By default idempotent with all acknowledgements: a message is written once and in order per
 /// partition, also over retries. librdkafka retries until `delivery.timeout.ms` (2 minutes) is over.
+/// A broker that forgot its producers (a restart without their state) ends an idempotent session:
+/// the messages under way fail with a retriable error, since nobody knows whether they were
+/// written, and the next `send` opens a new session.
 public final class KafkaProducer: Sendable {
-  private let handle: KafkaHandle
-  private let pump = EventPump()
+  private let configuration: KafkaConfiguration
+  private let logger: Logger
   private let blocking = BlockingQueue(label: "oppu.kafka.flush")
-  /// Held while a message is handed over, so that none slips in behind `close`.
-  private let isClosed = Mutex(false)
+  private let session: Mutex<Session>
+
+  /// One native producer. The lock is held while a message is handed over, so that none slips in
+  /// behind `close` or into a session that was replaced.
+  private struct Session {
+    var handle: KafkaHandle
+    var pump: EventPump
+    var isClosed = false
+  }
 
   private enum Outcome: Sendable {
     case delivered(partition: Int32, offset: Int64)
@@ -34,16 +44,26 @@ public final class KafkaProducer: Sendable {
   public init(
     configuration: KafkaConfiguration, logger: Logger = Logger(label: "oppu.kafka")
   ) throws {
-    handle = try KafkaHandle(
+    self.configuration = configuration
+    self.logger = logger
+    session = Mutex(try Self.open(configuration, logger))
+  }
+
+  deinit { session.withLock { $0.pump.stop() } }
+
+  private static func open(
+    _ configuration: KafkaConfiguration, _ logger: Logger
+  ) throws -> Session {
+    let handle = try KafkaHandle(
       RD_KAFKA_PRODUCER, configuration,
       defaults: [
         "enable.idempotence": "true", "acks": "all", "linger.ms": "2",
         "delivery.timeout.ms": "120000",
       ], events: RD_KAFKA_EVENT_DR, logger: logger)
-    pump.start(handle) { Self.deliver($0) }
+    let pump = EventPump()
+    pump.start(handle) { [handle] in deliver($0, of: handle) }
+    return Session(handle: handle, pump: pump)
   }
-
-  deinit { pump.stop() }
 
   /// Sends a message and waits until the broker has acknowledged it.
   ///
@@ -63,10 +83,22 @@ public final class KafkaProducer: Sendable {
     while true {
       let outcome = try await withCheckedThrowingContinuation { continuation in
         let delivery = Unmanaged.passRetained(Delivery(continuation))
-        let failure = isClosed.withLock { isClosed -> KafkaError? in
-          if isClosed { return KafkaError(RD_KAFKA_RESP_ERR__STATE, "the producer is closed") }
+        let failure = session.withLock { session -> KafkaError? in
+          if session.isClosed {
+            return KafkaError(RD_KAFKA_RESP_ERR__STATE, "the producer is closed", isFatal: true)
+          }
+          do {
+            if let reason = session.handle.fatalError() {
+              logger.warning("a producer session ended; opening another: \(reason)")
+              session.pump.stop()  // after it has served what is under way
+              session = try Self.open(configuration, logger)
+            }
+          } catch {
+            return error as? KafkaError ?? KafkaError(RD_KAFKA_RESP_ERR__FAIL, "\(error)")
+          }
           return produce(
-            topic, partition, key, value, headers, timestamp, opaque: delivery.toOpaque())
+            to: session.handle, topic, partition, key, value, headers, timestamp,
+            opaque: delivery.toOpaque())
         }
         guard let failure else { return }  // the delivery report resumes
         delivery.release()
@@ -85,7 +117,7 @@ public final class KafkaProducer: Sendable {
 
   /// Hands a message to librdkafka, which copies it; does not block.
   private func produce(
-    _ topic: String, _ partition: Int32?, _ key: Data?, _ value: Data?,
+    to handle: KafkaHandle, _ topic: String, _ partition: Int32?, _ key: Data?, _ value: Data?,
     _ headers: [KafkaHeader], _ timestamp: Date?, opaque: UnsafeMutableRawPointer
   ) -> KafkaError? {
     topic.withCString { topicName in
@@ -122,14 +154,16 @@ public final class KafkaProducer: Sendable {
             return nil
           }
           if let list { rd_kafka_headers_destroy(list) }  // taken over only on success
-          return handle.fatalError() ?? KafkaError(owning: error, topic: topic)
+          return KafkaError(owning: error, topic: topic)
         }
       }
     }
   }
 
   /// Resumes the tasks whose messages a delivery-report event is about.
-  private static func deliver(_ event: OpaquePointer) {
+  private static func deliver(_ event: OpaquePointer, of handle: KafkaHandle) {
+    // The producer as a whole recovers, so the end of a session is no fatal error of its messages.
+    let sessionEnded = handle.fatalError() != nil ? true : nil
     while let message = rd_kafka_event_message_next(event) {
       guard let opaque = message.pointee._private else { continue }
       let delivery = Unmanaged<Delivery>.fromOpaque(opaque).takeRetainedValue()
@@ -139,8 +173,18 @@ public final class KafkaProducer: Sendable {
             partition: message.pointee.partition, offset: message.pointee.offset))
       } else {
         let topic = message.pointee.rkt.map { String(cString: rd_kafka_topic_name($0)) }
-        delivery.continuation.resume(throwing: KafkaError(message.pointee.err, topic: topic))
+        delivery.continuation.resume(
+          throwing: KafkaError(message.pointee.err, topic: topic, isRetriable: sessionEnded))
       }
+    }
+  }
+
+  /// Ends the native producer as a broker can, for tests.
+  func failSession() {
+    session.withLock { session in
+      _ = rd_kafka_test_fatal_error(
+        session.handle.client, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "asked for by a test"
+      )
     }
   }
 
@@ -148,20 +192,22 @@ public final class KafkaProducer: Sendable {
   ///
   /// - Throws: `KafkaError` if that takes longer than `timeout`.
   public func flush(timeout: Duration) async throws {
-    try await blocking.run { [handle] in
+    let handle = session.withLock { $0.handle }
+    try await blocking.run {
       try check(rd_kafka_flush(handle.client, timeout.milliseconds))
     }
   }
 
   /// Refuses new messages, waits up to `timeout` for the rest, and fails what is left.
   public func close(timeout: Duration = .seconds(10)) async {
-    let wasClosed = isClosed.withLock { isClosed in
-      defer { isClosed = true }
-      return isClosed
+    let wasClosed = session.withLock { session in
+      defer { session.isClosed = true }
+      return session.isClosed
     }
     if wasClosed { return }
+    let (handle, pump) = session.withLock { ($0.handle, $0.pump) }
     do { try await flush(timeout: timeout) } catch {
-      handle.logger.warning("messages were not delivered before closing: \(error)")
+      logger.warning("messages were not delivered before closing: \(error)")
       rd_kafka_purge(handle.client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
     }
     pump.stop()

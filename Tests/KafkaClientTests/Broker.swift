@@ -13,7 +13,9 @@ enum Broker {
 
   static var logger: Logger {
     var logger = Logger(label: "tests")
-    logger.logLevel = .error
+    logger.logLevel =
+      ProcessInfo.processInfo.environment["OPPU_TEST_LOG"].flatMap { Logger.Level(rawValue: $0) }
+      ?? .error
     return logger
   }
 

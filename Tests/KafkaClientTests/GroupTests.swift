@@ -1,8 +1,9 @@
 import DevelopmentServers
 import Foundation
-import KafkaClient
 import Synchronization
 import Testing
+
+@testable import KafkaClient
 
 @Suite("Groups and failures", .timeLimit(.minutes(1)))
 struct GroupTests {
@@ -179,7 +180,29 @@ struct GroupTests {
     await admin.close()
   }
 
-  @Test("A broker that is killed and restarted loses nothing, and clients go on")
+  private func send(_ text: String, to topic: String, with producer: KafkaProducer) async throws {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while true {
+      do {
+        try await producer.send(topic: topic, key: nil, value: Data(text.utf8))
+        return
+      } catch let error as KafkaError where error.isRetriable && ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(100))
+      }
+    }
+  }
+
+  @Test("A producer whose idempotent session ended for good opens another")
+  func endedSession() async throws {
+    let topic = try await Broker.makeTopic()
+    let producer = try await Broker.producer()
+    #expect(try await producer.send(topic: topic, key: nil, value: Data([1])).offset == 0)
+    producer.failSession()
+    #expect(try await producer.send(topic: topic, key: nil, value: Data([2])).offset == 1)
+    await producer.close()
+  }
+
+  @Test("A broker that is killed and restarted is picked up again by producer and consumer")
   func brokerRestart() async throws {
     let folder = Broker.folder()
     let first = try await Broker.start(folder: folder)
@@ -190,18 +213,20 @@ struct GroupTests {
     _ = try await admin.createTopics([NewTopic(name: topic, partitions: 1, replication: 1)])
     let producer = try KafkaProducer(configuration: configuration, logger: Broker.logger)
     let consumer = try KafkaConsumer(
-      configuration: configuration, group: "g", topics: [topic], logger: Broker.logger)
+      configuration: configuration, group: "g", topics: [topic],
+      logger: Broker.logger)
     try await producer.send(topic: topic, key: nil, value: Data("before".utf8))
     var seen = try await consumer.read(1)
+    // This broker acknowledges before it writes to its folder, which it does within a second.
+    try await Task.sleep(for: .seconds(2))
     await first.kill()
     #expect(!first.isRunning)
-    // Sent while the broker is gone, acknowledged when it is back.
-    let during = Task {
-      try await producer.send(topic: topic, key: nil, value: Data("during".utf8))
-    }
+    // Sent while the broker is gone. This broker forgets its producers, which may end the session:
+    // then the error is retriable, and sending again works on the same producer.
+    let during = Task { try await send("during", to: topic, with: producer) }
     let second = try await Broker.start(folder: folder, port: first.port)
-    _ = try await during.value
-    try await producer.send(topic: topic, key: nil, value: Data("after".utf8))
+    try await during.value
+    try await send("after", to: topic, with: producer)
     while seen.count < 3 { seen += try await consumer.read(1, from: { _ in Int64(seen.count) }) }
     #expect(
       seen.map { String(decoding: $0.value ?? Data(), as: UTF8.self) }
