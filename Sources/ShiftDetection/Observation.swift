@@ -38,8 +38,8 @@ public enum SignalKind: String, Codable, Sendable, CaseIterable {
 /// One test's finding after one observation, alarming or not.
 public struct Signal: Codable, Sendable, Hashable {
   public let kind: SignalKind
-  /// What was compared where the statistic is largest: `loss`, `labels`, `surprise`, `rating`, or a
-  /// feature of text such as `words` or `capitals`.
+  /// What was compared where the statistic is largest: `loss`, `labels`, `rating`, `subject`,
+  /// outputs `by subject`, or a feature of text such as `words` or `capitals`.
   public let feature: String
   /// The two-sample statistic at the likeliest change: in standard deviations under no change, or for
   /// labels in multiples of the mean under no change. Nil before there are enough observations.

@@ -54,12 +54,9 @@ public struct ShiftMonitor: Codable, Sendable, Hashable {
     let index: Int
     var loss: Double?
     let output: ObservedValue?
-    /// How unlike the outputs of similar inputs this output is, 0 for just like them.
-    let surprise: Double?
     /// Words of the input, in count.
     let inputWords: Double
-    /// The share of the input's content words that no remembered input had.
-    let novelty: Double?
+    /// See `TextFeatures.contentWords`.
     let contentWords: [UInt32]
   }
 
@@ -106,9 +103,6 @@ public struct ShiftMonitor: Codable, Sendable, Hashable {
   // MARK: Remembering
 
   private func row(_ observation: Observation) -> Row {
-    let words = TextFeatures.contentWords(observation.input)
-    let known = rows.reduce(into: Set<UInt32>()) { $0.formUnion($1.contentWords) }
-    let new = words.filter { !known.contains($0) }.count
     let output: ObservedValue? =
       switch observation.output {
       case .label(let label): .label(label)
@@ -118,40 +112,9 @@ public struct ShiftMonitor: Codable, Sendable, Hashable {
       }
     return Row(
       index: observations, loss: observation.loss.flatMap { $0.isFinite ? $0 : nil },
-      output: output, surprise: output.flatMap { surprise($0, words) },
+      output: output,
       inputWords: Double(observation.input.split(whereSeparator: \.isWhitespace).count),
-      novelty: words.isEmpty || rows.isEmpty ? nil : Double(new) / Double(words.count),
-      contentWords: words)
-  }
-
-  /// Compares an output with those of the five nearest remembered inputs: near means sharing rare
-  /// words. For a rating the distance to their weighted mean, for a label the weight of those that
-  /// have another. Nil for text and before there are five.
-  ///
-  /// It shows a change that the outputs alone do not: the same ratings, given to other films.
-  private func surprise(_ output: ObservedValue, _ words: [UInt32]) -> Double? {
-    if case .style = output { return nil }
-    let past = rows.filter { $0.output != nil }
-    guard past.count >= 5 else { return nil }
-    var holders: [UInt32: Int] = [:]
-    for word in past.lazy.flatMap(\.contentWords) { holders[word, default: 0] += 1 }
-    let near = past.enumerated().map { position, row in
-      let shared = row.contentWords.filter(words.contains)
-      let likeness = shared.reduce(0.0) {
-        $0 + log(1 + Double(past.count) / Double(holders[$1] ?? 1))
-      }
-      return (likeness: likeness, position: position, output: row.output)
-    }
-    .sorted { ($0.likeness, $0.position) > ($1.likeness, $1.position) }.prefix(5)
-    var (weight, sum, same) = (0.0, 0.0, 0.0)
-    for neighbour in near {
-      let share = 0.1 + neighbour.likeness
-      weight += share
-      if case .rating(let rating)? = neighbour.output { sum += share * rating }
-      if neighbour.output == output { same += share }
-    }
-    if case .rating(let rating) = output { return abs(rating - sum / weight) }
-    return 1 - same / weight
+      contentWords: TextFeatures.contentWords(observation.input))
   }
 
   // MARK: Testing
@@ -197,13 +160,12 @@ public struct ShiftMonitor: Codable, Sendable, Hashable {
       let present = rows.filter { $0.loss != nil }
       return [Test(rows: present, numeric: [("loss", .up, present.map(\.loss))])]
     case .input:
+      let subjects = ContentComponents(rows.map(\.contentWords)).columns
       return [
         Test(
           rows: rows,
-          numeric: [
-            ("words", .either, rows.map(\.inputWords)),
-            ("new words", .up, rows.map(\.novelty)),
-          ])
+          numeric: [("words", .either, rows.map(\.inputWords))]
+            + subjects.map { ("subject", .either, $0) })
       ]
     case .output:
       return outputTests()
@@ -225,17 +187,21 @@ public struct ShiftMonitor: Codable, Sendable, Hashable {
     var tests: [Test] = []
     if !labels.isEmpty {
       tests.append(Test(rows: labels.map(\.0), labels: labels.map(\.1)))
+      let common = Dictionary(grouping: labels, by: \.1)
+        .sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }.prefix(3).map(\.key)
       tests.append(
-        Test(rows: labels.map(\.0), numeric: [("surprise", .up, labels.map(\.0.surprise))]))
+        Test(
+          rows: labels.map(\.0),
+          numeric: common.flatMap { label in
+            Self.bySubject(labels.map { ($0.0, $0.1 == label ? 1 : 0) }, "\(label) by subject")
+          }))
     }
     if !ratings.isEmpty {
       tests.append(
         Test(
           rows: ratings.map(\.0),
-          numeric: [
-            ("rating", .either, ratings.map(\.1)),
-            ("surprise", .up, ratings.map(\.0.surprise)),
-          ]))
+          numeric: [("rating", .either, ratings.map(\.1))]
+            + Self.bySubject(ratings, "rating by subject")))
     }
     if !styles.isEmpty {
       let names = TextFeatures.styleNames
@@ -247,5 +213,16 @@ public struct ShiftMonitor: Codable, Sendable, Hashable {
           }))
     }
     return tests
+  }
+
+  /// How outputs go with subjects: each output's distance from the mean, times each subject component.
+  /// It shows a change that the outputs alone do not: the same ratings, given to other films.
+  private static func bySubject(_ values: [(row: Row, value: Double)], _ name: String)
+    -> [Test.Feature]
+  {
+    let mean = values.reduce(0) { $0 + $1.value } / Double(max(1, values.count))
+    return ContentComponents(values.map(\.row.contentWords)).columns.map { column in
+      (name, .either, zip(values, column).map { ($0.0.value - mean) * $0.1 })
+    }
   }
 }

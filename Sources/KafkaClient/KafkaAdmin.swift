@@ -1,0 +1,259 @@
+// Topics, offsets and reachability: the calls of an operator.
+
+import CRDKafka
+import Foundation
+import Logging
+
+/// A topic to make.
+public struct NewTopic: Sendable, Hashable {
+  public var name: String
+  public var partitions: Int32
+  /// -1 leaves it to the broker.
+  public var replication: Int32
+  /// Kafka's topic settings, such as `retention.ms`.
+  public var configuration: [String: String]
+
+  public init(
+    name: String, partitions: Int32, replication: Int32 = -1, configuration: [String: String] = [:]
+  ) {
+    self.name = name
+    self.partitions = partitions
+    self.replication = replication
+    self.configuration = configuration
+  }
+}
+
+public enum TopicCreation: Sendable, Hashable {
+  case created
+  case alreadyExists
+  case failed(KafkaError)
+}
+
+public struct TopicDescription: Sendable, Hashable {
+  public var name: String
+  public var partitionCount: Int
+}
+
+/// An admin client. Every call is bounded by its timeout.
+public final class KafkaAdmin: Sendable {
+  private let handle: KafkaHandle
+  private let servers: String
+  private let pump = EventPump()
+  private let blocking = BlockingQueue(label: "oppu.kafka.admin")
+
+  /// - Throws: `KafkaError` for settings that librdkafka refuses.
+  public init(
+    configuration: KafkaConfiguration, logger: Logger = Logger(label: "oppu.kafka")
+  ) throws {
+    servers = configuration.bootstrapServers
+    handle = try KafkaHandle(
+      RD_KAFKA_PRODUCER, configuration, defaults: [:], events: 0, logger: logger)
+    pump.start(handle) { _ in }
+  }
+
+  deinit { pump.stop() }
+
+  /// Checks that a broker answers.
+  ///
+  /// - Throws: `KafkaError` naming the addresses.
+  public func ping(timeout: Duration = .seconds(5)) async throws {
+    try await metadata(allTopics: false, timeout) { _ in }
+  }
+
+  /// All topics, by name.
+  ///
+  /// - Throws: `KafkaError`.
+  public func listTopics(timeout: Duration = .seconds(10)) async throws -> [TopicDescription] {
+    try await metadata(allTopics: true, timeout) { metadata in
+      UnsafeBufferPointer(start: metadata.topics, count: Int(metadata.topic_cnt)).map {
+        TopicDescription(name: String(cString: $0.topic), partitionCount: Int($0.partition_cnt))
+      }.sorted { $0.name < $1.name }
+    }
+  }
+
+  /// Makes topics that do not exist; the result has one entry per name.
+  ///
+  /// - Throws: `KafkaError` if the request as a whole failed or a name or count is impossible.
+  public func createTopics(
+    _ topics: [NewTopic], timeout: Duration = .seconds(15)
+  ) async throws -> [String: TopicCreation] {
+    if topics.isEmpty { return [:] }
+    return try await blocking.run { [self] in
+      var natives: [OpaquePointer?] = []
+      defer { for native in natives { rd_kafka_NewTopic_destroy(native) } }
+      for topic in topics { natives.append(try makeNative(topic)) }
+      return try perform(RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout) { options, queue in
+        rd_kafka_CreateTopics(handle.client, &natives, natives.count, options, queue)
+      } read: { event in
+        var count = 0
+        let results = rd_kafka_CreateTopics_result_topics(
+          rd_kafka_event_CreateTopics_result(event), &count)
+        return Self.topicResults(results, count).mapValues { error -> TopicCreation in
+          guard let error else { return .created }
+          let exists = RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS.rawValue
+          return error.code == exists ? .alreadyExists : .failed(error)
+        }
+      }
+    }
+  }
+
+  /// Deletes topics.
+  ///
+  /// - Returns: the errors by topic; empty if all were deleted.
+  /// - Throws: `KafkaError` if the request as a whole failed.
+  @discardableResult
+  public func deleteTopics(
+    _ names: [String], timeout: Duration = .seconds(15)
+  ) async throws -> [String: KafkaError] {
+    if names.isEmpty { return [:] }
+    return try await blocking.run { [self] in
+      var natives: [OpaquePointer?] = names.map { rd_kafka_DeleteTopic_new($0) }
+      defer { for native in natives { rd_kafka_DeleteTopic_destroy(native) } }
+      return try perform(RD_KAFKA_ADMIN_OP_DELETETOPICS, timeout) { options, queue in
+        rd_kafka_DeleteTopics(handle.client, &natives, natives.count, options, queue)
+      } read: { event in
+        var count = 0
+        let results = rd_kafka_DeleteTopics_result_topics(
+          rd_kafka_event_DeleteTopics_result(event), &count)
+        return Self.topicResults(results, count).compactMapValues { $0 }
+      }
+    }
+  }
+
+  /// What a group has committed.
+  ///
+  /// - Parameter partitions: those to ask for; nil asks for every partition of every topic.
+  /// - Throws: `KafkaError`.
+  public func committedOffsets(
+    group: String, of partitions: [TopicPartition]? = nil, timeout: Duration = .seconds(10)
+  ) async throws -> [TopicPartition: Int64] {
+    // librdkafka 2.0 crashes without a list, so "all" is asked for by name.
+    var wanted = partitions ?? []
+    if partitions == nil {
+      for topic in try await listTopics(timeout: timeout) {
+        wanted += (0..<Int32(clamping: topic.partitionCount)).map {
+          TopicPartition(topic: topic.name, partition: $0)
+        }
+      }
+    }
+    if wanted.isEmpty { return [:] }
+    return try await blocking.run { [self, wanted] in
+      var request: OpaquePointer? = PartitionList(wanted).withPointer {
+        rd_kafka_ListConsumerGroupOffsets_new(group, $0)
+      }
+      defer { rd_kafka_ListConsumerGroupOffsets_destroy(request) }
+      return try perform(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout) { options, queue in
+        rd_kafka_ListConsumerGroupOffsets(handle.client, &request, 1, options, queue)
+      } read: { event in
+        var count = 0
+        let groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
+          rd_kafka_event_ListConsumerGroupOffsets_result(event), &count)
+        guard count == 1, let result = groups?[0] else { return [:] }
+        if let error = rd_kafka_group_result_error(result) {
+          throw KafkaError(
+            rd_kafka_error_code(error), String(cString: rd_kafka_error_string(error)))
+        }
+        guard let list = rd_kafka_group_result_partitions(result) else { return [:] }
+        return PartitionList.offsets(of: list).filter { $0.value >= 0 }
+      }
+    }
+  }
+
+  /// The first offset that the broker has and the next one to be written.
+  ///
+  /// - Throws: `KafkaError` naming the partition.
+  public func watermarks(
+    of partition: TopicPartition, timeout: Duration = .seconds(10)
+  ) async throws -> (low: Int64, high: Int64) {
+    try await blocking.run { [handle] in
+      try queryWatermarks(handle.client, partition, timeout)
+    }
+  }
+
+  /// Ends the client.
+  public func close() async { pump.stop() }
+
+  // MARK: -
+
+  private func metadata<T: Sendable>(
+    allTopics: Bool, _ timeout: Duration,
+    _ read: @escaping @Sendable (rd_kafka_metadata) -> T
+  ) async throws -> T {
+    try await blocking.run { [self] in
+      var metadata: UnsafePointer<rd_kafka_metadata>?
+      let code = rd_kafka_metadata(
+        handle.client, allTopics ? 1 : 0, nil, &metadata, timeout.milliseconds)
+      guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata else {
+        throw unreachable(code, timeout)
+      }
+      defer { rd_kafka_metadata_destroy(metadata) }
+      return read(metadata.pointee)
+    }
+  }
+
+  private func unreachable(_ code: rd_kafka_resp_err_t, _ timeout: Duration) -> KafkaError {
+    KafkaError(
+      code,
+      "no broker answered at \(servers) within \(timeout.milliseconds) ms:"
+        + " \(String(cString: rd_kafka_err2str(code)))")
+  }
+
+  private func makeNative(_ topic: NewTopic) throws -> OpaquePointer {
+    var reason = [CChar](repeating: 0, count: 512)
+    guard
+      let native = rd_kafka_NewTopic_new(
+        topic.name, topic.partitions, topic.replication, &reason, reason.count)
+    else { throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, text(reason), topic: topic.name) }
+    for (name, value) in topic.configuration {
+      rd_kafka_NewTopic_set_config(native, name, value)
+    }
+    return native
+  }
+
+  /// Sends an admin request and waits for its result; blocks.
+  private func perform<T>(
+    _ operation: rd_kafka_admin_op_t, _ timeout: Duration,
+    send: (_ options: OpaquePointer?, _ queue: OpaquePointer?) -> Void,
+    read: (_ event: OpaquePointer) throws -> T
+  ) throws -> T {
+    let options = rd_kafka_AdminOptions_new(handle.client, operation)
+    let queue = rd_kafka_queue_new(handle.client)
+    defer {
+      rd_kafka_queue_destroy(queue)
+      rd_kafka_AdminOptions_destroy(options)
+    }
+    var reason = [CChar](repeating: 0, count: 512)
+    let milliseconds = max(1, timeout.milliseconds)
+    try check(
+      rd_kafka_AdminOptions_set_request_timeout(options, milliseconds, &reason, reason.count))
+    send(options, queue)
+    // librdkafka itself answers when the request has timed out; the second is for its answer.
+    guard let event = rd_kafka_queue_poll(queue, min(milliseconds, Int32.max - 1000) + 1000)
+    else { throw unreachable(RD_KAFKA_RESP_ERR__TIMED_OUT, timeout) }
+    defer { rd_kafka_event_destroy(event) }
+    let code = rd_kafka_event_error(event)
+    switch code {
+    case RD_KAFKA_RESP_ERR_NO_ERROR: return try read(event)
+    case RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT:
+      throw unreachable(code, timeout)
+    default:
+      throw KafkaError(code, rd_kafka_event_error_string(event).map { String(cString: $0) })
+    }
+  }
+
+  private static func topicResults(
+    _ results: UnsafeMutablePointer<OpaquePointer?>?, _ count: Int
+  ) -> [String: KafkaError?] {
+    var errors: [String: KafkaError?] = [:]
+    for result in UnsafeBufferPointer(start: results, count: results == nil ? 0 : count) {
+      guard let result else { continue }
+      let name = String(cString: rd_kafka_topic_result_name(result))
+      let code = rd_kafka_topic_result_error(result)
+      let message = rd_kafka_topic_result_error_string(result).map { String(cString: $0) }
+      let error: KafkaError? =
+        code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(code, message, topic: name)
+      errors.updateValue(error, forKey: name)
+    }
+    return errors
+  }
+}

@@ -1,0 +1,44 @@
+// Where the brokers are, and librdkafka's own settings passed through by name.
+
+import CRDKafka
+
+/// How to reach Kafka.
+///
+/// `properties` are librdkafka's (`security.protocol`, `sasl.mechanisms`, `ssl.ca.location`, …), by
+/// its own names, and win over the defaults of each client. An unknown name is an error at start.
+public struct KafkaConfiguration: Sendable {
+  /// `host:port`, several separated by commas.
+  public var bootstrapServers: String
+  /// May hold secrets: never log the values.
+  public var properties: [String: String]
+
+  public init(bootstrapServers: String, properties: [String: String] = [:]) {
+    self.bootstrapServers = bootstrapServers
+    self.properties = properties
+  }
+
+  /// librdkafka's configuration; the caller owns it.
+  ///
+  /// - Throws: `KafkaError` naming the property that is unknown or has a bad value.
+  func makeNative(defaults: [String: String], forced: [String: String]) throws -> OpaquePointer {
+    guard let native = rd_kafka_conf_new() else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__FAIL, "out of memory for a configuration")
+    }
+    var all = ["client.id": "oppu-worker", "bootstrap.servers": bootstrapServers]
+    for layer in [defaults, properties, forced] { all.merge(layer) { _, new in new } }
+    var reason = [CChar](repeating: 0, count: 512)
+    for (name, value) in all.sorted(by: { $0.key < $1.key }) {
+      if rd_kafka_conf_set(native, name, value, &reason, reason.count) != RD_KAFKA_CONF_OK {
+        rd_kafka_conf_destroy(native)
+        throw KafkaError(
+          RD_KAFKA_RESP_ERR__INVALID_ARG, "Kafka property \"\(name)\": \(text(reason))")
+      }
+    }
+    return native
+  }
+}
+
+/// A C string in a buffer of ours.
+func text(_ buffer: [CChar]) -> String {
+  String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

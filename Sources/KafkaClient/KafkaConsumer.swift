@@ -1,0 +1,318 @@
+// A member of a consumer group, pulled by its caller.
+
+import CRDKafka
+import Foundation
+import Logging
+import Synchronization
+
+/// What happened next on a consumer.
+public enum ConsumerEvent: Sendable {
+  /// The group gave these partitions; answer with `assign`.
+  case assigned([TopicPartition])
+  /// The group takes these partitions back; answer with `unassign`. If `lost`, another member may
+  /// own them already, so nothing more can be committed.
+  case revoked([TopicPartition], lost: Bool)
+  /// In each partition, in the order of offsets.
+  case messages([KafkaMessage])
+  /// Nothing happened within the timeout.
+  case idle
+}
+
+/// A consumer of a group.
+///
+/// The caller pulls with `next` from one task and answers `.assigned` and `.revoked` at once: the
+/// group waits for the answers. Between calls librdkafka keeps up heartbeats and fetches ahead into
+/// its own bounded queue; a caller that stays away longer than `max.poll.interval.ms` (5 minutes)
+/// loses its partitions.
+/// Defaults: nothing is committed by itself, a group without offsets starts at the earliest
+/// message, and rebalances are eager (all partitions are revoked, then assigned anew).
+public final class KafkaConsumer: Sendable {
+  private let handle: KafkaHandle
+  /// `next` has a thread of its own, so that a commit need not wait for a poll to time out.
+  private let polling = BlockingQueue(label: "oppu.kafka.poll")
+  private let control = BlockingQueue(label: "oppu.kafka.control")
+  /// An event that ended a batch of messages and is due at the next call.
+  private let due = Mutex<ConsumerEvent?>(nil)
+  private let isClosed = Atomic(false)
+
+  /// - Parameters:
+  ///   - topics: names, or patterns that start with `^`.
+  ///   - properties: librdkafka's, over those of `configuration`.
+  /// - Throws: `KafkaError` for settings that librdkafka refuses.
+  public init(
+    configuration: KafkaConfiguration, group: String, topics: [String],
+    properties: [String: String] = [:], logger: Logger = Logger(label: "oppu.kafka")
+  ) throws {
+    var configuration = configuration
+    configuration.properties.merge(properties) { $1 }
+    handle = try KafkaHandle(
+      RD_KAFKA_CONSUMER, configuration,
+      defaults: [
+        "enable.auto.commit": "false", "enable.auto.offset.store": "false",
+        "auto.offset.reset": "earliest", "partition.assignment.strategy": "range,roundrobin",
+        "topic.metadata.refresh.interval.ms": "10000", "queued.max.messages.kbytes": "16384",
+      ],
+      forced: ["group.id": group],
+      events: RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT,
+      logger: logger)
+    let list = PartitionList(topics.map { TopicPartition(topic: $0, partition: -1) })
+    let code = list.withPointer { rd_kafka_subscribe(handle.client, $0) }
+    guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+      throw KafkaError(code, topic: topics.joined(separator: ", "))
+    }
+  }
+
+  /// Waits for the next event: up to `timeout` for the first message, then takes what is there.
+  ///
+  /// - Throws: `KafkaError` if the consumer has failed for good (`isFatal`) or is closed;
+  ///   `CancellationError` if the task is cancelled before anything was taken.
+  public func next(
+    maximumMessages: Int = 500, timeout: Duration
+  ) async throws -> ConsumerEvent {
+    let isCancelled = Flag()
+    return try await withTaskCancellationHandler {
+      try Task.checkCancellation()
+      return try await polling.run { [self] in
+        try pull(max(1, maximumMessages), timeout, isCancelled)
+      }
+    } onCancel: {
+      isCancelled.raise()
+    }
+  }
+
+  private func pull(
+    _ maximum: Int, _ timeout: Duration, _ isCancelled: Flag
+  ) throws -> ConsumerEvent {
+    try checkOpen()
+    if let event = due.withLock({ event in
+      defer { event = nil }
+      return event
+    }) {
+      return event
+    }
+    let deadline = ContinuousClock.now + timeout
+    var messages: [KafkaMessage] = []
+    var topics = TopicNames()
+    while messages.count < maximum {
+      // Waits in slices, so that a cancelled caller is not kept waiting.
+      let left = messages.isEmpty ? deadline - ContinuousClock.now : .zero
+      guard let event = handle.poll(min(left, .milliseconds(100))) else {
+        if !messages.isEmpty { break }
+        if isCancelled.isRaised { throw CancellationError() }
+        if isClosed.load(ordering: .acquiring) || left <= .zero { return .idle }
+        continue
+      }
+      defer { rd_kafka_event_destroy(event) }
+      switch rd_kafka_event_type(event) {
+      case RD_KAFKA_EVENT_FETCH:
+        while let message = rd_kafka_event_message_next(event) {
+          guard message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+            handle.logger.warning("\(KafkaError(message.pointee.err))")
+            continue
+          }
+          messages.append(KafkaMessage(copying: message, topic: topics.name(of: message)))
+        }
+      case RD_KAFKA_EVENT_REBALANCE:
+        let rebalance = try rebalanceEvent(event)
+        if messages.isEmpty { return rebalance }
+        due.withLock { $0 = rebalance }
+        return .messages(messages)
+      default: try handle.report(event)
+      }
+    }
+    return .messages(messages)
+  }
+
+  private func rebalanceEvent(_ event: OpaquePointer) throws -> ConsumerEvent {
+    let partitions = rd_kafka_event_topic_partition_list(event).map {
+      PartitionList.offsets(of: $0).keys.sorted()
+    }
+    let code = rd_kafka_event_error(event)
+    switch code {
+    case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS: return .assigned(partitions ?? [])
+    case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
+      return .revoked(
+        partitions ?? [], lost: rd_kafka_assignment_lost(handle.client) != 0)
+    default:
+      // The group's protocol went wrong: give everything back and join anew.
+      rd_kafka_assign(handle.client, nil)
+      handle.logger.warning("rebalance failed: \(KafkaError(code))")
+      return .revoked(partitions ?? [], lost: true)
+    }
+  }
+
+  // MARK: Answers and commands
+
+  /// Starts reading partitions at offsets: the answer to `.assigned`.
+  ///
+  /// - Parameter offsets: the next offset to read of every partition, or one of `KafkaOffset`.
+  /// - Throws: `KafkaError`.
+  public func assign(_ offsets: [TopicPartition: Int64]) async throws {
+    try await command { client in
+      try check(PartitionList(offsets).withPointer { rd_kafka_assign(client, $0) })
+    }
+  }
+
+  /// Stops reading: the answer to `.revoked`.
+  ///
+  /// - Throws: `KafkaError`.
+  public func unassign() async throws {
+    try await command { client in try check(rd_kafka_assign(client, nil)) }
+  }
+
+  /// Commits the next offsets to read, and waits for the broker.
+  ///
+  /// - Throws: `KafkaError`; if `isRebalance`, the partitions have a new owner and the caller may
+  ///   go on. If the broker does not answer in 20 s, `isRetriable`.
+  public func commit(_ offsets: [TopicPartition: Int64]) async throws {
+    if offsets.isEmpty { return }
+    try await command { client in
+      let queue = rd_kafka_queue_new(client)
+      defer { rd_kafka_queue_destroy(queue) }
+      try check(
+        PartitionList(offsets).withPointer {
+          rd_kafka_commit_queue(client, $0, queue, nil, nil)
+        })
+      guard let event = rd_kafka_queue_poll(queue, 20_000) else {
+        throw KafkaError(
+          RD_KAFKA_RESP_ERR__TIMED_OUT, "the broker did not answer a commit in 20 s")
+      }
+      defer { rd_kafka_event_destroy(event) }
+      try check(rd_kafka_event_error(event))
+      guard let list = rd_kafka_event_topic_partition_list(event) else { return }
+      try PartitionList.checkErrors(in: list)
+    }
+  }
+
+  /// Continues assigned partitions at other offsets. Messages that `next` returned before stay
+  /// returned.
+  ///
+  /// - Throws: `KafkaError`.
+  public func seek(_ offsets: [TopicPartition: Int64]) async throws {
+    try await command { client in
+      let list = PartitionList(offsets)
+      // librdkafka 2.0 gives up a thousand times too early; repeating a seek does no harm.
+      let deadline = ContinuousClock.now + .seconds(10)
+      while let error = list.withPointer({ rd_kafka_seek_partitions(client, $0, 10_000) }) {
+        let error = KafkaError(owning: error)
+        let isEarly = error.code == RD_KAFKA_RESP_ERR__TIMED_OUT.rawValue
+        guard isEarly, ContinuousClock.now < deadline else { throw error }
+      }
+      try list.checkErrors()
+    }
+  }
+
+  /// Stops fetching assigned partitions until `resume`; the group membership stays.
+  ///
+  /// - Throws: `KafkaError`.
+  public func pause(_ partitions: [TopicPartition]) async throws {
+    try await command { client in
+      let list = PartitionList(partitions)
+      try check(list.withPointer { rd_kafka_pause_partitions(client, $0) })
+      try list.checkErrors()
+    }
+  }
+
+  /// - Throws: `KafkaError`.
+  public func resume(_ partitions: [TopicPartition]) async throws {
+    try await command { client in
+      let list = PartitionList(partitions)
+      try check(list.withPointer { rd_kafka_resume_partitions(client, $0) })
+      try list.checkErrors()
+    }
+  }
+
+  /// The offset after the last message that `next` returned, of partitions that returned any.
+  ///
+  /// - Throws: `KafkaError`.
+  public func position(of partitions: [TopicPartition]) async throws -> [TopicPartition: Int64] {
+    try await command { client in
+      let list = PartitionList(partitions)
+      try check(list.withPointer { rd_kafka_position(client, $0) })
+      return list.offsets.filter { $0.value >= 0 }
+    }
+  }
+
+  /// The first offset that the broker has and the next one to be written.
+  ///
+  /// - Throws: `KafkaError`.
+  public func watermarks(
+    of partition: TopicPartition, timeout: Duration = .seconds(10)
+  ) async throws -> (low: Int64, high: Int64) {
+    try await command { try queryWatermarks($0, partition, timeout) }
+  }
+
+  /// Leaves the group and ends the consumer; a `next` that waits returns. Takes at most some 10 s.
+  public func close() async {
+    guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let work: @Sendable () throws -> Void = { [handle] in
+      if let error = rd_kafka_consumer_close_queue(handle.client, handle.queue) {
+        handle.logger.warning("closing a consumer: \(KafkaError(owning: error))")
+        return
+      }
+      let deadline = ContinuousClock.now + .seconds(10)
+      while rd_kafka_consumer_closed(handle.client) == 0, ContinuousClock.now < deadline {
+        guard let event = handle.poll(.milliseconds(100)) else { continue }
+        defer { rd_kafka_event_destroy(event) }
+        // Giving the partitions back is part of leaving.
+        if rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {
+          rd_kafka_assign(handle.client, nil)
+        } else {
+          try? handle.report(event)  // a client that is being closed may well have failed
+        }
+      }
+    }
+    try? await polling.run(work)  // `work` throws nothing
+  }
+
+  private func command<T: Sendable>(
+    _ work: @escaping @Sendable (OpaquePointer) throws -> T
+  ) async throws -> T {
+    try await control.run { [self] in
+      try checkOpen()
+      return try work(handle.client)
+    }
+  }
+
+  private func checkOpen() throws {
+    if isClosed.load(ordering: .acquiring) {
+      throw KafkaError(RD_KAFKA_RESP_ERR__STATE, "the consumer is closed", isFatal: true)
+    }
+  }
+}
+
+/// A flag that any thread may raise.
+private final class Flag: Sendable {
+  private let value = Atomic(false)
+  func raise() { value.store(true, ordering: .relaxed) }
+  var isRaised: Bool { value.load(ordering: .relaxed) }
+}
+
+/// The names of topics by librdkafka's topic object: one string per batch, not one per message.
+private struct TopicNames {
+  private var names: [OpaquePointer: String] = [:]
+
+  mutating func name(of message: UnsafePointer<rd_kafka_message_t>) -> String {
+    guard let topic = message.pointee.rkt else { return "" }
+    if let name = names[topic] { return name }
+    let name = String(cString: rd_kafka_topic_name(topic))
+    names[topic] = name
+    return name
+  }
+}
+
+func check(_ code: rd_kafka_resp_err_t, topic: String? = nil) throws {
+  if code != RD_KAFKA_RESP_ERR_NO_ERROR { throw KafkaError(code, topic: topic) }
+}
+
+/// Asks the partition's leader; blocks.
+func queryWatermarks(
+  _ client: OpaquePointer, _ partition: TopicPartition, _ timeout: Duration
+) throws -> (low: Int64, high: Int64) {
+  var (low, high): (Int64, Int64) = (0, 0)
+  try check(
+    rd_kafka_query_watermark_offsets(
+      client, partition.topic, partition.partition, &low, &high, timeout.milliseconds),
+    topic: partition.description)
+  return (low, high)
+}

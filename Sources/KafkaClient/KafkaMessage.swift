@@ -1,0 +1,170 @@
+// The values that go to and come from Kafka.
+
+import CRDKafka
+import Foundation
+
+public struct TopicPartition: Hashable, Sendable, Comparable, CustomStringConvertible {
+  public var topic: String
+  public var partition: Int32
+
+  public init(topic: String, partition: Int32) {
+    self.topic = topic
+    self.partition = partition
+  }
+
+  public static func < (first: TopicPartition, second: TopicPartition) -> Bool {
+    (first.topic, first.partition) < (second.topic, second.partition)
+  }
+
+  public var description: String { "\(topic)-\(partition)" }
+}
+
+/// Offsets with a meaning, for `KafkaConsumer.assign`.
+public enum KafkaOffset {
+  /// The group's committed offset; where there is none, `auto.offset.reset` decides.
+  public static let stored = Int64(RD_KAFKA_OFFSET_STORED)
+  /// The first message that the broker still has.
+  public static let beginning = Int64(RD_KAFKA_OFFSET_BEGINNING)
+  /// The next message to be written.
+  public static let end = Int64(RD_KAFKA_OFFSET_END)
+}
+
+public struct KafkaHeader: Hashable, Sendable {
+  public var key: String
+  public var value: Data?
+
+  public init(key: String, value: Data?) {
+    self.key = key
+    self.value = value
+  }
+
+  public init(key: String, value: String) {
+    self.init(key: key, value: Data(value.utf8))
+  }
+}
+
+/// A message as it was read.
+public struct KafkaMessage: Hashable, Sendable {
+  public var topic: String
+  public var partition: Int32
+  public var offset: Int64
+  /// Nil is Kafka's null, which is not an empty key.
+  public var key: Data?
+  /// Nil is a tombstone.
+  public var value: Data?
+  /// In the order they were written; a key may come more than once.
+  public var headers: [KafkaHeader]
+  /// To the millisecond.
+  public var timestamp: Date?
+
+  public init(
+    topic: String, partition: Int32, offset: Int64, key: Data?, value: Data?,
+    headers: [KafkaHeader] = [], timestamp: Date? = nil
+  ) {
+    self.topic = topic
+    self.partition = partition
+    self.offset = offset
+    self.key = key
+    self.value = value
+    self.headers = headers
+    self.timestamp = timestamp
+  }
+
+  public var topicPartition: TopicPartition { TopicPartition(topic: topic, partition: partition) }
+
+  /// The value of the last header with this key.
+  public func header(_ key: String) -> Data? { headers.last { $0.key == key }?.value }
+}
+
+extension KafkaMessage {
+  /// Copies a message out of librdkafka's memory, which stays librdkafka's.
+  init(copying message: UnsafePointer<rd_kafka_message_t>, topic: String) {
+    let native = message.pointee
+    self.init(
+      topic: topic, partition: native.partition, offset: native.offset,
+      key: native.key.map { Data(bytes: $0, count: native.key_len) },
+      value: native.payload.map { Data(bytes: $0, count: native.len) },
+      headers: Self.headers(of: message))
+    var kind = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+    let milliseconds = rd_kafka_message_timestamp(message, &kind)
+    if kind != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE, milliseconds >= 0 {
+      timestamp = Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+    }
+  }
+
+  private static func headers(of message: UnsafePointer<rd_kafka_message_t>) -> [KafkaHeader] {
+    var list: OpaquePointer?  // belongs to the message
+    guard rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR, let list else {
+      return []
+    }
+    return (0..<rd_kafka_header_cnt(list)).compactMap { index in
+      var name: UnsafePointer<CChar>?
+      var value: UnsafeRawPointer?
+      var size = 0
+      guard
+        rd_kafka_header_get_all(list, index, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR,
+        let name
+      else { return nil }
+      return KafkaHeader(
+        key: String(cString: name), value: value.map { Data(bytes: $0, count: size) })
+    }
+  }
+}
+
+/// librdkafka's list of partitions, owned.
+final class PartitionList {
+  private let pointer: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>
+
+  /// Lends the list to a call. (Read from a temporary, the bare pointer would outlive the list.)
+  func withPointer<T>(
+    _ body: (UnsafeMutablePointer<rd_kafka_topic_partition_list_t>) throws -> T
+  ) rethrows -> T {
+    try withExtendedLifetime(self) { try body(pointer) }
+  }
+
+  init(_ offsets: [TopicPartition: Int64]) {
+    pointer = rd_kafka_topic_partition_list_new(Int32(clamping: offsets.count))
+    for (partition, offset) in offsets.sorted(by: { $0.key < $1.key }) {
+      rd_kafka_topic_partition_list_add(pointer, partition.topic, partition.partition).pointee
+        .offset = offset
+    }
+  }
+
+  convenience init(_ partitions: some Sequence<TopicPartition>) {
+    self.init(
+      Dictionary(
+        partitions.map { ($0, Int64(RD_KAFKA_OFFSET_INVALID)) }, uniquingKeysWith: { $1 }))
+  }
+
+  deinit { rd_kafka_topic_partition_list_destroy(pointer) }
+
+  /// Throws the first error among the list's partitions.
+  func checkErrors() throws {
+    try withPointer { try Self.checkErrors(in: $0) }
+  }
+
+  static func checkErrors(
+    in list: UnsafePointer<rd_kafka_topic_partition_list_t>
+  ) throws {
+    for element in elements(of: list) where element.err != RD_KAFKA_RESP_ERR_NO_ERROR {
+      throw KafkaError(element.err, topic: String(cString: element.topic))
+    }
+  }
+
+  var offsets: [TopicPartition: Int64] { withPointer { Self.offsets(of: $0) } }
+
+  static func offsets(
+    of list: UnsafePointer<rd_kafka_topic_partition_list_t>
+  ) -> [TopicPartition: Int64] {
+    Dictionary(
+      elements(of: list).map {
+        (TopicPartition(topic: String(cString: $0.topic), partition: $0.partition), $0.offset)
+      }, uniquingKeysWith: { $1 })
+  }
+
+  static func elements(
+    of list: UnsafePointer<rd_kafka_topic_partition_list_t>
+  ) -> UnsafeBufferPointer<rd_kafka_topic_partition_t> {
+    UnsafeBufferPointer(start: list.pointee.elems, count: Int(list.pointee.cnt))
+  }
+}

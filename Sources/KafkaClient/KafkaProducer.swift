@@ -1,0 +1,241 @@
+// A producer whose `send` returns when the broker has the message.
+
+import CRDKafka
+import Foundation
+import Logging
+import Synchronization
+
+/// A producer, safe to share between tasks.
+///
+/// By default idempotent with all acknowledgements: a message is written once and in order per
+/// partition, also over retries. librdkafka retries until `delivery.timeout.ms` (2 minutes) is over.
+/// A broker that forgot its producers (a restart without their state) ends an idempotent session:
+/// the messages under way fail with a retriable error, since nobody knows whether they were
+/// written, and the next `send` opens a new session.
+public final class KafkaProducer: Sendable {
+  private let configuration: KafkaConfiguration
+  private let logger: Logger
+  private let blocking = BlockingQueue(label: "oppu.kafka.flush")
+  private let session: Mutex<Session>
+
+  /// One native producer. The lock is held while a message is handed over, so that none slips in
+  /// behind `close` or into a session that was replaced.
+  private struct Session {
+    var handle: KafkaHandle
+    var pump: EventPump
+    var isClosed = false
+  }
+
+  private enum Outcome: Sendable {
+    case delivered(partition: Int32, offset: Int64)
+    case queueFull
+  }
+
+  /// What librdkafka carries with a message: the waiting task. Retained while librdkafka holds
+  /// the message; released by the delivery report, or at once if librdkafka did not take it.
+  private final class Delivery: Sendable {
+    let continuation: CheckedContinuation<Outcome, any Error>
+    init(_ continuation: CheckedContinuation<Outcome, any Error>) {
+      self.continuation = continuation
+    }
+  }
+
+  /// - Throws: `KafkaError` for settings that librdkafka refuses.
+  public init(
+    configuration: KafkaConfiguration, logger: Logger = Logger(label: "oppu.kafka")
+  ) throws {
+    self.configuration = configuration
+    self.logger = logger
+    session = Mutex(try Self.open(configuration, logger))
+  }
+
+  deinit { session.withLock { $0.pump.stop() } }
+
+  private static func open(
+    _ configuration: KafkaConfiguration, _ logger: Logger
+  ) throws -> Session {
+    let handle = try KafkaHandle(
+      RD_KAFKA_PRODUCER, configuration,
+      defaults: [
+        "enable.idempotence": "true", "acks": "all", "linger.ms": "2",
+        "delivery.timeout.ms": "120000",
+      ], events: RD_KAFKA_EVENT_DR, logger: logger)
+    let pump = EventPump()
+    pump.start(handle) { [handle] in deliver($0, of: handle) }
+    return Session(handle: handle, pump: pump)
+  }
+
+  /// Sends a message and waits until the broker has acknowledged it.
+  ///
+  /// Messages of one partition keep the order in which `send` was entered. A full local queue is
+  /// waited for. Cancelling the task ends that wait, but not the wait for an acknowledgement: a
+  /// message that was handed over may be written anyway.
+  /// - Parameters:
+  ///   - partition: by default chosen from the key.
+  ///   - value: nil is a tombstone.
+  /// - Returns: where the message was written.
+  /// - Throws: `KafkaError` with `topic`, at the latest after `delivery.timeout.ms`.
+  @discardableResult
+  public func send(
+    topic: String, partition: Int32? = nil, key: Data?, value: Data?,
+    headers: [KafkaHeader] = [], timestamp: Date? = nil
+  ) async throws -> (partition: Int32, offset: Int64) {
+    while true {
+      let outcome = try await withCheckedThrowingContinuation { continuation in
+        let delivery = Unmanaged.passRetained(Delivery(continuation))
+        let failure = session.withLock { session -> KafkaError? in
+          if session.isClosed {
+            return KafkaError(RD_KAFKA_RESP_ERR__STATE, "the producer is closed", isFatal: true)
+          }
+          do {
+            if let reason = session.handle.fatalError() {
+              logger.warning("a producer session ended; opening another: \(reason)")
+              session.pump.stop()  // after it has served what is under way
+              session = try Self.open(configuration, logger)
+            }
+          } catch {
+            return error as? KafkaError ?? KafkaError(RD_KAFKA_RESP_ERR__FAIL, "\(error)")
+          }
+          return produce(
+            to: session.handle, topic, partition, key, value, headers, timestamp,
+            opaque: delivery.toOpaque())
+        }
+        guard let failure else { return }  // the delivery report resumes
+        delivery.release()
+        if failure.code == RD_KAFKA_RESP_ERR__QUEUE_FULL.rawValue {
+          continuation.resume(returning: .queueFull)
+        } else {
+          continuation.resume(throwing: failure)
+        }
+      }
+      switch outcome {
+      case .delivered(let partition, let offset): return (partition, offset)
+      case .queueFull: try await Task.sleep(for: .milliseconds(5))
+      }
+    }
+  }
+
+  /// Hands a message to librdkafka, which copies it; does not block.
+  private func produce(
+    to handle: KafkaHandle, _ topic: String, _ partition: Int32?, _ key: Data?, _ value: Data?,
+    _ headers: [KafkaHeader], _ timestamp: Date?, opaque: UnsafeMutableRawPointer
+  ) -> KafkaError? {
+    topic.withCString { topicName in
+      withBytes(of: key) { key in
+        withBytes(of: value) { value in
+          var arguments = [rd_kafka_vu_t](repeating: rd_kafka_vu_t(), count: 5)
+          arguments[0].vtype = RD_KAFKA_VTYPE_TOPIC
+          arguments[0].u.cstr = topicName
+          arguments[1].vtype = RD_KAFKA_VTYPE_PARTITION
+          arguments[1].u.i32 = partition ?? RD_KAFKA_PARTITION_UA
+          arguments[2].vtype = RD_KAFKA_VTYPE_MSGFLAGS
+          arguments[2].u.i = RD_KAFKA_MSG_F_COPY
+          arguments[3].vtype = RD_KAFKA_VTYPE_OPAQUE
+          arguments[3].u.ptr = opaque
+          arguments[4].vtype = RD_KAFKA_VTYPE_TIMESTAMP
+          arguments[4].u.i64 = timestamp.map(milliseconds) ?? 0  // 0 is now
+          // librdkafka copies key and value and does not write to them.
+          for (kind, bytes) in [(RD_KAFKA_VTYPE_KEY, key), (RD_KAFKA_VTYPE_VALUE, value)] {
+            guard let bytes else { continue }
+            var argument = rd_kafka_vu_t()
+            argument.vtype = kind
+            argument.u.mem.ptr = UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+            argument.u.mem.size = bytes.count
+            arguments.append(argument)
+          }
+          let list = headers.isEmpty ? nil : makeHeaders(headers)
+          if let list {
+            var argument = rd_kafka_vu_t()
+            argument.vtype = RD_KAFKA_VTYPE_HEADERS
+            argument.u.headers = list
+            arguments.append(argument)
+          }
+          guard let error = rd_kafka_produceva(handle.client, arguments, arguments.count) else {
+            return nil
+          }
+          if let list { rd_kafka_headers_destroy(list) }  // taken over only on success
+          return KafkaError(owning: error, topic: topic)
+        }
+      }
+    }
+  }
+
+  /// Resumes the tasks whose messages a delivery-report event is about.
+  private static func deliver(_ event: OpaquePointer, of handle: KafkaHandle) {
+    // The producer as a whole recovers, so the end of a session is no fatal error of its messages.
+    let sessionEnded = handle.fatalError() != nil ? true : nil
+    while let message = rd_kafka_event_message_next(event) {
+      guard let opaque = message.pointee._private else { continue }
+      let delivery = Unmanaged<Delivery>.fromOpaque(opaque).takeRetainedValue()
+      if message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR {
+        delivery.continuation.resume(
+          returning: .delivered(
+            partition: message.pointee.partition, offset: message.pointee.offset))
+      } else {
+        let topic = message.pointee.rkt.map { String(cString: rd_kafka_topic_name($0)) }
+        delivery.continuation.resume(
+          throwing: KafkaError(message.pointee.err, topic: topic, isRetriable: sessionEnded))
+      }
+    }
+  }
+
+  /// Ends the native producer as a broker can, for tests.
+  func failSession() {
+    session.withLock { session in
+      _ = rd_kafka_test_fatal_error(
+        session.handle.client, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "asked for by a test"
+      )
+    }
+  }
+
+  /// Waits until every message handed over so far is acknowledged or has failed.
+  ///
+  /// - Throws: `KafkaError` if that takes longer than `timeout`.
+  public func flush(timeout: Duration) async throws {
+    let handle = session.withLock { $0.handle }
+    try await blocking.run {
+      try check(rd_kafka_flush(handle.client, timeout.milliseconds))
+    }
+  }
+
+  /// Refuses new messages, waits up to `timeout` for the rest, and fails what is left.
+  public func close(timeout: Duration = .seconds(10)) async {
+    let wasClosed = session.withLock { session in
+      defer { session.isClosed = true }
+      return session.isClosed
+    }
+    if wasClosed { return }
+    let (handle, pump) = session.withLock { ($0.handle, $0.pump) }
+    do { try await flush(timeout: timeout) } catch {
+      logger.warning("messages were not delivered before closing: \(error)")
+      rd_kafka_purge(handle.client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+    }
+    pump.stop()
+  }
+}
+
+/// Milliseconds since 1970; a date beyond what fits is the nearest that does.
+private func milliseconds(_ date: Date) -> Int64 {
+  Int64(max(1, min(9.0e15, (date.timeIntervalSince1970 * 1000).rounded())))
+}
+
+/// The bytes of optional data; an empty value has an address, so that it is not taken for null.
+private func withBytes<T>(of data: Data?, _ body: (UnsafeRawBufferPointer?) -> T) -> T {
+  guard let data else { return body(nil) }
+  if data.isEmpty {
+    return withUnsafeBytes(of: UInt8(0)) { body(UnsafeRawBufferPointer(rebasing: $0[..<0])) }
+  }
+  return data.withUnsafeBytes { body($0) }
+}
+
+/// librdkafka's copy of the headers; the caller owns it.
+private func makeHeaders(_ headers: [KafkaHeader]) -> OpaquePointer? {
+  let list = rd_kafka_headers_new(headers.count)
+  for header in headers {
+    withBytes(of: header.value) { value in
+      _ = rd_kafka_header_add(
+        list, header.key, header.key.utf8.count, value?.baseAddress, value?.count ?? 0)
+    }
+  }
+  return list
+}
