@@ -31,7 +31,9 @@ let package = Package(
     .target(name: "LinearAlgebra", dependencies: ["CKernels", "COpenBLAS"]),
     .target(
       name: "LanguageModel",
-      dependencies: ["LinearAlgebra", "CKernels", .product(name: "Crypto", package: "swift-crypto")]),
+      dependencies: [
+        "LinearAlgebra", "CKernels", .product(name: "Crypto", package: "swift-crypto"),
+      ]),
     .target(name: "FineTuning", dependencies: ["LanguageModel", "LinearAlgebra", "CKernels"]),
     .target(
       name: "Personalization", dependencies: [.product(name: "Yams", package: "Yams")],
@@ -48,7 +50,8 @@ let package = Package(
     .target(
       name: "Storage",
       dependencies: [
-        "PostgresClient", "Personalization", .product(name: "Crypto", package: "swift-crypto")],
+        "PostgresClient", "Personalization", .product(name: "Crypto", package: "swift-crypto"),
+      ],
       resources: [.embedInCode("Migrations/0001_initial.sql")]),
     .target(
       name: "Worker",
@@ -62,7 +65,8 @@ let package = Package(
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
-        "Worker", "DevelopmentServers", "FineTuning", "KafkaClient", "LanguageModel", "Personalization",
+        "Worker", "DevelopmentServers", "FineTuning", "KafkaClient", "LanguageModel",
+        "Personalization",
         "PostgresClient", "Storage",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
@@ -89,7 +93,8 @@ let package = Package(
     .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
     .testTarget(name: "ShiftDetectionTests", dependencies: ["ShiftDetection"]),
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
-    .testTarget(name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
+    .testTarget(
+      name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
     .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
     .testTarget(
       name: "IntegrationTests",

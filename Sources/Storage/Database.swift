@@ -40,7 +40,8 @@ extension PostgresRow {
     try decode(column, as: PostgresJSON<T>.self).value
   }
 
-  func optionalJSON<T: Codable & Sendable>(_ column: String, as type: T.Type = T.self) throws -> T? {
+  func optionalJSON<T: Codable & Sendable>(_ column: String, as type: T.Type = T.self) throws -> T?
+  {
     try decode(column, as: PostgresJSON<T>?.self)?.value
   }
 }

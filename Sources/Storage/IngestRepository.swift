@@ -221,10 +221,12 @@ public struct IngestRepository: Sendable {
       let ordinal = next[event.stream] ?? 1
       next[event.stream] = ordinal + 1
       values.append([
-        event.stream.userID.postgresValue(), event.stream.task.postgresValue(), ordinal.postgresValue(),
+        event.stream.userID.postgresValue(), event.stream.task.postgresValue(),
+        ordinal.postgresValue(),
         event.eventID.postgresValue(), event.kind.postgresValue(), event.occurredAt.postgresValue(),
         try PostgresJSON(event.input).postgresValue(), event.output?.postgresValue(),
-        event.requestID?.postgresValue(), try event.extra.flatMap { try PostgresJSON($0).postgresValue() },
+        event.requestID?.postgresValue(),
+        try event.extra.flatMap { try PostgresJSON($0).postgresValue() },
         topic.postgresValue(), partition.postgresValue(), event.offset.postgresValue(),
       ])
     }

@@ -125,7 +125,8 @@ public struct JobRepository: Sendable {
   /// - Returns: the new version's number; nil for a job that ends without an adapter.
   /// - Throws: ``LostLeaseError``.
   @discardableResult
-  public func finish(_ lease: JobLease, adapter: NewAdapter?, result: JSONValue) async throws -> Int?
+  public func finish(_ lease: JobLease, adapter: NewAdapter?, result: JSONValue) async throws
+    -> Int?
   {
     try await client.withTransaction { connection in
       // The stream's row first, as everywhere, so that an erasure cannot deadlock with this.

@@ -2,6 +2,7 @@
 
 import Dispatch
 import Foundation
+import Synchronization
 
 /// Runs one piece of number crunching at a time, in the order it was asked for.
 public final class ComputeQueue: Sendable {
@@ -20,13 +21,18 @@ public final class ComputeQueue: Sendable {
   }
 }
 
-/// A flag that a long computation looks at between steps.
-public final class StopFlag: Sendable {
-  private let lock = NSLock()
-  nonisolated(unsafe) private var stopped = false  // Guarded by `lock`.
+/// What a long computation and the task that watches it tell each other: how far it is, and that it should end.
+public final class ComputeProgress<Report: Sendable>: Sendable {
+  private let stopped = Atomic<Bool>(false)
+  private let report = Mutex<Report?>(nil)
 
   public init() {}
 
-  public var isSet: Bool { lock.withLock { stopped } }
-  public func set() { lock.withLock { stopped = true } }
+  /// The newest report of the computation.
+  public var latest: Report? { report.withLock { $0 } }
+  public func update(_ newest: Report) { report.withLock { $0 = newest } }
+
+  /// Whether the computation should end; it looks between steps.
+  public var isStopped: Bool { stopped.load(ordering: .acquiring) }
+  public func stop() { stopped.store(true, ordering: .releasing) }
 }

@@ -1,7 +1,7 @@
 // Everything that a worker process is told from outside, with the defaults that work.
 
-import Foundation
 import FineTuning
+import Foundation
 import KafkaClient
 import LanguageModel
 import PostgresClient

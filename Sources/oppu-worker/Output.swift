@@ -10,7 +10,8 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 }
 
 struct OutputOptions: ParsableArguments {
-  @Option(name: [.customShort("o"), .long], help: "text (tables), json, or jsonl (one object a line).")
+  @Option(
+    name: [.customShort("o"), .long], help: "text (tables), json, or jsonl (one object a line).")
   var output: OutputFormat = .text
 
   /// One column of a table: its title and what it shows of a row.
@@ -58,7 +59,8 @@ struct OutputOptions: ParsableArguments {
     encoder.dateEncodingStrategy = .iso8601
     encoder.outputFormatting =
       pretty
-      ? [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes] : [.sortedKeys, .withoutEscapingSlashes]
+      ? [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      : [.sortedKeys, .withoutEscapingSlashes]
     return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 }

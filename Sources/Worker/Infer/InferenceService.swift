@@ -36,7 +36,8 @@ public struct InferenceService: Service {
   public func run() async throws {
     let kafka = configuration.kafka
     let consumer = try KafkaConsumer(
-      configuration: kafka.client, group: "\(kafka.groupPrefix)-infer", topics: [kafka.requestTopic],
+      configuration: kafka.client, group: "\(kafka.groupPrefix)-infer",
+      topics: [kafka.requestTopic],
       logger: logger)
     do {
       try await withThrowingTaskGroup(of: Void.self) { group in

@@ -115,7 +115,8 @@ public struct IngestService: Service {
 
   /// Writes messages of one partition; splits a batch that PostgreSQL refuses until the message at fault is
   /// alone, which then becomes a dead letter.
-  private func take(_ messages: ArraySlice<KafkaMessage>, at position: inout Position) async throws {
+  private func take(_ messages: ArraySlice<KafkaMessage>, at position: inout Position) async throws
+  {
     guard let last = messages.last else { return }
     let (steps, deadLetters) = decode(messages)
     for letter in deadLetters { try await bury(letter) }

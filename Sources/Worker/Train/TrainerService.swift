@@ -8,7 +8,6 @@ import Personalization
 import PostgresClient
 import ServiceLifecycle
 import Storage
-import Synchronization
 
 public struct TrainerService: Service {
   private let settings: WorkerConfiguration.Train
@@ -109,18 +108,15 @@ public struct TrainerService: Service {
         of: lease.stream, limit: Self.historyLimit),
       parent: try await parent(of: lease.stream), changeOrdinal: lease.changeOrdinal,
       seed: settings.seed &+ UInt64(bitPattern: lease.jobID))
-    let stop = StopFlag()
-    let progress = Mutex<JSONValue?>(nil)
-    let run = TrainingRun(model: model, settings: settings, stop: stop) { step in
-      progress.withLock { $0 = step }
-    }
+    let progress = ComputeProgress<JSONValue>()
+    let run = TrainingRun(model: model, settings: settings, progress: progress)
     return try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
         // Ends by cancellation; where it fails instead, the computation is stopped.
         do {
-          try await keep(lease) { progress.withLock { $0 } }
+          try await keep(lease, progress: progress)
         } catch {
-          stop.set()
+          progress.stop()
           throw error
         }
       }
@@ -147,14 +143,14 @@ public struct TrainerService: Service {
   }
 
   /// Heartbeats until cancelled. Throws `LostLeaseError`, or ``TrainingStopped`` where the worker shuts down.
-  private func keep(_ lease: JobLease, progress: @Sendable () -> JSONValue?) async throws {
+  private func keep(_ lease: JobLease, progress: ComputeProgress<JSONValue>) async throws {
     let interval = settings.leaseDuration / 3
     while !Task.isCancelled {
       await cancelWhenGracefulShutdown { try? await Task.sleep(for: interval) }
       if Task.isCancelled { return }
       if Task.isShuttingDownGracefully { throw TrainingStopped() }
       do {
-        try await jobs.heartbeat(lease, duration: settings.leaseDuration, progress: progress())
+        try await jobs.heartbeat(lease, duration: settings.leaseDuration, progress: progress.latest)
       } catch let error as PostgresError where error.isRetryable {
         // The lease has two more intervals; a database that is away for longer costs the job.
         logger.warning("heartbeat: \(error)")

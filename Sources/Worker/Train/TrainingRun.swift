@@ -30,8 +30,7 @@ struct TrainingStopped: Error {}
 struct TrainingRun: Sendable {
   let model: LlamaModel
   let settings: WorkerConfiguration.Train
-  let stop: StopFlag
-  let onProgress: @Sendable (JSONValue) -> Void
+  let progress: ComputeProgress<JSONValue>
 
   func run(_ input: TrainingInput) throws -> TrainingOutcome {
     let encoder = ExampleEncoder(model: model, task: input.task, cutoff: settings.cutoff)
@@ -48,13 +47,13 @@ struct TrainingRun: Sendable {
     let result = try trainer.train(
       examples: training, startingFrom: input.parent?.adapter
     ) { step in
-      onProgress([
+      progress.update([
         "step": .number(Double(step.step)), "steps": .number(Double(step.steps)),
         "loss": .number(step.loss), "tokens_per_s": .number(step.tokensPerSecond.rounded()),
       ])
-      return !stop.isSet
+      return !progress.isStopped
     }
-    if stop.isSet { throw TrainingStopped() }
+    if progress.isStopped { throw TrainingStopped() }
     let gate = PromotionGate(minimumGain: settings.minimumGain).judge(
       parent: try trainer.loss(of: heldOut, adapter: input.parent?.adapter).examples,
       candidate: try trainer.loss(of: heldOut, adapter: result.adapter).examples)

@@ -17,10 +17,16 @@ private struct TopicState: Encodable {
   let state: String
 }
 
-private let topicColumns: [OutputOptions.TableColumn<TopicState>] = [
-  .init("topic") { $0.name }, .init("partitions") { Show.optional($0.partitions) },
-  .init("state") { $0.state },
-]
+extension OutputOptions {
+  fileprivate func print(_ topics: [TopicState]) throws {
+    try print(
+      topics, empty: "",
+      columns: [
+        .init("topic") { $0.name }, .init("partitions") { Show.optional($0.partitions) },
+        .init("state") { $0.state },
+      ])
+  }
+}
 
 private func withKafka<T: Sendable>(
   _ options: ConfigurationOptions, _ body: (KafkaAdmin, WorkerConfiguration) async throws -> T
@@ -59,7 +65,7 @@ struct TopicsList: AsyncParsableCommand {
           TopicState(
             name: $0.name, partitions: present[$0.name],
             state: present[$0.name] == nil ? "missing" : "exists")
-        }, empty: "", columns: topicColumns)
+        })
     }
   }
 }
@@ -97,7 +103,7 @@ struct TopicsCreate: AsyncParsableCommand {
           return TopicState(
             name: topic.name,
             partitions: present.contains(topic.name) ? nil : Int(topic.partitions), state: state)
-        }, empty: "", columns: topicColumns)
+        })
       if !execute, !missing.isEmpty, format.output == .text {
         print("Nothing was created; run again with --execute.")
       }

@@ -24,7 +24,8 @@ struct UsersList: AsyncParsableCommand {
         try await UserRepository(client).streams(limit: limit),
         empty: "No user has done anything yet.",
         columns: [
-          .init("user") { $0.userID }, .init("task") { $0.task }, .init("events") { "\($0.events)" },
+          .init("user") { $0.userID }, .init("task") { $0.task },
+          .init("events") { "\($0.events)" },
           .init("last event") { Show.time($0.lastEventAt) },
           .init("shifts") { "\($0.shifts)" },
           .init("active adapter") { $0.activeVersion.map { "v\($0)" } ?? "–" },
@@ -36,7 +37,8 @@ struct UsersList: AsyncParsableCommand {
 
 struct UsersShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "show", abstract: "Everything about one user's streams, detector numbers included.")
+    commandName: "show", abstract: "Everything about one user's streams, detector numbers included."
+  )
 
   @OptionGroup var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions

@@ -10,12 +10,14 @@ import Worker
 import Yams
 
 struct ConfigurationOptions: ParsableArguments {
-  @Option(name: .long, help: "YAML file with settings. `oppu-worker run --print-config` shows them all.")
+  @Option(
+    name: .long, help: "YAML file with settings. `oppu-worker run --print-config` shows them all.")
   var config: String?
 
   @Option(
     name: .long,
-    help: ArgumentHelp("One setting, e.g. --set schedule.newEvents=50. May be repeated.", valueName: "key=value"))
+    help: ArgumentHelp(
+      "One setting, e.g. --set schedule.newEvents=50. May be repeated.", valueName: "key=value"))
   var set: [String] = []
 
   @Option(name: .long, help: "Kafka brokers, host:port with commas [kafka.bootstrapServers].")
@@ -30,7 +32,8 @@ struct ConfigurationOptions: ParsableArguments {
   @Option(name: .long, help: "YAML file with tasks beyond the built-in ones [tasksFile].")
   var tasks: String?
 
-  @Option(name: .long, help: "How much is logged on stderr: trace, debug, info, notice, warning, error.")
+  @Option(
+    name: .long, help: "How much is logged on stderr: trace, debug, info, notice, warning, error.")
   var logLevel: Logger.Level = .info
 
   /// The settings in force.
@@ -42,7 +45,9 @@ struct ConfigurationOptions: ParsableArguments {
       let key = ConfigKey(setting.key)
       if let text = reader.string(forKey: key, isSecret: setting.isSecret) {
         try setting.apply(&configuration, text)
-      } else if setting.isList, let list = reader.stringArray(forKey: key, isSecret: setting.isSecret) {
+      } else if setting.isList,
+        let list = reader.stringArray(forKey: key, isSecret: setting.isSecret)
+      {
         try setting.apply(&configuration, list.joined(separator: ","))
       }
     }
@@ -98,7 +103,9 @@ struct ConfigurationOptions: ParsableArguments {
   private func checkKeys(of mapping: Yams.Node.Mapping, under prefix: String, path: String) throws {
     for (key, value) in mapping {
       let name = prefix + (key.string ?? "?")
-      if case .mapping(let inner) = value, Setting.all.contains(where: { $0.key.hasPrefix(name + ".") }) {
+      if case .mapping(let inner) = value,
+        Setting.all.contains(where: { $0.key.hasPrefix(name + ".") })
+      {
         try checkKeys(of: inner, under: name + ".", path: path)
       } else if !Setting.all.contains(where: { $0.key == name }) {
         let line = key.mark.map { " in line \($0.line)" } ?? ""

@@ -81,7 +81,8 @@ struct Setting {
           throw SettingError(
             key: key,
             problem:
-              "expected a number from \(range.lowerBound) to \(range.upperBound), found \"\(text)\"")
+              "expected a number from \(range.lowerBound) to \(range.upperBound), found \"\(text)\""
+          )
         }
         configuration[keyPath: path] = value
       }, show: { String($0[keyPath: path]) })
@@ -136,7 +137,8 @@ extension Setting {
               guard let role = Role(rawValue: name) else {
                 throw SettingError(
                   key: "roles",
-                  problem: "there is no role \"\(name)\"; the roles are ingest, schedule, train, infer"
+                  problem:
+                    "there is no role \"\(name)\"; the roles are ingest, schedule, train, infer"
                 )
               }
               return role
@@ -184,9 +186,14 @@ extension Setting {
         }, show: { _ in "" }),
       .text("kafka.behaviorTopic", \.kafka.behaviorTopic, "Behaviour events are read from it."),
       .text("kafka.requestTopic", \.kafka.requestTopic, "Requests are read from it."),
-      .text("kafka.replyTopic", \.kafka.replyTopic, "Replies go there unless a request names a topic."),
-      .text("kafka.adapterEventTopic", \.kafka.adapterEventTopic, "What happens to adapters is told there."),
-      .text("kafka.groupPrefix", \.kafka.groupPrefix, "Consumer groups are PREFIX-ingest and PREFIX-infer."),
+      .text(
+        "kafka.replyTopic", \.kafka.replyTopic, "Replies go there unless a request names a topic."),
+      .text(
+        "kafka.adapterEventTopic", \.kafka.adapterEventTopic,
+        "What happens to adapters is told there."),
+      .text(
+        "kafka.groupPrefix", \.kafka.groupPrefix,
+        "Consumer groups are PREFIX-ingest and PREFIX-infer."),
     ]
   }
 
@@ -214,7 +221,8 @@ extension Setting {
   private static var database: [Setting] {
     [
       Setting(
-        key: "database.url", help: "libpq URI or keyword string (sslmode, sslrootcert, … pass through).",
+        key: "database.url",
+        help: "libpq URI or keyword string (sslmode, sslrootcert, … pass through).",
         isSecret: true, apply: { $0.database.url = $1 }, show: { mask($0.database.url) }),
       .integer(
         "database.maximumConnections", \.database.maximumConnections, 3...1_000,
@@ -231,23 +239,42 @@ extension Setting {
 
   private static var schedule: [Setting] {
     [
-      .integer("schedule.firstAdapterEvents", \.schedule.firstAdapterEvents, 8...100_000, "Events before a user's first adapter for a task."),
-      .integer("schedule.newEvents", \.schedule.newEvents, 1...1_000_000, "New events that ask for a training without a shift."),
-      .integer("schedule.shiftEvents", \.schedule.shiftEvents, 4...10_000, "Events of the new behaviour that a shift waits for."),
-      .milliseconds("schedule.shiftPatienceMs", \.schedule.shiftPatience, "How long a shift waits for them, in milliseconds."),
-      .integer("schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000, "Events between false alarms of a user who does not change, on average."),
-      .flag("schedule.lossSignal", \.schedule.lossSignal, "Measure the active adapter's loss on every new event."),
-      .milliseconds("schedule.pollIntervalMs", \.schedule.pollInterval, "Pause between looks when nothing is new."),
+      .integer(
+        "schedule.firstAdapterEvents", \.schedule.firstAdapterEvents, 8...100_000,
+        "Events before a user's first adapter for a task."),
+      .integer(
+        "schedule.newEvents", \.schedule.newEvents, 1...1_000_000,
+        "New events that ask for a training without a shift."),
+      .integer(
+        "schedule.shiftEvents", \.schedule.shiftEvents, 4...10_000,
+        "Events of the new behaviour that a shift waits for."),
+      .milliseconds(
+        "schedule.shiftPatienceMs", \.schedule.shiftPatience,
+        "How long a shift waits for them, in milliseconds."),
+      .integer(
+        "schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000,
+        "Events between false alarms of a user who does not change, on average."),
+      .flag(
+        "schedule.lossSignal", \.schedule.lossSignal,
+        "Measure the active adapter's loss on every new event."),
+      .milliseconds(
+        "schedule.pollIntervalMs", \.schedule.pollInterval,
+        "Pause between looks when nothing is new."),
     ]
   }
 
   private static var train: [Setting] {
     [
       .integer("train.concurrency", \.train.concurrency, 1...64, "Jobs at a time in this process."),
-      .milliseconds("train.leaseMs", \.train.leaseDuration, "A job whose worker is silent for this long is given to another."),
-      .integer("train.maximumAttempts", \.train.maximumAttempts, 1...100, "Attempts before a job is dead."),
+      .milliseconds(
+        "train.leaseMs", \.train.leaseDuration,
+        "A job whose worker is silent for this long is given to another."),
+      .integer(
+        "train.maximumAttempts", \.train.maximumAttempts, 1...100, "Attempts before a job is dead."),
       .integer("train.rank", \.train.rank, 1...256, "Rank of the adapters."),
-      .number("train.alpha", \.train.alpha, 0.001...10_000, "LoRA's alpha; the update is scaled by alpha / rank."),
+      .number(
+        "train.alpha", \.train.alpha, 0.001...10_000,
+        "LoRA's alpha; the update is scaled by alpha / rank."),
       Setting(
         key: "train.targets", help: "Projections with an adapter, by PEFT's names.", isList: true,
         apply: { configuration, text in
@@ -268,9 +295,15 @@ extension Setting {
       .integer("train.batchSize", \.train.batchSize, 1...1_024, "Examples in an optimiser step."),
       .integer("train.epochs", \.train.epochs, 1...1_000, "Epochs at most."),
       .integer("train.cutoff", \.train.cutoff, 32...8_192, "Longest example in tokens."),
-      .integer("train.maximumTokens", \.train.maximumTokens, 1_000...1_000_000_000, "Tokens that one job computes at most; epochs are reduced to it."),
-      .integer("train.replayEvents", \.train.replayEvents, 0...10_000, "Earlier events repeated in an incremental training."),
-      .number("train.minimumGain", \.train.minimumGain, 0...1, "Share by which a candidate's held-out loss must be lower than its parent's."),
+      .integer(
+        "train.maximumTokens", \.train.maximumTokens, 1_000...1_000_000_000,
+        "Tokens that one job computes at most; epochs are reduced to it."),
+      .integer(
+        "train.replayEvents", \.train.replayEvents, 0...10_000,
+        "Earlier events repeated in an incremental training."),
+      .number(
+        "train.minimumGain", \.train.minimumGain, 0...1,
+        "Share by which a candidate's held-out loss must be lower than its parent's."),
       .milliseconds("train.pollIntervalMs", \.train.pollInterval, "Pause between looks for a job."),
     ]
   }
@@ -278,11 +311,18 @@ extension Setting {
   private static var infer: [Setting] {
     [
       .integer("infer.batchSize", \.infer.batchSize, 1...256, "Requests in one forward pass."),
-      .integer("infer.retrieve", \.infer.retrieve, 0...64, "History items in a prompt where the request does not say."),
-      .flag("infer.profile", \.infer.profile, "A profile in the prompt where the request does not say."),
-      .integer("infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
-      .milliseconds("infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
-      .integer("infer.adapterCacheBytes", \.infer.adapterCacheBytes, 1_048_576...1_099_511_627_776, "Memory for adapters that were used lately."),
+      .integer(
+        "infer.retrieve", \.infer.retrieve, 0...64,
+        "History items in a prompt where the request does not say."),
+      .flag(
+        "infer.profile", \.infer.profile, "A profile in the prompt where the request does not say."),
+      .integer(
+        "infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
+      .milliseconds(
+        "infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
+      .integer(
+        "infer.adapterCacheBytes", \.infer.adapterCacheBytes, 1_048_576...1_099_511_627_776,
+        "Memory for adapters that were used lately."),
     ]
   }
 }

@@ -30,10 +30,13 @@ struct ModelGenerate: AsyncParsableCommand {
             temperature: temperature, topK: topK, topP: topP, seed: seed),
           stopTokens: [model.tokenizer.eos], adapter: adapter)
         var decoder = Tokenizer.StreamDecoder(model.tokenizer)
-        let result = try model.generate([request]) { _, token in
-          FileHandle.standardOutput.write(Data(decoder.append(token).utf8))
-          return true
-        }.first
+        let result = try model.generate(
+          [request],
+          onToken: { _, token in
+            FileHandle.standardOutput.write(Data(decoder.append(token).utf8))
+            return true
+          }
+        ).first
         FileHandle.standardOutput.write(Data(decoder.finish().utf8))
         return result
       }

@@ -47,7 +47,8 @@ struct ModelInspect: AsyncParsableCommand {
         lines: [
           ("file", found.file), ("fingerprint", found.fingerprint),
           ("parameters", "\(found.parameters)"), ("layers", "\(found.layers)"),
-          ("width", "\(found.width)"), ("heads", "\(found.heads) (\(found.kvHeads) for keys and values)"),
+          ("width", "\(found.width)"),
+          ("heads", "\(found.heads) (\(found.kvHeads) for keys and values)"),
           ("feed-forward width", "\(found.feedForwardWidth)"),
           ("vocabulary", "\(found.vocabulary)"), ("context", "\(found.contextLength) tokens"),
           ("tensor types", types.joined(separator: ", ")),

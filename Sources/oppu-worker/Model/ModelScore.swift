@@ -81,6 +81,6 @@ struct ModelScore: AsyncParsableCommand {
       text: text, ids: ids, losses: try model.losses(of: ids, adapter: adapter),
       lastTop: best.map { [Double($0), logits[$0]] }, lastMean: mean,
       lastStd: (squares / Double(max(1, logits.count - 1))).squareRoot(), generatedIDs: kept,
-      generated: kept.map(model.tokenizer.decode))
+      generated: kept.map { model.tokenizer.decode($0) })
   }
 }
