@@ -43,11 +43,14 @@ public struct Logits: Sendable {
     self.offset = offset
   }
 
-  /// The logits of a wanted position, valid as long as this value.
-  public subscript(row: Int) -> UnsafeBufferPointer<Float> {
+  /// A copy of a wanted position's logits.
+  public subscript(row: Int) -> [Float] {
     precondition(row >= 0 && row < rows)
-    return UnsafeBufferPointer(
-      start: values.pointer + offset + row * vocabulary, count: vocabulary)
+    return withExtendedLifetime(values) {
+      Array(
+        UnsafeBufferPointer(
+          start: values.pointer + offset + row * vocabulary, count: vocabulary))
+    }
   }
 }
 

@@ -49,7 +49,7 @@ struct Sampler {
   }
 
   /// Throws ``InferenceError/notFinite`` where no logit is a number.
-  mutating func choose(_ logits: UnsafeBufferPointer<Float>) throws(InferenceError) -> Int32 {
+  mutating func choose(_ logits: [Float]) throws(InferenceError) -> Int32 {
     var best = -Float.infinity
     var bestIndex = -1
     for index in logits.indices where logits[index] > best {
@@ -59,42 +59,45 @@ struct Sampler {
     guard bestIndex >= 0, best.isFinite else { throw .notFinite }
     if options.temperature == 0 || options.topK == 1 { return Int32(bestIndex) }
 
-    let weights = FloatBuffer(uninitialized: logits.count)
-    for index in logits.indices {
-      let value = (logits[index] - best) / options.temperature
-      weights.pointer[index] = value.isNaN ? -.infinity : value
+    var weights = logits.map { logit in
+      let value = (logit - best) / options.temperature
+      return value.isNaN ? -.infinity : value
     }
-    Elementwise.exp(weights.pointer, into: weights.pointer, count: logits.count)
-    let total = weights.elements.reduce(0.0) { $0 + Double($1) }
+    weights.withUnsafeMutableBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return }
+      Elementwise.exp(base, into: base, count: buffer.count)
+    }
+    let total = weights.reduce(0.0) { $0 + Double($1) }
     let draw = Double(generator.next() >> 11) * 0x1p-53
+    let shares = weights
     if options.topK == 0 && options.topP == 1 {
-      return pick(logits.indices, draw * total) { weights.pointer[$0] } ?? Int32(bestIndex)
+      return pick(logits.indices, draw * total) { shares[$0] } ?? Int32(bestIndex)
     }
 
     // The likeliest tokens: those above a threshold that falls until they are enough.
     var kept: [Int] = []
     var threshold = Float(0.01)
     while true {
-      kept = logits.indices.filter { weights.pointer[$0] >= threshold }
-      let mass = kept.reduce(0.0) { $0 + Double(weights.pointer[$1]) }
+      kept = logits.indices.filter { weights[$0] >= threshold }
+      let mass = kept.reduce(0.0) { $0 + Double(weights[$1]) }
       let enough =
         options.topK > 0 ? kept.count >= options.topK : mass >= Double(options.topP) * total
       if enough || threshold == 0 { break }
       threshold = threshold > 1e-30 ? threshold * 0.01 : 0
     }
     kept.sort {
-      (weights.pointer[$0], $1) > (weights.pointer[$1], $0)
+      (weights[$0], $1) > (weights[$1], $0)
     }
     if options.topK > 0 { kept = Array(kept.prefix(options.topK)) }
     let whole =
-      options.topK > 0 ? kept.reduce(0.0) { $0 + Double(weights.pointer[$1]) } : total
+      options.topK > 0 ? kept.reduce(0.0) { $0 + Double(weights[$1]) } : total
     var mass = 0.0
     var nucleus = 0
     while nucleus < kept.count && (nucleus == 0 || mass < Double(options.topP) * whole) {
-      mass += Double(weights.pointer[kept[nucleus]])
+      mass += Double(weights[kept[nucleus]])
       nucleus += 1
     }
-    return pick(kept.prefix(nucleus), draw * mass) { weights.pointer[$0] } ?? Int32(bestIndex)
+    return pick(kept.prefix(nucleus), draw * mass) { shares[$0] } ?? Int32(bestIndex)
   }
 
   /// The first index at which the running sum passes `goal`; the last one that weighs anything if
