@@ -86,24 +86,25 @@ import Testing
   }
 
   @Test(
-    "changes in 100 + 100 values are found more often than by River, with no more false alarms",
+    "changes in 100 + 100 values are found at least as often as by River's defaults and KSWIN, at their false-alarm rate",
     arguments: Change.allCases)
   func comparison(change: Change) {
     let trials = CalibrationTests.isFull ? 200 : 30
     let river = change.river
-    for arl0 in [1_000.0, 20_000] {
-      let outcome = watch(change, arl0: arl0, trials: trials, seed: 77)
-      print(
-        "\(river.name), ARL0 \(arl0): detected \(outcome.rate), median delay",
-        outcome.medianDelay ?? -1, "early \(outcome.early) of \(trials) × 100")
-      // KSWIN alarms once in some 600 to 1,100 values of these streams, ADWIN's tuned setting not
-      // once in 20,000. Thirty trials allow for a sampling error of a tenth.
-      let rival = arl0 == 1_000 ? max(river.defaults, river.kswin) : river.adwinTuned
-      #expect(outcome.rate >= rival - 0.1)
-      if change == .rateToHalf || change == .rateToTwoFifths {
-        #expect(outcome.rate > rival)
-      }
-      #expect(Double(outcome.early) <= 2 + 2 * Double(trials) * 100 / arl0)
+    // On rates River's detectors alarm not once in 20,000 quiet values, and this is held to the same;
+    // on means KSWIN and PageHinkley alarm once in some 600 to 1,800.
+    let isRate = change == .rateToHalf || change == .rateToTwoFifths
+    let arl0 = isRate ? 20_000.0 : 1_000
+    let outcome = watch(change, arl0: arl0, trials: trials, seed: 77)
+    print(
+      "\(river.name), ARL0 \(arl0), seed 77: detected \(outcome.rate), median delay",
+      outcome.medianDelay ?? -1, "early \(outcome.early) of \(trials) × 100")
+    if isRate {
+      #expect(outcome.rate > max(river.defaults, river.kswin))
+    } else {
+      // Level with the best of them; thirty trials have a sampling error of a tenth.
+      #expect(outcome.rate >= max(river.defaults, river.kswin) - 0.1)
     }
+    #expect(Double(outcome.early) <= 2 + 2 * Double(trials) * 100 / arl0)
   }
 }

@@ -6,8 +6,8 @@ import Testing
 /// The project's sample stream, watched without a model: by what users do alone.
 @Suite struct SampleStreamShiftTests {
   struct Event: Decodable {
-    let event_id: String
-    let user_id: String
+    let eventId: String
+    let userId: String
     let task: String
     let input: [String: String]
     let output: Output
@@ -40,8 +40,8 @@ import Testing
 
   struct Truth: Decodable {
     struct Shift: Decodable {
-      let user_id: String
-      let event_id: String
+      let userId: String
+      let eventId: String
     }
     let shifts: [Shift]
   }
@@ -55,12 +55,14 @@ import Testing
       .appendingPathComponent("examples/sample")
     let lines = try String(
       contentsOf: folder.appendingPathComponent("events.jsonl"), encoding: .utf8)
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
     let events = try lines.split(separator: "\n").map {
-      try JSONDecoder().decode(Event.self, from: Data($0.utf8))
+      try decoder.decode(Event.self, from: Data($0.utf8))
     }
-    let truth = try JSONDecoder().decode(
+    let truth = try decoder.decode(
       Truth.self, from: Data(contentsOf: folder.appendingPathComponent("truth.json")))
-    for (user, stream) in Dictionary(grouping: events, by: \.user_id).sorted(by: { $0.key < $1.key }
+    for (user, stream) in Dictionary(grouping: events, by: \.userId).sorted(by: { $0.key < $1.key }
     ) {
       var monitor = ShiftMonitor()
       var alarms: [(at: Int, signal: Signal)] = []
@@ -73,11 +75,11 @@ import Testing
           user, "at", at, signal.kind, signal.feature, "p", signal.pValue ?? 1, "change",
           signal.changeIndex ?? -1, signal.before, "→", signal.after)
       }
-      guard let shift = truth.shifts.first(where: { $0.user_id == user }) else {
+      guard let shift = truth.shifts.first(where: { $0.userId == user }) else {
         #expect(alarms.isEmpty, "\(user) does not shift")
         continue
       }
-      let planted = try #require(stream.firstIndex { $0.event_id == shift.event_id })
+      let planted = try #require(stream.firstIndex { $0.eventId == shift.eventId })
       let alarm = try #require(alarms.first, "\(user) shifts")
       #expect(alarm.at >= planted && alarm.at < planted + 14)
       #expect(abs((alarm.signal.changeIndex ?? 0) - planted) <= 4)
