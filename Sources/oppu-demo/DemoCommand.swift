@@ -73,9 +73,6 @@ struct DemoCommand: AsyncParsableCommand {
       outcome = .failure(error)
     }
     console.endProgress()
-    if case .failure(let error) = outcome, error is Interrupted {
-      console.say("\nStopping everything (Ctrl-C again kills).")
-    }
     // What failed can be looked into.
     let isFailure =
       switch outcome {
@@ -103,7 +100,10 @@ struct DemoCommand: AsyncParsableCommand {
       group.addTask { try await tour.run() }
       group.addTask { try await stage.watchWorker() }
       group.addTask {
-        for await _ in signals { throw Interrupted() }
+        for await _ in signals {
+          tour.console.say("\nStopping everything (Ctrl-C again kills).")
+          throw Interrupted()
+        }
         throw CancellationError()
       }
       defer { group.cancelAll() }

@@ -77,9 +77,8 @@ enum EventFile {
     guard let task = value["task"]?.string else {
       throw Problem(text: "\"task\" must be the name of a task")
     }
-    guard catalogue[task] != nil else {
-      throw Problem(
-        text: "\(UnknownTaskError(task: task, known: catalogue.names)) (--tasks FILE)")
+    do { _ = try catalogue.task(named: task) } catch {
+      throw Problem(text: "\(error) (--tasks FILE)")
     }
     if value["kind"]?.string == "erase" {
       throw Problem(text: "the demo counts what is stored, so it plays no erasures")

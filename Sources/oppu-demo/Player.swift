@@ -16,25 +16,25 @@ struct Player: Sendable {
   func play(_ events: [PlayedEvent], title: String) async throws {
     let users = Dictionary(grouping: events, by: \.stream.user)
     let streams = Set(events.map(\.stream)).count
-    let sent = Mutex(0)
+    let sent = Counter()
     let begin = ContinuousClock.now
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for (user, own) in users {
-        group.addTask {
-          for event in own {
-            try Task.checkCancellation()
-            try await producer.send(
-              topic: Topics.behavior, key: Data(user.utf8), value: event.line,
-              headers: [KafkaHeader(key: "content-type", value: Data("application/json".utf8))])
-            sent.withLock { $0 += 1 }
+    do {
+      // Cancelled and waited for where this scope ends.
+      async let _ = show(sent, of: events.count, streams, title, begin)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (user, own) in users {
+          group.addTask {
+            for event in own {
+              try Task.checkCancellation()
+              try await producer.send(
+                topic: Topics.behavior, key: Data(user.utf8), value: event.line,
+                headers: [KafkaHeader(key: "content-type", value: Data("application/json".utf8))])
+              sent.increment()
+            }
           }
         }
+        try await group.waitForAll()
       }
-      let display = Task {
-        try await show(events.count, streams, title, begin) { sent.withLock { $0 } }
-      }
-      defer { display.cancel() }
-      try await group.waitForAll()
     }
     let seconds = max(0.001, (ContinuousClock.now - begin).inSeconds)
     let rate = Int((Double(events.count) / seconds).rounded())
@@ -42,11 +42,11 @@ struct Player: Sendable {
   }
 
   private func show(
-    _ total: Int, _ streams: Int, _ title: String, _ begin: ContinuousClock.Instant,
-    sent: @Sendable () -> Int
+    _ sent: Counter, of total: Int, _ streams: Int, _ title: String,
+    _ begin: ContinuousClock.Instant
   ) async throws {
     while !Task.isCancelled {
-      let count = sent()
+      let count = sent.value
       let rate = Int(Double(count) / max(0.001, (ContinuousClock.now - begin).inSeconds))
       let adapters = try await observer.progress().activeAdapters
       if Task.isCancelled { return }
@@ -56,6 +56,13 @@ struct Player: Sendable {
       try await Task.sleep(for: .milliseconds(100))
     }
   }
+}
+
+/// How many events are sent, counted by all users' tasks.
+private final class Counter: Sendable {
+  private let count = Atomic(0)
+  var value: Int { count.load(ordering: .relaxed) }
+  func increment() { count.add(1, ordering: .relaxed) }
 }
 
 /// The worker's default topics.

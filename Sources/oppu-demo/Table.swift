@@ -28,7 +28,8 @@ struct Table {
           width: widths[index], align: numeric.contains(titles[index]) ? .right : .left)
       }
     }
-    return table.string(for: cells, style: Style.simple) ?? ""
+    // Without the line end that the table brings along.
+    return (table.string(for: cells, style: Style.simple) ?? "").trimmingLineEnd
   }
 
   private static func oneLine(_ text: String) -> String {
@@ -37,5 +38,13 @@ struct Table {
 
   private static func cut(_ text: String, to width: Int) -> String {
     text.count > width ? text.prefix(max(1, width - 1)) + "…" : text
+  }
+}
+
+extension String {
+  fileprivate var trimmingLineEnd: String {
+    var text = Substring(self)
+    while text.last?.isNewline == true { text.removeLast() }
+    return String(text)
   }
 }

@@ -47,7 +47,9 @@ struct Tour: Sendable {
         properties: ["client.id": "oppu-demo", "delivery.timeout.ms": "20000"]), logger: quiet)
     do {
       try await waitUntilReady(observer)
-      console.say("  ready after \((ContinuousClock.now - begin).inWords)")
+      console.say(
+        "  ready after \((ContinuousClock.now - begin).inWords); the worker's log is "
+          + stage.workerLog)
       let isSeen = try await play(begin, observer, kafka, producer)
       await producer.close(timeout: .seconds(2))
       await observer.close()
