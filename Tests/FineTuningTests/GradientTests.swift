@@ -13,7 +13,8 @@ struct GradientTests {
     layers: 2, width: 32, heads: 4, kvHeads: 2, headWidth: 8, feedForwardWidth: 48,
     vocabulary: 61, ropeBase: 10_000, rmsEpsilon: 1e-5)
 
-  static func matrix(_ rows: Int, _ columns: Int, _ generator: inout SplitMix64) -> QuantizedMatrix {
+  static func matrix(_ rows: Int, _ columns: Int, _ generator: inout SplitMix64) -> QuantizedMatrix
+  {
     let scale = 1.5 / Float(columns).squareRoot()
     let buffer = FloatBuffer((0..<rows * columns).map { _ in generator.nextUniform() * scale })
     return QuantizedMatrix(
@@ -47,7 +48,8 @@ struct GradientTests {
     }
     let prefix = tokens(shared)
     return (0..<count).map { index in
-      TrainingExample(prompt: prefix + tokens(2 + index * 29 % 90), completion: tokens(1 + index % 4))
+      TrainingExample(
+        prompt: prefix + tokens(2 + index * 29 % 90), completion: tokens(1 + index % 4))
     }
   }
 

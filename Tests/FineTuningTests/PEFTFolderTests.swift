@@ -95,7 +95,8 @@ struct PEFTFolderTests {
     #expect(accepted.rank == 1 && accepted.alpha == 2)
     let lines = plain.filter { !$0.hasPrefix(key) } + [change]
     do {
-      _ = try PEFTConfiguration(json: Data("{\(lines.joined(separator: ","))}".utf8), file: "c.json")
+      _ = try PEFTConfiguration(
+        json: Data("{\(lines.joined(separator: ","))}".utf8), file: "c.json")
       Issue.record("accepted")
     } catch {
       #expect("\(error)".hasPrefix("c.json: ") && "\(error)".contains(reason), "\(error)")

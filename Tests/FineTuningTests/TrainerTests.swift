@@ -116,7 +116,9 @@ struct TrainerTests {
     let small = try LoRATrainer(
       model: model, configuration: configuration { $0.memoryLimit = 200 << 20 })
     do {
-      _ = try small.train(examples: [.init(prompt: [Int32](repeating: 1, count: 2000), completion: [2])])
+      _ = try small.train(examples: [
+        .init(prompt: [Int32](repeating: 1, count: 2000), completion: [2])
+      ])
       Issue.record("accepted")
     } catch TrainingError.memory(let needed, let limit, let longest) {
       #expect(needed > limit && limit == 200 << 20 && longest == 2001)
