@@ -121,7 +121,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
     if case .string(let name)? = object["base_model_name_or_path"] { baseModel = name }
     self.init(
       rank: Int(rank), alpha: Float(alpha), targets: Projection.allCases.filter(found.contains),
-      dropout: Float(dropout), rankStabilized: object["use_rslora"] == .bool(true), baseModel: baseModel)
+      dropout: Float(dropout), rankStabilized: object["use_rslora"] == .bool(true),
+      baseModel: baseModel)
   }
 
   /// The JSON that PEFT loads, with the keys that PEFT itself writes.

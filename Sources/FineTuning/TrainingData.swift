@@ -33,7 +33,8 @@ public enum TrainingData {
         file: path, line: 0, problem: "cannot be read: \(error.localizedDescription)")
     }
     var examples: [TrainingExample] = []
-    for (index, line) in data.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in data.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated()
+    {
       if line.allSatisfy({ $0 == 0x20 || $0 == 0x0D || $0 == 0x09 }) { continue }
       func refuse(_ problem: String) -> TrainingDataError {
         TrainingDataError(file: path, line: index + 1, problem: problem)

@@ -48,7 +48,8 @@ struct TransformerPass {
   func forward() -> Floats {
     forEachRow { row in
       workspace.weights.embedding.expand(
-        rows: Int(batch.tokens[row])..<Int(batch.tokens[row]) + 1, into: input(0) + row * shape.width)
+        rows: Int(batch.tokens[row])..<Int(batch.tokens[row]) + 1,
+        into: input(0) + row * shape.width)
     }
     for layer in 0..<shape.layers {
       forward(layer, x: input(layer), stash: stash(layer), out: input(layer + 1))

@@ -55,7 +55,9 @@ struct ReferenceTests {
         rate: reference.lr * schedule.factor(step), decay: reference.weight_decay,
         clip: reference.clip)
       #expect(abs(loss - reference.losses[step]) < 1e-3 * max(1, reference.losses[step]))
-      print("step \(step): \(loss) \(reference.losses[step]), norm \(norm) \(reference.gradient_norms[step])")
+      print(
+        "step \(step): \(loss) \(reference.losses[step]), norm \(norm) \(reference.gradient_norms[step])"
+      )
     }
     let after = run.loss(of: fixture.examples).mean
     #expect(abs(after - reference.loss_after) < 1e-3)

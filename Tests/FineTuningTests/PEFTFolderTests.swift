@@ -1,0 +1,141 @@
+// Adapters in PEFT's form, in both directions.
+
+import Foundation
+import LanguageModel
+import LinearAlgebra
+import Testing
+
+@testable import FineTuning
+
+@Suite("PEFT folders")
+struct PEFTFolderTests {
+  struct Recorded: Decodable {
+    struct Row: Decodable {
+      let ids: [Int32]
+      let losses: [Double]
+    }
+    let rows: [Row]
+  }
+
+  private var folder: String { Fixtures.folder.appendingPathComponent("peft_adapter").path }
+
+  @Test("an adapter trained in PEFT gives the token losses here that it gives there")
+  func trainedInPEFT() throws {
+    let model = try Fixtures.model.get()
+    let adapter = try PEFTFolder.read(folder, configuration: model.configuration)
+    #expect(adapter.rank == 2 && adapter.targets == [.key] && adapter.scaling == 2)
+    let recorded = try JSONDecoder().decode(
+      Recorded.self,
+      from: Data(contentsOf: Fixtures.folder.appendingPathComponent("peft_logits.json")))
+    let trainer = try LoRATrainer(model: model, configuration: TrainingConfiguration())
+    for row in recorded.rows {
+      // One example for each token: prompt and that token, so that each loss is seen alone.
+      let examples = (1..<row.ids.count).map {
+        TrainingExample(prompt: Array(row.ids[..<$0]), completion: [row.ids[$0]])
+      }
+      let ours = try trainer.loss(of: examples, adapter: adapter).examples
+      let worst = zip(ours, row.losses).map { abs($0 - $1) }.max() ?? .infinity
+      #expect(ours.count == row.losses.count && worst < 2e-3)
+      print("largest difference of a token's loss \(worst)")
+    }
+  }
+
+  @Test("folder and bytes give back the same adapter")
+  func roundTrip() throws {
+    let configuration = try Fixtures.model.get().configuration
+    let adapter = try PEFTFolder.read(folder, configuration: configuration)
+    let target = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "oppu-peft-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: target) }
+    try PEFTFolder.write(adapter, to: target.path, baseModel: "base")
+    let again = try PEFTFolder.read(target.path, configuration: configuration)
+    let settings = PEFTConfiguration(adapter, baseModel: "base")
+    #expect(
+      try PEFTConfiguration(
+        json: Data(contentsOf: target.appendingPathComponent(PEFTFolder.configurationName)))
+        == settings)
+    let bytes = try PEFTFolder.decode(
+      PEFTFolder.encode(adapter), settings: settings, configuration: configuration)
+    for layer in 0..<adapter.layerCount {
+      let factors = try #require(adapter.factors(layer: layer, .key))
+      for other in [again, bytes] {
+        #expect(other.factors(layer: layer, .key)?.a.array == factors.a.array)
+        #expect(other.factors(layer: layer, .key)?.b.array == factors.b.array)
+      }
+    }
+    // PEFT's own file and ours name the same tensors with the same shapes.
+    let theirs = try SafetensorsFile(path: folder + "/" + PEFTFolder.weightsName)
+    let ours = try SafetensorsFile(data: PEFTFolder.encode(adapter))
+    #expect(ours.tensors.mapValues(\.shape) == theirs.tensors.mapValues(\.shape))
+    #expect(ours.metadata == theirs.metadata)
+  }
+
+  @Test(
+    "an option that would change the result is refused by name",
+    arguments: [
+      (#""peft_type":"IA3""#, "IA3"), (#""r":0"#, "r must be"), (#""r":2.5"#, "r must be"),
+      (#""r":true"#, "r is not a number"), (#""r":100000"#, "r must be"),
+      (#""bias":"all""#, "bias"), (#""use_dora":true"#, "use_dora"),
+      (#""modules_to_save":["lm_head"]"#, "modules_to_save"),
+      (#""rank_pattern":{"q_proj":4}"#, "rank_pattern"),
+      (#""alpha_pattern":{"q_proj":4}"#, "alpha_pattern"),
+      (#""layers_to_transform":[0]"#, "layers_to_transform"),
+      (#""target_modules":["c_attn"]"#, "c_attn"), (#""target_modules":[]"#, "empty"),
+      (#""task_type":"SEQ_CLS""#, "SEQ_CLS"), (#""fan_in_fan_out":true"#, "fan_in_fan_out"),
+      (#""init_lora_weights":"pissa""#, "pissa"), (#""lora_alpha":"8""#, "lora_alpha"),
+      (#""an_option_of_tomorrow":1"#, "an_option_of_tomorrow"),
+    ])
+  func refused(change: String, reason: String) throws {
+    let key = try #require(change.split(separator: ":").first)
+    let plain = [
+      #""peft_type":"LORA""#, #""r":1"#, #""lora_alpha":2"#, #""target_modules":["q_proj"]"#,
+      #""lora_dropout":0"#, #""use_dora":false"#, #""an_option_of_yesterday":null"#,
+    ]
+    let accepted = try PEFTConfiguration(json: Data("{\(plain.joined(separator: ","))}".utf8))
+    #expect(accepted.rank == 1 && accepted.alpha == 2)
+    let lines = plain.filter { !$0.hasPrefix(key) } + [change]
+    do {
+      _ = try PEFTConfiguration(
+        json: Data("{\(lines.joined(separator: ","))}".utf8), file: "c.json")
+      Issue.record("accepted")
+    } catch {
+      #expect("\(error)".hasPrefix("c.json: ") && "\(error)".contains(reason), "\(error)")
+    }
+  }
+
+  @Test("rank-stabilised scaling is honoured and written back")
+  func rankStabilized() throws {
+    let settings = PEFTConfiguration(rank: 4, alpha: 8, targets: [.query], rankStabilized: true)
+    #expect(settings.scaling == 4)
+    #expect(try PEFTConfiguration(json: settings.json()) == settings)
+  }
+
+  @Test("missing, unknown and misshapen tensors are refused by name")
+  func tensors() throws {
+    let configuration = try Fixtures.model.get().configuration
+    let adapter = try PEFTFolder.read(folder, configuration: configuration)
+    let file = try SafetensorsFile(data: PEFTFolder.encode(adapter))
+    var entries = try file.tensors.map {
+      SafetensorsFile.Entry(name: $0.key, shape: $0.value.shape, values: try file.floats($0.key))
+    }.sorted { $0.name < $1.name }
+    func problem(_ entries: [SafetensorsFile.Entry], rank: Int = 2) throws -> String {
+      do {
+        _ = try PEFTFolder.decode(
+          SafetensorsFile.encode(entries),
+          settings: PEFTConfiguration(rank: rank, alpha: 4, targets: [.key]),
+          configuration: configuration)
+        return "accepted"
+      } catch let error as PEFTError { return error.description }
+    }
+    #expect(try problem(entries) == "accepted")
+    #expect(try problem(entries, rank: 4).contains("rank 4"))
+    #expect(try problem(Array(entries.dropFirst())).contains("lacks the tensor"))
+    #expect(
+      try problem(entries + [.init(name: "lm_head.weight", shape: [1], values: [0])])
+        .contains("lm_head.weight"))
+    let first = entries.removeFirst()
+    entries.append(
+      .init(name: first.name, shape: first.shape, values: first.values.map { _ in .nan }))
+    #expect(try problem(entries).contains("not finite"))
+  }
+}
