@@ -5,8 +5,8 @@ import LinearAlgebra
 /// Y = X Wᵀ for several matrices W that share the rows X.
 enum Product {
   /// Up to so many rows, products straight from the quantised blocks are faster than expanding the
-  /// weights for OpenBLAS (measured on the default model; docs/performance tells how).
-  static let fewRows = 6
+  /// weights for OpenBLAS: on two Zen 3 cores the two meet between 24 and 32 (SpeedTests prints it).
+  static let fewRows = 16
   /// The most weights that one task expands: 2 MiB of f32.
   private static let tileFloats = 1 << 19
 

@@ -2,14 +2,20 @@
 
 import CKernels
 
-/// ggml's tensor types that can be read here. Raw values are the numbers in GGUF files.
+/// ggml's tensor types that can be read here. Raw values are the numbers in GGUF files; the names are
+/// ggml's own.
 public enum WeightType: Int32, Sendable, CaseIterable {
   case f32 = 0
   case f16 = 1
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_0 = 2
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_1 = 3
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q8_0 = 8
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_K = 12
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q6_K = 14
   case bf16 = 30
 

@@ -7,10 +7,16 @@ import Testing
 
 @testable import LanguageModel
 
+private func fixtureDecoder() -> JSONDecoder {
+  let decoder = JSONDecoder()
+  decoder.keyDecodingStrategy = .convertFromSnakeCase
+  return decoder
+}
+
 private struct TokenRow: Decodable {
   let text: String
   let ids: [Int32]
-  let digits_first_ids: [Int32]?
+  let digitsFirstIds: [Int32]?
   let decoded: String?
 }
 
@@ -19,7 +25,7 @@ private struct LogitsFixture: Decodable {
     let text: String
     let ids: [Int32]
     let losses: [Float]
-    let sampled_logits: [Float]
+    let sampledLogits: [Float]
     let top: [[Float]]
     let mean: Double
     let std: Double
@@ -48,10 +54,10 @@ struct ReferenceTests {
       .dropFirst()
     #expect(lines.count == 500)
     for line in lines {
-      let row = try JSONDecoder().decode(TokenRow.self, from: line)
+      let row = try fixtureDecoder().decode(TokenRow.self, from: line)
       #expect(tokenizer.encode(row.text) == row.ids, "\(row.text.prefix(80).debugDescription)")
       #expect(
-        digitsFirst.encode(row.text) == row.digits_first_ids ?? row.ids,
+        digitsFirst.encode(row.text) == row.digitsFirstIds ?? row.ids,
         "\(row.text.prefix(80).debugDescription)")
       let text = tokenizer.decode(row.ids)
       #expect(
@@ -66,7 +72,7 @@ struct ReferenceTests {
   @Test("Logits, losses and 32 greedy tokens of 20 texts equal transformers'")
   func logits() throws {
     let model = try TestModel.shared.get()
-    let fixture = try JSONDecoder().decode(
+    let fixture = try fixtureDecoder().decode(
       LogitsFixture.self, from: TestModel.fixture("logits.json"))
     #expect(fixture.rows.count == 20)
     var worst: Float = 0
@@ -76,7 +82,7 @@ struct ReferenceTests {
         Chunk(tokens: row.ids, cache: KVCache(for: model.configuration))
       ])
       let last = Array(logits[0][0])
-      for (index, expected) in row.sampled_logits.enumerated() {
+      for (index, expected) in row.sampledLogits.enumerated() {
         worst = max(worst, abs(last[index * 96] - expected))
       }
       for pair in row.top { worst = max(worst, abs(last[Int(pair[0])] - pair[1])) }
