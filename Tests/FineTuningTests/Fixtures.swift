@@ -16,7 +16,9 @@ enum Fixtures {
     ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
   static let model = Result { try LlamaModel.load(path: modelPath) }
   static let gradients = Result {
-    try JSONDecoder().decode(
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(
       Gradients.self,
       from: Data(contentsOf: folder.appendingPathComponent("gradients.json")))
   }
@@ -74,7 +76,7 @@ struct Gradients: Decodable {
     let alpha: Float
     let targets: [Projection]
     let loss: Double
-    let gradient_norm: Double
+    let gradientNorm: Double
     let tensors: [Tensor]
   }
 
@@ -84,12 +86,12 @@ struct Gradients: Decodable {
     let targets: [Projection]
     let batches: [[Int]]
     let lr: Float
-    let weight_decay: Float
+    let weightDecay: Float
     let clip: Float
-    let warmup_steps: Int
+    let warmupSteps: Int
     let losses: [Double]
-    let gradient_norms: [Double]
-    let loss_after: Double
+    let gradientNorms: [Double]
+    let lossAfter: Double
   }
 
   let examples: [TrainingExample]

@@ -20,7 +20,7 @@ struct ReferenceTests {
     let loss = run.gradient(of: fixture.examples)
     #expect(abs(loss - reference.loss) < 1e-3 * reference.loss)
     #expect(
-      abs(AdamW.norm(run.gradients) - reference.gradient_norm) < 1e-3 * reference.gradient_norm)
+      abs(AdamW.norm(run.gradients) - reference.gradientNorm) < 1e-3 * reference.gradientNorm)
     #expect(reference.tensors.count == 2 * 30 * reference.targets.count)
     var worst = 0.0
     for tensor in reference.tensors {
@@ -48,19 +48,19 @@ struct ReferenceTests {
       rank: reference.rank, alpha: reference.alpha, targets: reference.targets,
       examples: fixture.examples)
     let schedule = LinearSchedule(
-      warmupSteps: reference.warmup_steps, steps: reference.batches.count)
+      warmupSteps: reference.warmupSteps, steps: reference.batches.count)
     for (step, batch) in reference.batches.enumerated() {
       let loss = run.gradient(of: batch.map { fixture.examples[$0] })
       let norm = run.step(
-        rate: reference.lr * schedule.factor(step), decay: reference.weight_decay,
+        rate: reference.lr * schedule.factor(step), decay: reference.weightDecay,
         clip: reference.clip)
       #expect(abs(loss - reference.losses[step]) < 1e-3 * max(1, reference.losses[step]))
       print(
-        "step \(step): \(loss) \(reference.losses[step]), norm \(norm) \(reference.gradient_norms[step])"
+        "step \(step): \(loss) \(reference.losses[step]), norm \(norm) \(reference.gradientNorms[step])"
       )
     }
     let after = run.loss(of: fixture.examples).mean
-    #expect(abs(after - reference.loss_after) < 1e-3)
-    print("after: \(after) \(reference.loss_after)")
+    #expect(abs(after - reference.lossAfter) < 1e-3)
+    print("after: \(after) \(reference.lossAfter)")
   }
 }
