@@ -38,15 +38,26 @@ struct Scenario: Sendable {
 
   private struct Truth: Decodable {
     struct Shift: Decodable {
-      var user_id: String
+      var userID: String
       var task: String
-      var event_id: String
+      var eventID: String
       var description: String
+
+      enum CodingKeys: String, CodingKey {
+        case task, description
+        case userID = "user_id"
+        case eventID = "event_id"
+      }
     }
     struct Steady: Decodable {
-      var user_id: String
+      var userID: String
       var task: String
       var description: String
+
+      enum CodingKeys: String, CodingKey {
+        case task, description
+        case userID = "user_id"
+      }
     }
     var shifts: [Shift]
     var steady: [Steady]
@@ -54,11 +65,18 @@ struct Scenario: Sendable {
 
   private struct Requests: Decodable {
     struct Request: Decodable {
-      var user_id: String
+      var userID: String
       var task: String
       var input: JSONValue
-      var expected_before: String?
-      var expected_after: String?
+      var expectedBefore: String?
+      var expectedAfter: String?
+
+      enum CodingKeys: String, CodingKey {
+        case task, input
+        case userID = "user_id"
+        case expectedBefore = "expected_before"
+        case expectedAfter = "expected_after"
+      }
     }
     var requests: [Request]
   }
@@ -74,10 +92,10 @@ struct Scenario: Sendable {
     let requests: Requests = try decode(folder.appendingPathComponent("requests.json"))
     let streams = Dictionary(grouping: events, by: \.stream)
     let shifts = try truth.shifts.map { shift in
-      let stream = StreamName(user: shift.user_id, task: shift.task)
-      guard let index = streams[stream]?.firstIndex(where: { $0.eventID == shift.event_id }) else {
+      let stream = StreamName(user: shift.userID, task: shift.task)
+      guard let index = streams[stream]?.firstIndex(where: { $0.eventID == shift.eventID }) else {
         throw EventFileError(
-          file: eventsPath, problem: "the truth names \(shift.event_id), which is not there")
+          file: eventsPath, problem: "the truth names \(shift.eventID), which is not there")
       }
       return PlantedShift(stream: stream, ordinal: index + 1, description: shift.description)
     }
@@ -90,13 +108,13 @@ struct Scenario: Sendable {
     }
     scenario.shifts = shifts
     scenario.steady = Dictionary(
-      truth.steady.map { (StreamName(user: $0.user_id, task: $0.task), $0.description) },
+      truth.steady.map { (StreamName(user: $0.userID, task: $0.task), $0.description) },
       uniquingKeysWith: { first, _ in first })
     scenario.hasTruth = true
     scenario.questions = requests.requests.map {
       Question(
-        stream: StreamName(user: $0.user_id, task: $0.task), input: $0.input,
-        expectedBefore: $0.expected_before, expectedAfter: $0.expected_after)
+        stream: StreamName(user: $0.userID, task: $0.task), input: $0.input,
+        expectedBefore: $0.expectedBefore, expectedAfter: $0.expectedAfter)
     }
     return scenario
   }
