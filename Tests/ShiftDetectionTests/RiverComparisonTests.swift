@@ -86,7 +86,7 @@ import Testing
   }
 
   @Test(
-    "changes in 100 + 100 values are found at least as often as by River's defaults and KSWIN, at their false-alarm rate",
+    "at their false-alarm rate, changes are found as often as by River's defaults and KSWIN",
     arguments: Change.allCases)
   func comparison(change: Change) {
     let trials = CalibrationTests.isFull ? 200 : 30

@@ -47,7 +47,7 @@ struct Streams {
   }
 }
 
-/// What River's detectors make of 100 + 100 values, from the reference script (River 0.25, 200 trials,
+/// What River's detectors make of 100 + 100 values, from the reference script (River 0.26.1, 200 trials,
 /// KSWIN 50): the best of ADWIN and PageHinkley with their defaults, ADWIN with delta .05 at every
 /// value, and KSWIN.
 struct RiverFigures: Sendable {
