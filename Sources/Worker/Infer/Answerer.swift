@@ -43,29 +43,23 @@ struct Answerer: Sendable {
   /// One reply for each job, in their order.
   func answer(_ jobs: [Job]) async -> [PersonalizationReply] {
     let started = Date()
-    let prepared = await withTaskGroup(of: (Int, Result<Prepared, any Error>).self) { group in
+    let loaded = await withTaskGroup(of: (index: Int, row: Loaded).self) { group in
       for (index, job) in jobs.enumerated() {
-        group.addTask {
-          do {
-            return (index, .success(try await prepare(job, started: started)))
-          } catch {
-            return (index, .failure(error))
-          }
-        }
+        group.addTask { (index, await load(job, started: started)) }
       }
-      var results = [Result<Prepared, any Error>?](repeating: nil, count: jobs.count)
-      for await (index, result) in group { results[index] = result }
-      return results
+      var rows: [Int: Loaded] = [:]
+      for await entry in group { rows[entry.index] = entry.row }
+      return rows
     }
     var replies = [PersonalizationReply?](repeating: nil, count: jobs.count)
     var batch: [(index: Int, row: Prepared)] = []
-    for (index, result) in prepared.enumerated() {
-      switch result {
-      case .success(let row)?: batch.append((index, row))
-      case .failure(let error)?: replies[index] = failure(of: jobs[index].request, error)
-      case nil: break
+    for (index, row) in loaded {
+      switch row {
+      case .ready(let row): batch.append((index, row))
+      case .refused(let reply): replies[index] = reply
       }
     }
+    batch.sort { $0.index < $1.index }
     let rows = batch.map(\.row)
     do {
       let outputs = try await compute.run { [model] in try Self.compute(rows, model: model) }
@@ -92,6 +86,20 @@ struct Answerer: Sendable {
     let personalization: PersonalizationReply.Personalization
     let queue: Double
     let load: Double
+  }
+
+  /// A request that can be computed, or the reply that says why it cannot.
+  private enum Loaded: Sendable {
+    case ready(Prepared)
+    case refused(PersonalizationReply)
+  }
+
+  private func load(_ job: Job, started: Date) async -> Loaded {
+    do {
+      return .ready(try await prepare(job, started: started))
+    } catch {
+      return .refused(failure(of: job.request, error))
+    }
   }
 
   private func prepare(_ job: Job, started: Date) async throws -> Prepared {
