@@ -12,9 +12,17 @@ public struct KafkaConfiguration: Sendable {
   /// May hold secrets: never log the values.
   public var properties: [String: String]
 
-  public init(bootstrapServers: String, properties: [String: String] = [:]) {
+  /// How long a consumer stops fetching after it found nothing. Zero for Kafka itself, which holds an empty
+  /// fetch until something comes; a broker that answers it at once would otherwise be asked thousands of
+  /// times a second.
+  public var idleRest: Duration
+
+  public init(
+    bootstrapServers: String, properties: [String: String] = [:], idleRest: Duration = .zero
+  ) {
     self.bootstrapServers = bootstrapServers
     self.properties = properties
+    self.idleRest = idleRest
   }
 
   /// librdkafka's configuration; the caller owns it.

@@ -34,6 +34,9 @@ public final class KafkaConsumer: Sendable {
   /// An event that ended a batch of messages and is due at the next call.
   private let due = Mutex<ConsumerEvent?>(nil)
   private let isClosed = Atomic(false)
+  private let idleRest: Duration
+  /// How long a consumer with an `idleRest` listens between two rests.
+  private static let listening = Duration.milliseconds(50)
 
   /// - Parameters:
   ///   - topics: names, or patterns that start with `^`.
@@ -45,6 +48,7 @@ public final class KafkaConsumer: Sendable {
   ) throws {
     var configuration = configuration
     configuration.properties.merge(properties) { $1 }
+    idleRest = configuration.idleRest
     handle = try KafkaHandle(
       RD_KAFKA_CONSUMER, configuration,
       defaults: [
@@ -96,7 +100,8 @@ public final class KafkaConsumer: Sendable {
     while messages.count < maximum {
       // Waits in slices, so that a cancelled caller is not kept waiting.
       let left = messages.isEmpty ? deadline - ContinuousClock.now : .zero
-      guard let event = handle.poll(min(left, .milliseconds(100))) else {
+      let slice = idleRest > .zero ? Self.listening : .milliseconds(100)
+      guard let event = handle.poll(min(left, slice)) ?? rest(atMost: left) else {
         if !messages.isEmpty { break }
         if isCancelled.isRaised { throw CancellationError() }
         if isClosed.load(ordering: .acquiring) || left <= .zero { return .idle }
@@ -121,6 +126,20 @@ public final class KafkaConsumer: Sendable {
       }
     }
     return .messages(messages)
+  }
+
+  /// Stops fetching for a while where a rest is configured, and returns what the group said meanwhile.
+  private func rest(atMost left: Duration) -> OpaquePointer? {
+    guard idleRest > .zero, left > .zero else { return nil }
+    var assigned: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>?
+    guard rd_kafka_assignment(handle.client, &assigned) == RD_KAFKA_RESP_ERR_NO_ERROR,
+      let assigned
+    else { return nil }
+    defer { rd_kafka_topic_partition_list_destroy(assigned) }
+    rd_kafka_pause_partitions(handle.client, assigned)
+    // A partition that is taken away meanwhile is resumed with an error of its own, which is harmless.
+    defer { rd_kafka_resume_partitions(handle.client, assigned) }
+    return handle.poll(min(left, idleRest))
   }
 
   private func rebalanceEvent(_ event: OpaquePointer) throws -> ConsumerEvent {

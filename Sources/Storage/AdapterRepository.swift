@@ -164,7 +164,8 @@ public struct AdapterRepository: Sendable {
     return data
   }
 
-  /// Stores a version and, if its gate says so, makes it the active one. Inside the transaction that finishes
+  /// Stores a version and, if its gate says so, makes it the active one. Of a rejected one only the numbers are
+  /// kept: its weights never serve. Inside the transaction that finishes
   /// its job.
   func insert(_ adapter: NewAdapter, jobID: Int64) async throws -> Int {
     // The state row's lock orders versions of a stream; it exists, for the stream has events.
@@ -190,7 +191,7 @@ public struct AdapterRepository: Sendable {
       SELECT \(adapter.stream.userID), \(adapter.stream.task), coalesce(max(version), 0) + 1,
         \(promoted ? "active" : "rejected"), \(adapter.parentVersion)::integer,
         \(adapter.baseFingerprint), \(PostgresJSON(adapter.configuration))::jsonb,
-        \(adapter.weights)::bytea, \(sha256Hex(adapter.weights)), \(adapter.weights.count)::bigint,
+        CASE WHEN \(promoted) THEN \(adapter.weights)::bytea END, \(sha256Hex(adapter.weights)), \(adapter.weights.count)::bigint,
         \(adapter.trainedThrough)::bigint, \(PostgresJSON(adapter.training))::jsonb,
         \(PostgresJSON(adapter.gate))::jsonb, \(jobID)::bigint,
         CASE WHEN \(promoted) THEN now() END

@@ -116,6 +116,20 @@ public struct IngestRepository: Sendable {
     }
   }
 
+  /// Puts a claimed partition back to its beginning, where the topic was made anew and has fewer messages than
+  /// were read of the old one.
+  /// - Throws: ``ZombieConsumerError`` where the partition is no longer the caller's.
+  public func rewind(_ claim: Claim) async throws {
+    let moved = try await client.execute(
+      """
+      UPDATE ingest_partitions SET next_offset = -1, updated_at = now()
+      WHERE topic = \(claim.topic) AND partition = \(claim.partition) AND epoch = \(claim.epoch)
+      """)
+    guard moved == 1 else {
+      throw ZombieConsumerError(topic: claim.topic, partition: claim.partition)
+    }
+  }
+
   /// Writes a batch in one transaction.
   /// - Throws: ``ZombieConsumerError`` where the partition is no longer the caller's; `PostgresError`.
   public func write(_ batch: IngestBatch) async throws -> IngestResult {

@@ -29,6 +29,8 @@ public struct WorkerConfiguration: Sendable {
     public var bootstrapServers = "localhost:9092"
     /// librdkafka's own properties: SASL, TLS and anything else.
     public var properties: [String: String] = [:]
+    /// See `KafkaConfiguration.idleRest`.
+    public var idleRest: Duration = .zero
     public var behaviorTopic = "user-behavior"
     public var requestTopic = "personalization-requests"
     public var replyTopic = "personalization-replies"
@@ -36,7 +38,8 @@ public struct WorkerConfiguration: Sendable {
     public var groupPrefix = "oppu"
 
     public var client: KafkaConfiguration {
-      KafkaConfiguration(bootstrapServers: bootstrapServers, properties: properties)
+      KafkaConfiguration(
+        bootstrapServers: bootstrapServers, properties: properties, idleRest: idleRest)
     }
   }
 

@@ -169,6 +169,8 @@ actor Stage {
     }
     environment.merge(settings.workerDefaults) { own, _ in own }
     environment["OPPU_KAFKA_BOOTSTRAP_SERVERS"] = brokers
+    // The development broker answers an empty fetch at once instead of holding it.
+    environment["OPPU_KAFKA_IDLE_REST_MS"] = "200"
     environment["OPPU_DATABASE_URL"] = database
     environment["OPPU_MODEL"] = settings.model
     if let tasks = settings.tasksFile { environment["OPPU_TASKS_FILE"] = tasks }

@@ -38,7 +38,8 @@ struct Tour: Sendable {
     let observer = Observer(database: database)
     // A broker on this machine answers in milliseconds, so one that is gone is noticed soon.
     let kafka = KafkaConfiguration(
-      bootstrapServers: brokers, properties: ["client.id": "oppu-demo"])
+      bootstrapServers: brokers, properties: ["client.id": "oppu-demo"],
+      idleRest: .milliseconds(100))
     var quiet = Logger(label: "oppu.demo.kafka")
     quiet.logLevel = .critical
     let producer = try KafkaProducer(

@@ -38,6 +38,8 @@ struct Dev: AsyncParsableCommand {
         do {
           options.kafka = kafka.bootstrapServers
           options.database = postgres.connectionString
+          // The development broker answers an empty fetch at once instead of holding it.
+          options.set.append("kafka.idleRestMs=200")
           let configuration = try await options.load()
           try await createTopics(configuration, logger: logger)
           logger.notice(

@@ -1,6 +1,7 @@
 // The command line: one binary for workers, operators and people who train models.
 
 import ArgumentParser
+import Foundation
 
 @main
 struct OPPUWorker: AsyncParsableCommand {
@@ -22,4 +23,20 @@ struct OPPUWorker: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [Run.self, Dev.self, Admin.self, Model.self, Finetune.self])
+
+  /// As ArgumentParser's own `main`, but with this program's exit code for wrong usage.
+  static func main() async {
+    do {
+      var command = try parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+      FileHandle.standardError.write(Data((fullMessage(for: error) + "\n").utf8))
+      Foundation.exit(2)
+    }
+  }
 }

@@ -98,7 +98,7 @@ CREATE TABLE adapters (
   parent_version    integer,                           -- null: trained from the base model
   base_fingerprint  text        NOT NULL,
   configuration     jsonb       NOT NULL,              -- adapter_config.json in PEFT's form
-  weights           bytea,                             -- adapter_model.safetensors; null once pruned
+  weights           bytea,                             -- adapter_model.safetensors; null for a rejected one
   weights_sha256    text        NOT NULL,
   byte_count        bigint      NOT NULL,
   trained_through   bigint      NOT NULL,              -- ordinal of the newest event it was trained on

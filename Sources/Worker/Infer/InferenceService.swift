@@ -114,16 +114,20 @@ public struct InferenceService: Service {
       address.echoed + [KafkaHeader(key: "content-type", value: Data("application/json".utf8))]
     let key = reply.userID.map { Data($0.utf8) } ?? message.key
     var backoff = Backoff()
+    let giveUp = Date().addingTimeInterval(configuration.infer.defaultDeadline.seconds)
     while true {
       do {
         try await producer.send(
           topic: address.topic, partition: address.partition, key: key, value: value,
           headers: headers)
         return
-      } catch let error as KafkaError where error.isRetriable && !Task.isShuttingDownGracefully {
+      } catch let error as KafkaError
+        where error.isRetriable && !error.isUnknownTopic && Date() < giveUp
+        && !Task.isShuttingDownGracefully
+      {
         logger.warning("reply not sent: \(error); trying again")
         try await backoff.wait()
-      } catch let error as KafkaError where !error.isFatal && !error.isRetriable {
+      } catch let error as KafkaError where !error.isFatal && !Task.isShuttingDownGracefully {
         // A reply address that cannot be written to: the request itself becomes a dead letter.
         let reason = MessageError(
           .invalidMessage, "the reply could not be sent to \(address.topic): \(error)")

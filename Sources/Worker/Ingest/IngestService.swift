@@ -50,7 +50,7 @@ public struct IngestService: Service {
     while !Task.isShuttingDownGracefully {
       switch try await consumer.next(maximumMessages: 1_000, timeout: .milliseconds(500)) {
       case .assigned(let partitions):
-        positions = try await claim(partitions)
+        positions = try await claim(partitions, consumer: consumer)
         try await consumer.assign(
           positions.mapValues { $0.next < 0 ? KafkaOffset.beginning : $0.next })
         logger.info("ingest assigned", metadata: ["partitions": "\(partitions.count)"])
@@ -71,18 +71,48 @@ public struct IngestService: Service {
     let epoch: Int64
   }
 
-  private func claim(_ partitions: [TopicPartition]) async throws -> [TopicPartition: Position] {
+  private func claim(
+    _ partitions: [TopicPartition], consumer: KafkaConsumer
+  ) async throws -> [TopicPartition: Position] {
     var positions: [TopicPartition: Position] = [:]
     for (topic, group) in Dictionary(grouping: partitions, by: \.topic) {
       let claims = try await retryingDatabase("claiming partitions", logger: logger) {
         try await repository.claim(topic: topic, partitions: group.map(\.partition))
       }
       for claim in claims {
-        positions[TopicPartition(topic: claim.topic, partition: claim.partition)] =
-          Position(next: claim.nextOffset, epoch: claim.epoch)
+        positions[TopicPartition(topic: claim.topic, partition: claim.partition)] = Position(
+          next: try await start(of: claim, consumer: consumer), epoch: claim.epoch)
       }
     }
     return positions
+  }
+
+  /// Where a partition continues, held against what the broker has: a gap on either side would otherwise be
+  /// passed over in silence.
+  private func start(
+    of claim: IngestRepository.Claim, consumer: KafkaConsumer
+  ) async throws -> Int64 {
+    guard claim.nextOffset >= 0 else { return claim.nextOffset }
+    let partition = TopicPartition(topic: claim.topic, partition: claim.partition)
+    let marks: (low: Int64, high: Int64)
+    do {
+      marks = try await consumer.watermarks(of: partition)
+    } catch let error as KafkaError where !error.isFatal {
+      logger.warning("the offsets of \(partition) could not be checked: \(error)")
+      return claim.nextOffset
+    }
+    if claim.nextOffset < marks.low {
+      logger.error(
+        "\(partition): \(marks.low - claim.nextOffset) messages expired on the broker before they were read (offsets \(claim.nextOffset) to \(marks.low - 1))"
+      )
+    } else if claim.nextOffset > marks.high {
+      logger.error(
+        "\(partition): PostgreSQL stands at offset \(claim.nextOffset), but the broker ends at \(marks.high): the topic was made anew, or the broker lost messages. Reading it again from its beginning; events with known ids are dropped"
+      )
+      try await repository.rewind(claim)
+      return -1
+    }
+    return claim.nextOffset
   }
 
   private func take(

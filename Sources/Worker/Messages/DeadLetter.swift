@@ -43,4 +43,9 @@ struct DeadLetter: Sendable {
 extension KafkaError {
   /// The topic has no such partition (librdkafka's _UNKNOWN_PARTITION).
   fileprivate var isUnknownPartition: Bool { name == "_UNKNOWN_PARTITION" }
+
+  /// There is no such topic or partition; waiting for it would keep everything behind it waiting too.
+  var isUnknownTopic: Bool {
+    ["_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"].contains(name)
+  }
 }

@@ -107,10 +107,20 @@ struct ConfigurationOptions: ParsableArguments {
         Setting.all.contains(where: { $0.key.hasPrefix(name + ".") })
       {
         try checkKeys(of: inner, under: name + ".", path: path)
-      } else if !Setting.all.contains(where: { $0.key == name }) {
-        let line = key.mark.map { " in line \($0.line)" } ?? ""
+        continue
+      }
+      let line = key.mark.map { " in line \($0.line)" } ?? ""
+      guard let setting = Setting.all.first(where: { $0.key == name }) else {
         throw ValidationError(
           "--config \(path): there is no setting \"\(name)\"\(line); `oppu-worker run --print-config` lists them."
+        )
+      }
+      switch value {
+      case .scalar: break
+      case .sequence where setting.isList: break
+      default:
+        throw ValidationError(
+          "--config \(path): \(name)\(line) must be \(setting.isList ? "a list of texts" : "one value")."
         )
       }
     }

@@ -89,14 +89,16 @@ struct Setting {
   }
 
   static func milliseconds(
-    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Duration>, _ help: String
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Duration>,
+    from minimum: Int = 1, _ help: String
   ) -> Setting {
     Setting(
       key: key, help: help,
       apply: { configuration, text in
-        guard let value = Int(text), (1...86_400_000).contains(value) else {
+        guard let value = Int(text), (minimum...86_400_000).contains(value) else {
           throw SettingError(
-            key: key, problem: "expected milliseconds from 1 to 86400000, found \"\(text)\"")
+            key: key,
+            problem: "expected milliseconds from \(minimum) to 86400000, found \"\(text)\"")
         }
         configuration[keyPath: path] = .milliseconds(value)
       },
@@ -184,6 +186,9 @@ extension Setting {
             try add(line[...], to: &configuration, key: "kafka.propertiesFile")
           }
         }, show: { _ in "" }),
+      .milliseconds(
+        "kafka.idleRestMs", \.kafka.idleRest, from: 0,
+        "Pause between fetches that found nothing; only for brokers that answer those at once."),
       .text("kafka.behaviorTopic", \.kafka.behaviorTopic, "Behaviour events are read from it."),
       .text("kafka.requestTopic", \.kafka.requestTopic, "Requests are read from it."),
       .text(
