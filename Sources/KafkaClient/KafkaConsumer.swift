@@ -137,9 +137,16 @@ public final class KafkaConsumer: Sendable {
     else { return nil }
     defer { rd_kafka_topic_partition_list_destroy(assigned) }
     rd_kafka_pause_partitions(handle.client, assigned)
-    // A partition that is taken away meanwhile is resumed with an error of its own, which is harmless.
-    defer { rd_kafka_resume_partitions(handle.client, assigned) }
-    return handle.poll(min(left, idleRest))
+    let event = handle.poll(min(left, idleRest))
+    // A partition that was taken away meanwhile gives an error of its own, which is harmless.
+    rd_kafka_resume_partitions(handle.client, assigned)
+    if assigned.pointee.cnt > 0, let first = assigned.pointee.elems?.pointee {
+      // librdkafka's broker thread may sleep for a second before it sees the change; a request wakes it.
+      var (low, high): (Int64, Int64) = (0, 0)
+      rd_kafka_query_watermark_offsets(
+        handle.client, first.topic, first.partition, &low, &high, 1_000)
+    }
+    return event
   }
 
   private func rebalanceEvent(_ event: OpaquePointer) throws -> ConsumerEvent {
