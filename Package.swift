@@ -66,8 +66,7 @@ let package = Package(
       name: "oppu-worker",
       dependencies: [
         "Worker", "DevelopmentServers", "FineTuning", "KafkaClient", "LanguageModel",
-        "Personalization",
-        "PostgresClient", "Storage",
+        "LinearAlgebra", "Personalization", "PostgresClient", "Storage",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

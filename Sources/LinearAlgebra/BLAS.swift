@@ -34,6 +34,16 @@ public final class BLAS: Sendable {
 
     let first = OpenBLASLibrary.open()
     let initial = first?.coreName ?? "portable"
+    library = Self.choose(from: first, userChoice: userChoice)
+    let coreName = library?.coreName ?? "portable"
+    report = BLASReport(
+      coreName: coreName, initialCoreName: initial,
+      corrected: library != nil && coreName != initial, userChoice: userChoice)
+  }
+
+  /// The opened library, or the same one opened again on better kernels where the processor has them and the
+  /// user did not choose; nil where it computes wrongly.
+  static func choose(from first: OpenBLASLibrary?, userChoice: String?) -> OpenBLASLibrary? {
     var chosen = first
     if let first, userChoice == nil {
       let better = OpenBLASLibrary.betterCores(
@@ -56,11 +66,7 @@ public final class BLAS: Sendable {
       library.close()
       chosen = nil
     }
-    library = chosen
-    let coreName = chosen?.coreName ?? "portable"
-    report = BLASReport(
-      coreName: coreName, initialCoreName: initial,
-      corrected: chosen != nil && coreName != initial, userChoice: userChoice)
+    return chosen
   }
 
   /// C = alpha · op(A) op(B) + beta · C on the calling thread; row-major, op transposes where asked.

@@ -152,7 +152,9 @@ struct DemoCommand: AsyncParsableCommand {
         "OPPU_TRAIN_LEASE_MS": "15000",
         // No more events come after the last one: a shift need not wait for them for long.
         "OPPU_SCHEDULE_SHIFT_PATIENCE_MS": "10000",
-        "OPPU_TRAIN_MAXIMUM_TOKENS": events == nil ? "30000" : "15000",
+        // Streams of one's own are many and their texts long: a tour trains each of them briefly.
+        "OPPU_TRAIN_MAXIMUM_TOKENS": events == nil ? "30000" : "4000",
+        "OPPU_TRAIN_CUTOFF": events == nil ? "256" : "96",
       ])
   }
 }

@@ -63,6 +63,23 @@ struct MatrixProductTests {
     #expect(better("ARMV8", CK_CPU_OTHER) == [])
   }
 
+  #if compiler(>=6.2)
+    /// In a process of its own: a library that is open already keeps its kernels.
+    @Test("A library on an old processor's kernels is opened again on this processor's")
+    func reopened() async {
+      await #expect(processExitsWith: .success) {
+        let old = OpenBLASLibrary.open(core: "Prescott")
+        let better = OpenBLASLibrary.betterCores(
+          than: "Prescott", family: ck_cpu_family(), isAMD: ck_cpu_is_amd() != 0)
+        // Nothing to show without OpenBLAS, or on a processor that has no better kernels.
+        guard old?.coreName == "Prescott", !better.isEmpty else { return }
+        let chosen = BLAS.choose(from: old, userChoice: nil)
+        #expect(better.contains(chosen?.coreName ?? ""))
+        #expect(chosen?.isCorrect() == true)
+      }
+    }
+  #endif
+
   @Test("The report names the kernels, and they compute")
   func report() {
     let report = BLAS.shared.report

@@ -23,6 +23,15 @@ public struct PersonalizationReply: Sendable, Codable {
       case profileVersion = "profile_version"
       case note
     }
+
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(adapterVersion, forKey: .adapterVersion)
+      try container.encode(taskAdapterVersion, forKey: .taskAdapterVersion)
+      try container.encode(retrieved, forKey: .retrieved)
+      try container.encode(profileVersion, forKey: .profileVersion)
+      try container.encode(note, forKey: .note)
+    }
   }
 
   public struct Usage: Sendable, Codable {
@@ -68,7 +77,7 @@ public struct PersonalizationReply: Sendable, Codable {
     case timing = "timing_ms"
   }
 
-  /// Absent parts are written as null, so that every reply has the same keys.
+  /// Absent parts are written as null, here and in ``Personalization``, so that every reply has the same keys.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(requestID, forKey: .requestID)

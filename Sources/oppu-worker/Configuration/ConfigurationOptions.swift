@@ -34,11 +34,12 @@ struct ConfigurationOptions: ParsableArguments {
 
   @Option(
     name: .long, help: "How much is logged on stderr: trace, debug, info, notice, warning, error.")
-  var logLevel: Logger.Level = .info
+  var logLevel: LogLevel = .info
 
   /// The settings in force.
   /// - Throws: ``SettingError`` naming the setting; `ValidationError` for `--config` and `--set` themselves.
   func load() async throws -> WorkerConfiguration {
+    reportUnknownVariables()
     var configuration = WorkerConfiguration()
     let reader = ConfigReader(providers: try await providers())
     for setting in Setting.all {
@@ -80,6 +81,15 @@ struct ConfigurationOptions: ParsableArguments {
       providers.append(try await FileProvider<YAMLSnapshot>(filePath: FilePath(config)))
     }
     return providers
+  }
+
+  /// A misspelt variable changes nothing, which somebody should be told.
+  private func reportUnknownVariables() {
+    let known = Set(Setting.all.map { Setting.environmentName($0.key) } + ["OPPU_THREADS"])
+    for name in ProcessInfo.processInfo.environment.keys.sorted()
+    where name.hasPrefix("OPPU_") && !known.contains(name) {
+      Failure.say("the environment variable \(name) names no setting; see `run --print-config`")
+    }
   }
 
   /// A misspelt key must not be passed over in silence.
@@ -129,9 +139,14 @@ struct ConfigurationOptions: ParsableArguments {
   func makeLogger(_ label: String) -> Logger {
     LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
     var logger = Logger(label: label)
-    logger.logLevel = logLevel
+    logger.logLevel = logLevel.level
     return logger
   }
 }
 
-extension Logger.Level: @retroactive ExpressibleByArgument {}
+/// `Logger.Level` as an argument.
+enum LogLevel: String, ExpressibleByArgument, CaseIterable {
+  case trace, debug, info, notice, warning, error, critical
+
+  var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .info }
+}

@@ -1,0 +1,96 @@
+// `admin doctor`: whether everything that a worker needs is there, and how fast this machine computes.
+
+import ArgumentParser
+import Foundation
+import KafkaClient
+import LanguageModel
+import LinearAlgebra
+import PostgresClient
+import Storage
+import Worker
+
+struct AdminDoctor: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "doctor", abstract: "Check model, kernels, database, broker and topics.",
+    discussion: "Exit code 3 where a check fails; every check runs.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+
+  private struct Check: Encodable, Sendable {
+    let check: String
+    let ok: Bool
+    let detail: String
+  }
+
+  func run() async throws {
+    let configuration = try await Failure.explain { try await options.load() }
+    var quiet = options
+    if options.logLevel == .info { quiet.logLevel = .critical }
+    let logger = quiet.makeLogger("admin")
+    let checks = [
+      await check("matrix kernels") { try await ComputeQueue("doctor").run { Self.kernels() } },
+      await check("model") {
+        try await ComputeQueue("doctor").run {
+          let model = try LlamaModel.load(path: configuration.model)
+          return "\(configuration.model), fingerprint \(model.fingerprint.prefix(12))"
+        }
+      },
+      await check("tasks") { "\(try configuration.catalogue().names.count) tasks" },
+      await check("database") {
+        let client = PostgresClient(
+          PostgresConfiguration(configuration.database.url, maximumConnections: 3), logger: logger)
+        do {
+          try await client.ping()
+          let pending = try await Migrator(client: client).pending().map { "\($0.number)" }
+          await client.close()
+          return pending.isEmpty
+            ? "schema complete" : "migration \(pending.joined(separator: ", ")) is pending"
+        } catch {
+          await client.close()
+          throw error
+        }
+      },
+      await check("broker and topics") {
+        let admin = try KafkaAdmin(configuration: configuration.kafka.client, logger: logger)
+        do {
+          let present = Set(try await admin.listTopics().map(\.name))
+          await admin.close()
+          let missing = configuration.topics(partitions: 1).map(\.name).filter {
+            !present.contains($0)
+          }
+          guard missing.isEmpty else { throw StartError.missingTopics(missing) }
+          return configuration.kafka.bootstrapServers
+        } catch {
+          await admin.close()
+          throw error
+        }
+      },
+    ]
+    try format.print(
+      checks, empty: "",
+      columns: [
+        .init("check") { $0.check }, .init("") { $0.ok ? "ok" : "FAILED" },
+        .init("") { $0.detail },
+      ])
+    if checks.contains(where: { !$0.ok }) { throw ExitCode(3) }
+  }
+
+  private func check(_ name: String, _ work: () async throws -> String) async -> Check {
+    do {
+      return Check(check: name, ok: true, detail: try await work())
+    } catch {
+      return Check(check: name, ok: false, detail: "\(error)")
+    }
+  }
+
+  private static func kernels() -> String {
+    let report = BLAS.shared.report
+    let speed = String(format: "%.0f GFLOP/s", BLAS.shared.measureGFLOPS())
+    let choice =
+      report.userChoice.map { "OPENBLAS_CORETYPE=\($0)" }
+      ?? (report.corrected
+        ? "corrected from \(report.initialCoreName)" : "OpenBLAS's own choice")
+    return "\(report.coreName) (\(choice)), \(speed) on \(ThreadPool.shared.width) threads"
+  }
+}

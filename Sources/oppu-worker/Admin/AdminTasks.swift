@@ -1,0 +1,75 @@
+// `admin tasks`: the task catalogue, and whether a task file can be taken.
+
+import ArgumentParser
+import Foundation
+import Personalization
+import Worker
+
+struct AdminTasks: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "tasks", abstract: "The tasks that workers know.",
+    subcommands: [TasksList.self, TasksShow.self, TasksValidate.self],
+    defaultSubcommand: TasksList.self)
+}
+
+struct TasksList: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list", abstract: "Built-in tasks and those of the task file.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+
+  func run() async throws {
+    try await Failure.explain {
+      try format.print(
+        try await options.load().catalogue().tasks, empty: "There are no tasks.",
+        columns: [
+          .init("task") { $0.name }, .init("kind") { $0.kind.rawValue },
+          .init("fields") { $0.fields.map(\.name).joined(separator: ", ") },
+          .init("what it is") { $0.description },
+        ])
+    }
+  }
+}
+
+struct TasksShow: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show", abstract: "One task with its templates.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+  @Argument(help: "The task's name.") var task: String
+
+  func run() async throws {
+    try await Failure.explain {
+      let found = try await options.load().catalogue().task(named: task)
+      try format.print(
+        found,
+        lines: [
+          ("task", found.name), ("kind", found.kind.rawValue), ("what it is", found.description),
+          ("fields", found.fields.map(\.name).joined(separator: ", ")),
+          ("prompt", found.prompt.source), ("history item", found.historyItem.source),
+          ("answers", found.answers?.joined(separator: ", ") ?? "free text"),
+          ("tokens of an answer at most", "\(found.maximumTokens)"),
+          ("metrics", found.metrics.map(\.rawValue).joined(separator: ", ")),
+        ])
+    }
+  }
+}
+
+struct TasksValidate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "validate", abstract: "Check a task file; exit code 3 where it cannot be taken.")
+
+  @Argument(help: "The YAML file.") var file: String
+
+  func run() async throws {
+    do {
+      let tasks = try TaskCatalogue.loading(path: file)
+      print("\(file): \(tasks.names.joined(separator: ", "))")
+    } catch {
+      Failure.say("\(error)")
+      throw ExitCode(3)
+    }
+  }
+}
