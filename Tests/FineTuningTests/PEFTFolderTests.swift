@@ -13,11 +13,31 @@ struct PEFTFolderTests {
     struct Row: Decodable {
       let ids: [Int32]
       let losses: [Double]
+      /// Some of the logits after the last token: their places in the vocabulary, and they.
+      let places: [Int]
+      let last: [Float]
     }
     let rows: [Row]
   }
 
   private var folder: String { Fixtures.folder.appendingPathComponent("peft_adapter").path }
+
+  @Test("an adapter trained in PEFT gives the logits here that it gives there")
+  func logitsOfPEFT() throws {
+    let model = try Fixtures.model.get()
+    let adapter = try PEFTFolder.read(folder, configuration: model.configuration)
+    let recorded = try JSONDecoder().decode(
+      Recorded.self,
+      from: Data(contentsOf: Fixtures.folder.appendingPathComponent("peft_logits.json")))
+    for row in recorded.rows {
+      let chunk = Chunk(
+        tokens: row.ids, cache: KVCache(for: model.configuration), adapter: adapter, logits: .last)
+      let logits = try #require(try model.forward([chunk]).first)[0]
+      let worst = zip(row.places, row.last).map { abs(logits[$0] - $1) }.max() ?? .infinity
+      #expect(worst < 1e-2)
+      print("largest difference of a logit \(worst)")
+    }
+  }
 
   @Test("an adapter trained in PEFT gives the token losses here that it gives there")
   func trainedInPEFT() throws {
