@@ -114,13 +114,13 @@ public actor PostgresConnection {
   /// - Throws: as `query(_:)`; statements after the failed one are not run.
   public func executeScript(_ sql: String) async throws {
     try checkNoNUL(sql)
-    _ = try await cancellable { pointer in
-      try self.check(PQexec(pointer, sql), on: pointer, query: sql)
+    _ = try await cancellable { connection, pointer in
+      try connection.check(PQexec(pointer, sql), on: pointer, query: sql)
     }
   }
 
   private func run(_ query: PostgresQuery) async throws -> PostgresResultSet {
-    try await cancellable { pointer in try self.send(query, on: pointer) }
+    try await cancellable { connection, pointer in try connection.send(query, on: pointer) }
   }
 
   /// Blocks until the statement is done.
@@ -167,20 +167,33 @@ public actor PostgresConnection {
   }
 
   /// Runs blocking work while a cancellation of the current task reaches the server.
-  func cancellable<T: Sendable>(_ work: (OpaquePointer) throws -> T) async throws -> T {
-    let pointer = try livePointer()
-    let statement = canceller.begin()
-    let canceller = self.canceller
+  ///
+  /// Not isolated, so that the work is handed over explicitly: what is awaited directly under
+  /// `withTaskCancellationHandler` inside an actor with an executor of its own runs on Swift's
+  /// cooperative pool instead (Swift 6.3, optimised). There, as many statements that wait for a
+  /// lock as there are cores keep the lock's holder from ever committing.
+  nonisolated func cancellable<T: Sendable>(
+    _ work: @Sendable (isolated PostgresConnection, OpaquePointer) throws -> T
+  ) async throws -> T {
+    let statement = canceller.reserve()
     return try await withTaskCancellationHandler {
-      defer { canceller.end(statement) }
-      try Task.checkCancellation()
-      do { return try work(pointer) } catch let error as PostgresError
-        where error.sqlState == "57014" && Task.isCancelled
-      {
-        throw CancellationError()
-      }
+      try await perform(statement, work)
     } onCancel: {
       canceller.cancel(statement)
+    }
+  }
+
+  private func perform<T: Sendable>(
+    _ statement: UInt64, _ work: (isolated PostgresConnection, OpaquePointer) throws -> T
+  ) throws -> T {
+    let pointer = try livePointer()
+    canceller.begin(statement)
+    defer { canceller.end(statement) }
+    try Task.checkCancellation()
+    do { return try work(self, pointer) } catch let error as PostgresError
+      where error.sqlState == "57014" && Task.isCancelled
+    {
+      throw CancellationError()
     }
   }
 

@@ -21,14 +21,16 @@ extension PostgresConnection {
     if sql.utf8.contains(0) {
       throw PostgresError.invalidParameter("a table or column name contains U+0000")
     }
-    return try await cancellable { pointer in
+    return try await cancellable { connection, pointer in
       guard let start = PQexec(pointer, sql) else { throw statementFailure(on: pointer) }
       guard PQresultStatus(start) == PGRES_COPY_IN else {
-        return try self.check(start, on: pointer, query: sql).affectedRows  // throws
+        return try connection.check(start, on: pointer, query: sql).affectedRows  // throws
       }
       PQclear(start)
       var failure: (any Error)?
-      do { try self.sendRows(rows, width: columns.count, on: pointer) } catch { failure = error }
+      do { try connection.sendRows(rows, width: columns.count, on: pointer) } catch {
+        failure = error
+      }
       let ended =
         failure == nil
         ? PQputCopyEnd(pointer, nil)
@@ -36,7 +38,7 @@ extension PostgresConnection {
       var copied = 0
       // The final result and then nil; every result must be read before the next statement.
       while let result = PQgetResult(pointer) {
-        do { copied = try self.check(result, on: pointer, query: sql).affectedRows } catch {
+        do { copied = try connection.check(result, on: pointer, query: sql).affectedRows } catch {
           failure = failure ?? error
         }
       }

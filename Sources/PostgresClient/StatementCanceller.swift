@@ -36,13 +36,15 @@ final class StatementCanceller: Sendable {
   /// Chooses the connection whose statements are cancelled; nil for none.
   func setTarget(_ target: Target?) { state.withLock { $0.target = target } }
 
-  func begin() -> UInt64 {
+  /// A number for a statement that is to come: cancelling it before it begins does nothing.
+  func reserve() -> UInt64 {
     state.withLock { state in
       state.next += 1
-      state.running = state.next
       return state.next
     }
   }
+
+  func begin(_ statement: UInt64) { state.withLock { $0.running = statement } }
 
   func end(_ statement: UInt64) {
     state.withLock { state in

@@ -36,6 +36,11 @@ struct Envelope {
         source: message.headerText("ce_source"), id: message.headerText("ce_id"))
       subject = message.headerText("ce_subject")
       time = message.headerText("ce_time")
+      if [identifier, subject].contains(where: { $0?.utf8.contains(0) == true }) {
+        throw MessageError(
+          .invalidMessage,
+          "a CloudEvents header contains the character U+0000, which PostgreSQL cannot store")
+      }
     }
     fields = object
   }

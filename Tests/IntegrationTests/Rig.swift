@@ -1,0 +1,202 @@
+// One test's own database and topics, with the services and processes that work on them.
+
+import DevelopmentServers
+import Foundation
+import KafkaClient
+import Personalization
+import PostgresClient
+import Storage
+import Worker
+
+struct Rig: Sendable {
+  let database: String
+  let client: PostgresClient
+  let kafka: WorkerConfiguration.Kafka
+  let producer: KafkaProducer
+  let folder: URL
+
+  /// Makes database and topics, runs the body, closes the clients.
+  static func with(
+    partitions: Int32 = 2, database: String? = nil, _ body: (Rig) async throws -> Void
+  ) async throws {
+    let url: String
+    if let database { url = database } else { url = try await Servers.makeDatabase() }
+    var kafka = WorkerConfiguration().kafka
+    let name = UUID().uuidString.prefix(8)
+    kafka.bootstrapServers = try await Servers.bootstrapServers()
+    kafka.behaviorTopic = "\(name)-behavior"
+    kafka.requestTopic = "\(name)-requests"
+    kafka.replyTopic = "\(name)-replies"
+    kafka.adapterEventTopic = "\(name)-adapters"
+    kafka.groupPrefix = "\(name)"
+    // A killed member is missed for long otherwise.
+    kafka.properties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"]
+    var configuration = WorkerConfiguration()
+    configuration.kafka = kafka
+    let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
+    _ = try await admin.createTopics(configuration.topics(partitions: partitions))
+    await admin.close()
+    let producer = try KafkaProducer(
+      configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
+      logger: Servers.logger)
+    let folder = Servers.folder("rig")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    try await withClient(url) { client in
+      try await Migrator(client: client).migrate()
+      let rig = Rig(
+        database: url, client: client, kafka: kafka, producer: producer, folder: folder)
+      do {
+        try await body(rig)
+        await producer.close()
+      } catch {
+        await producer.close()
+        throw error
+      }
+    }
+  }
+
+  // MARK: In this process
+
+  /// Runs the ingest service for the length of the body.
+  func withIngest(_ body: () async throws -> Void) async throws {
+    let service = IngestService(
+      configuration: kafka, catalogue: .builtIn, client: client, producer: producer,
+      logger: Servers.logger)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        do { try await service.run() } catch is CancellationError {}
+      }
+      do {
+        try await body()
+      } catch let error as Timeout {
+        // Where the service has ended by itself, why is the better message.
+        group.cancelAll()
+        try await group.waitForAll()
+        throw error
+      }
+      group.cancelAll()
+      try await group.waitForAll()
+    }
+  }
+
+  @discardableResult
+  func produce(
+    _ value: String?, key: String? = nil, to topic: String? = nil, partition: Int32? = nil,
+    headers: [KafkaHeader] = [], timestamp: Date? = nil
+  ) async throws -> (partition: Int32, offset: Int64) {
+    try await producer.send(
+      topic: topic ?? kafka.behaviorTopic, partition: partition, key: key.map { Data($0.utf8) },
+      value: value.map { Data($0.utf8) }, headers: headers, timestamp: timestamp)
+  }
+
+  /// Produces many events at once, in order.
+  func produce(_ values: [String], key: String, partition: Int32) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for (index, value) in values.enumerated() {
+        group.addTask { try await produce(value, key: key, partition: partition) }
+        if index % 500 == 499 { try await group.waitForAll() }
+      }
+      try await group.waitForAll()
+    }
+  }
+
+  /// Waits until PostgreSQL stands at the sum of these offsets over all partitions.
+  func waitForIngest(messages: Int, seconds: Int = 30) async throws {
+    let query: PostgresQuery =
+      "SELECT coalesce(sum(greatest(next_offset, 0)), 0)::bigint FROM ingest_partitions"
+    try await eventually(
+      "\(messages) messages taken", seconds: seconds,
+      state: "(\((try? await client.number(query)) ?? -1))"
+    ) {
+      do {
+        return try await client.number(query) == messages
+      } catch let error as PostgresError where error.isRetryable {
+        return false
+      }
+    }
+  }
+
+  /// The first messages of a topic, over all its partitions.
+  func read(_ topic: String, count: Int, seconds: Int = 60) async throws -> [KafkaMessage] {
+    let consumer = try KafkaConsumer(
+      configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
+      group: UUID().uuidString, topics: [topic], logger: Servers.logger)
+    var messages: [KafkaMessage] = []
+    let deadline = ContinuousClock.now + .seconds(seconds)
+    while messages.count < count, ContinuousClock.now < deadline {
+      switch try await consumer.next(timeout: .milliseconds(200)) {
+      case .assigned(let partitions):
+        try await consumer.assign(
+          Dictionary(partitions.map { ($0, KafkaOffset.beginning) }, uniquingKeysWith: { $1 }))
+      case .revoked: try await consumer.unassign()
+      case .messages(let batch): messages += batch
+      case .idle: continue
+      }
+    }
+    await consumer.close()
+    guard messages.count >= count else {
+      throw Timeout(description: "\(messages.count) of \(count) messages in \(topic)")
+    }
+    return messages
+  }
+
+  /// How many messages a topic holds.
+  func messageCount(_ topic: String, partitions: Int32 = 2) async throws -> Int {
+    let consumer = try KafkaConsumer(
+      configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
+      group: UUID().uuidString, topics: [topic], logger: Servers.logger)
+    var count: Int64 = 0
+    for partition in 0..<partitions {
+      let marks = try await consumer.watermarks(
+        of: TopicPartition(topic: topic, partition: partition))
+      count += marks.high - marks.low
+    }
+    await consumer.close()
+    return Int(count)
+  }
+
+  // MARK: The real binary
+
+  /// The worker's environment: nothing of the outside but what every program needs.
+  func environment(_ settings: [String: String]) -> [String: String] {
+    var environment = ProcessInfo.processInfo.environment.filter { name, _ in
+      !name.hasPrefix("OPPU_") && !name.hasPrefix("PG")
+    }
+    environment["OPPU_DATABASE_URL"] = database
+    environment["OPPU_KAFKA_BOOTSTRAP_SERVERS"] = kafka.bootstrapServers
+    environment["OPPU_KAFKA_BEHAVIOR_TOPIC"] = kafka.behaviorTopic
+    environment["OPPU_KAFKA_REQUEST_TOPIC"] = kafka.requestTopic
+    environment["OPPU_KAFKA_REPLY_TOPIC"] = kafka.replyTopic
+    environment["OPPU_KAFKA_ADAPTER_EVENT_TOPIC"] = kafka.adapterEventTopic
+    environment["OPPU_KAFKA_GROUP_PREFIX"] = kafka.groupPrefix
+    environment["OPPU_KAFKA_PROPERTIES"] = kafka.properties.map { "\($0)=\($1)" }
+      .joined(separator: ",")
+    environment["OPPU_MODEL"] = Paths.model
+    environment.merge(settings) { $1 }
+    return environment
+  }
+
+  /// Starts `oppu-worker run`; its output goes to `log`.
+  func startWorker(
+    _ settings: [String: String] = [:], log: String = "worker.log"
+  ) async throws -> ChildProcess {
+    try await ChildProcess.start(
+      ChildProcess.Launch(
+        executable: Paths.worker, arguments: ["run"], environment: environment(settings),
+        logFile: folder.appendingPathComponent(log).path))
+  }
+
+  func log(_ name: String = "worker.log") -> String {
+    (try? String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)) ?? ""
+  }
+}
+
+extension KafkaMessage {
+  func text(_ header: String) -> String? {
+    self.header(header).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  func json() throws -> JSONValue {
+    try JSONDecoder().decode(JSONValue.self, from: value ?? Data())
+  }
+}

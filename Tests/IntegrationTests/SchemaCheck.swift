@@ -1,0 +1,1 @@
+../WorkerTests/SchemaCheck.swift

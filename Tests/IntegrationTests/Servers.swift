@@ -1,0 +1,148 @@
+// The private PostgreSQL and the development broker that these tests share. Each test has a database and
+// topics of its own on them; they end, and their folders go, with the test process.
+
+import DevelopmentServers
+import Foundation
+import KafkaClient
+import Logging
+import PostgresClient
+import Storage
+import Synchronization
+import Testing
+import Worker
+
+/// All tests of this module: one after the other, for they share two cores and two servers.
+@Suite(.serialized) struct IntegrationTests {}
+
+enum Servers {
+  private static let postgres = Task { () throws -> PrivatePostgres in
+    try await PrivatePostgres.start(folder: folder("postgres"), isDurable: false, logger: logger)
+  }
+  private static let broker = Task { () throws -> DevelopmentBroker in
+    try await DevelopmentBroker.start(
+      executable: Paths.broker, folder: folder("broker"), logger: logger)
+  }
+
+  static var logger: Logger {
+    var logger = Logger(label: "tests")
+    logger.logLevel =
+      ProcessInfo.processInfo.environment["OPPU_TEST_LOG"].flatMap { Logger.Level(rawValue: $0) }
+      ?? .critical
+    return logger
+  }
+
+  static func bootstrapServers() async throws -> String { try await broker.value.bootstrapServers }
+
+  /// The connection string of a new, empty database.
+  static func makeDatabase() async throws -> String {
+    let server = try await postgres.value
+    let name = "test_\(UUID().uuidString.prefix(8).lowercased())"
+    let client = PostgresClient(PostgresConfiguration(server.connectionString), logger: logger)
+    _ = try await client.execute(PostgresQuery(unsafeSQL: "CREATE DATABASE \(name)"))
+    await client.close()
+    return "postgresql://oppu@127.0.0.1:\(server.port)/\(name)"
+  }
+
+  /// A new folder that is removed when the test process ends.
+  static func folder(_ name: String) -> URL {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("oppu-tests-\(name)-\(UUID().uuidString.prefix(8))")
+    Cleanup.removeAtExit(folder.path)
+    return folder
+  }
+}
+
+enum Paths {
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().deletingLastPathComponent()
+  static let broker = root.appendingPathComponent(".oppu/bin/noida-db")
+  static let model =
+    ProcessInfo.processInfo.environment["OPPU_MODEL"]
+    ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
+
+  /// The real binary, built beside these tests.
+  static let worker: String = {
+    let beside = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+      .appendingPathComponent("oppu-worker").path
+    return FileManager.default.isExecutableFile(atPath: beside)
+      ? beside : root.appendingPathComponent(".build/release/oppu-worker").path
+  }()
+}
+
+/// Runs a body with a client of a database and closes it.
+func withClient<T: Sendable>(
+  _ url: String, connections: Int = 8, _ body: (PostgresClient) async throws -> T
+) async throws -> T {
+  let client = PostgresClient(
+    PostgresConfiguration(url, maximumConnections: connections), logger: Servers.logger)
+  do {
+    let result = try await body(client)
+    await client.close()
+    return result
+  } catch {
+    await client.close()
+    throw error
+  }
+}
+
+/// A client of a new database with the schema in it.
+func withDatabase<T: Sendable>(_ body: (PostgresClient) async throws -> T) async throws -> T {
+  try await withClient(try await Servers.makeDatabase()) { client in
+    try await Migrator(client: client).migrate()
+    return try await body(client)
+  }
+}
+
+extension PostgresClient {
+  /// The number in a query's first row and column.
+  func number(_ query: PostgresQuery) async throws -> Int {
+    try await self.query(query).first.map { try $0.decode(at: 0, as: Int.self) } ?? -1
+  }
+}
+
+struct Timeout: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// Polls until a condition holds.
+/// - Throws: ``Timeout`` after `seconds`, with what was waited for and what `state` tells.
+func eventually(
+  _ what: String, seconds: Int = 30, every pause: Duration = .milliseconds(20),
+  state: @autoclosure () async throws -> String = "", _ condition: () async throws -> Bool
+) async throws {
+  let deadline = ContinuousClock.now + .seconds(seconds)
+  while try await !condition() {
+    guard ContinuousClock.now < deadline else {
+      throw Timeout(description: "after \(seconds) s not so: \(what) \(try await state())")
+    }
+    try await Task.sleep(for: pause)
+  }
+}
+
+/// Removes the folders of the tests when the test process ends.
+enum Cleanup {
+  private static let folders = Mutex<[String]>([])
+
+  static func removeAtExit(_ folder: String) {
+    let isFirst = folders.withLock { folders in
+      folders.append(folder)
+      return folders.count == 1
+    }
+    guard isFirst else { return }
+    atexit {
+      for folder in Cleanup.folders.withLock({ $0 }) {
+        // A server is told to end before its files go; it ends with this process anyway.
+        let pidFile = folder + "/data/postmaster.pid"
+        if let text = try? String(contentsOfFile: pidFile, encoding: .utf8),
+          let processID = pid_t(text.prefix { $0.isNumber })
+        {
+          kill(processID, SIGQUIT)
+          for _ in 0..<200 where FileManager.default.fileExists(atPath: "/proc/\(processID)/cwd") {
+            usleep(10_000)
+          }
+        }
+        try? FileManager.default.removeItem(atPath: folder)
+      }
+    }
+  }
+}

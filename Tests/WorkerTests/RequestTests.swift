@@ -1,0 +1,202 @@
+// What the border of the request topic takes, with which defaults, and where the replies go.
+
+import Foundation
+import KafkaClient
+import Personalization
+import Testing
+
+@testable import Worker
+
+private func request(
+  _ changes: [String: JSONValue?] = [:], key: String? = "kim", headers: [(String, String)] = []
+) throws -> PersonalizationRequest {
+  var fields: [String: JSONValue] = [
+    "request_id": "r-1", "user_id": "kim", "task": "film_tag",
+    "input": ["film": "The Winter Bridge (1995)"],
+  ]
+  for (name, value) in changes { fields[name] = value }
+  return try PersonalizationRequest(
+    message(text(fields), key: key, headers: headers, topic: "requests"), catalogue: .builtIn)
+}
+
+private func options(_ fields: [String: JSONValue]) throws -> RequestOptions {
+  try request(["options": .object(fields)]).options
+}
+
+@Suite struct RequestTests {
+  @Test("a request without options has the defaults")
+  func defaults() throws {
+    for request in [try request(), try request(["options": .null]), try request(["options": [:]])] {
+      #expect(request.requestID == "r-1")
+      #expect(request.userID == "kim")
+      #expect(request.task.name == "film_tag")
+      #expect(request.input == ["film": "The Winter Bridge (1995)"])
+      #expect(request.options == RequestOptions())
+    }
+    let options = RequestOptions()
+    #expect(options.temperature == 0 && options.topP == 1 && options.seed == 0)
+    #expect(options.adapter == .active)
+    #expect(options.maximumTokens == nil && options.retrieve == nil && options.profile == nil)
+    #expect(options.deadline == nil)
+  }
+
+  @Test("options are read")
+  func allOptions() throws {
+    let options = try options([
+      "max_tokens": 20, "temperature": 0.7, "top_p": 0.9, "seed": 42, "retrieve": 4,
+      "profile": true, "adapter": 3, "deadline_ms": 1500, "unknown": "not used",
+    ])
+    #expect(options.maximumTokens == 20)
+    #expect(options.temperature == 0.7)
+    #expect(options.topP == 0.9)
+    #expect(options.seed == 42)
+    #expect(options.retrieve == 4)
+    #expect(options.profile == true)
+    #expect(options.adapter == .version(3))
+    #expect(options.deadline == .milliseconds(1500))
+  }
+
+  @Test("an adapter is chosen by name or version")
+  func adapters() throws {
+    #expect(try options(["adapter": "active"]).adapter == .active)
+    #expect(try options(["adapter": .null]).adapter == .active)
+    #expect(try options(["adapter": "none"]).adapter == .none)
+    #expect(try options(["adapter": 1]).adapter == .version(1))
+    for wrong: JSONValue in ["latest", "1", 0, -1, 1.5, 2_147_483_648, true, [1]] {
+      let error = refusal { _ = try options(["adapter": wrong]) }
+      #expect(error?.code == .invalidMessage)
+      #expect(error?.message.contains("options.adapter") == true)
+    }
+  }
+
+  @Test(
+    "an option of a wrong type is refused by its name",
+    arguments: [
+      ("max_tokens", "20"), ("max_tokens", 1.5), ("temperature", "hot"), ("top_p", [1]),
+      ("seed", -1), ("seed", 0.5), ("retrieve", true), ("profile", "yes"), ("profile", 1),
+      ("deadline_ms", 0.5), ("deadline_ms", .string("1s")),
+    ] as [(String, JSONValue)])
+  func wrongOptions(_ name: String, _ value: JSONValue) {
+    let error = refusal { _ = try options([name: value]) }
+    #expect(error?.code == .invalidMessage)
+    #expect(error?.message.contains("options.\(name)") == true)
+  }
+
+  @Test("options that are no object are refused")
+  func optionsNoObject() {
+    #expect(refusal { _ = try request(["options": [1]]) }?.message.contains("an array") == true)
+  }
+
+  @Test(
+    "what cannot be asked is refused with a code",
+    arguments: [
+      (["task": "nonsense"], MessageError.Code.unknownTask), (["task": nil], .invalidMessage),
+      (["input": nil], .invalidMessage), (["input": ["film": ""]], .invalidInput),
+      (["input": ["movie": "A"]], .invalidInput), (["user_id": ["kim"]], .invalidMessage),
+      (["user_id": .string(String(repeating: "u", count: 257))], .invalidMessage),
+    ] as [([String: JSONValue?], MessageError.Code)])
+  func refused(_ changes: [String: JSONValue?], _ code: MessageError.Code) {
+    #expect(refusal { _ = try request(changes) }?.code == code)
+  }
+
+  @Test("the request's id is the message's own, a CloudEvent's, or the place in the topic")
+  func requestIDs() throws {
+    #expect(try request(["request_id": 17]).requestID == "17")
+    #expect(try request(["request_id": nil]).requestID == "requests-3-41")
+    #expect(try request(["request_id": ""]).requestID == "requests-3-41")
+    let long = JSONValue.string(String(repeating: "r", count: 257))
+    #expect(try request(["request_id": long]).requestID == "requests-3-41")
+    let cloud = [("ce_specversion", "1.0"), ("ce_source", "/app"), ("ce_id", "9")]
+    #expect(try request(["request_id": nil], headers: cloud).requestID == "/app#9")
+  }
+
+  @Test("the user is the message's key where the request names none")
+  func userFromKey() throws {
+    #expect(try request(["user_id": nil], key: "mara").userID == "mara")
+    #expect(refusal { _ = try request(["user_id": nil], key: nil) }?.code == .invalidMessage)
+  }
+}
+
+@Suite struct ReplyAddressTests {
+  private func address(_ headers: [KafkaHeader]) -> ReplyAddress {
+    var message = message("{}")
+    message.headers = headers
+    return ReplyAddress(message, defaultTopic: "replies")
+  }
+
+  @Test("without headers the reply goes to the default topic, to the key's partition")
+  func plain() {
+    let address = address([])
+    #expect(address.topic == "replies")
+    #expect(address.partition == nil)
+    #expect(address.echoed.isEmpty)
+  }
+
+  @Test(
+    "Spring's headers name topic and partition, and the correlation id comes back byte for byte")
+  func spring() {
+    // As ReplyingKafkaTemplate sends them: UUID bytes and a big-endian int.
+    let correlation = KafkaHeader(key: "kafka_correlationId", value: Data([0, 0xFF, 0x80, 0, 7]))
+    let address = address([
+      KafkaHeader(key: "kafka_replyTopic", value: "app-replies"),
+      KafkaHeader(key: "kafka_replyPartition", value: Data([0, 0, 1, 2])), correlation,
+      KafkaHeader(key: "other", value: "stays behind"),
+    ])
+    #expect(address.topic == "app-replies")
+    #expect(address.partition == 258)
+    #expect(address.echoed == [correlation])
+  }
+
+  @Test("plain headers do the same, and trace context passes through")
+  func plainHeaders() {
+    let echoed = [
+      KafkaHeader(key: "correlation-id", value: "abc"),
+      KafkaHeader(key: "traceparent", value: "00-11-22-01"),
+      KafkaHeader(key: "tracestate", value: nil),
+    ]
+    let address = address([KafkaHeader(key: "reply-to", value: "other")] + echoed)
+    #expect(address.topic == "other")
+    #expect(address.echoed == echoed)
+  }
+
+  @Test(
+    "a reply topic that Kafka would not allow is the default topic",
+    arguments: [
+      "", ".", "..", "a b", "päckchen", "a/b", "a\u{0}", String(repeating: "t", count: 250),
+    ])
+  func illegalTopics(_ name: String) {
+    #expect(address([KafkaHeader(key: "reply-to", value: name)]).topic == "replies")
+  }
+
+  @Test("names with every legal character are taken up to 249 bytes")
+  func legalTopics() {
+    for name in ["a", "A-z_0.9", String(repeating: "t", count: 249)] {
+      #expect(address([KafkaHeader(key: "kafka_replyTopic", value: name)]).topic == name)
+    }
+  }
+
+  @Test(
+    "a partition that is not four bytes, or negative, is none",
+    arguments: [Data(), Data([1]), Data([0, 0, 0, 0, 1]), Data([0xFF, 0xFF, 0xFF, 0xFF])])
+  func illegalPartitions(_ bytes: Data) {
+    #expect(address([KafkaHeader(key: "kafka_replyPartition", value: bytes)]).partition == nil)
+  }
+}
+
+@Suite struct DeadLetterTests {
+  @Test("a dead letter keeps the message's headers and adds where and why")
+  func headers() {
+    let letter = DeadLetter(
+      message: message("x", headers: [("own", "1"), ("own", "2")]),
+      error: MessageError(.unknownTask, "there is no task"), stage: "decode")
+    #expect(DeadLetter.topic(for: "user-behavior") == "user-behavior-dlt")
+    let expected = [
+      ("own", "1"), ("own", "2"), ("__connect.errors.topic", "user-behavior"),
+      ("__connect.errors.partition", "3"), ("__connect.errors.offset", "41"),
+      ("__connect.errors.stage", "decode"),
+      ("__connect.errors.exception.class.name", "unknown_task"),
+      ("__connect.errors.exception.message", "there is no task"),
+    ].map { KafkaHeader(key: $0.0, value: $0.1) }
+    #expect(letter.headers == expected)
+  }
+}
