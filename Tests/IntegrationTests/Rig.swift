@@ -29,12 +29,7 @@ struct Rig: Sendable {
     kafka.replyTopic = "\(name)-replies"
     kafka.adapterEventTopic = "\(name)-adapters"
     kafka.groupPrefix = "\(name)"
-    // A killed member is missed for long otherwise. The development broker keeps a group waiting for
-    // it until the rebalance times out, which is max.poll.interval.ms.
-    kafka.properties = [
-      "session.timeout.ms": "6000", "heartbeat.interval.ms": "1000",
-      "max.poll.interval.ms": "10000",
-    ]
+    kafka.properties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"]
     var configuration = WorkerConfiguration()
     configuration.kafka = kafka
     let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
