@@ -19,6 +19,10 @@ extension IntegrationTests {
       "OPPU_TRAIN_EPOCHS": "1", "OPPU_TRAIN_POLL_INTERVAL_MS": "250", "OPPU_TRAIN_RANK": "4",
       "OPPU_TRAIN_TARGETS": "q_proj,v_proj", "OPPU_TRAIN_LEARNING_RATE": "0.005",
       "OPPU_TRAIN_MINIMUM_GAIN": "0",
+      // Static membership: the restarted worker takes the killed one's place at once. Without it the
+      // development broker keeps a group waiting for a member that was killed.
+      "OPPU_KAFKA_PROPERTIES":
+        "session.timeout.ms=6000,heartbeat.interval.ms=1000,max.poll.interval.ms=10000,group.instance.id=test-worker",
     ]
 
     private struct SampleEvent: Sendable {

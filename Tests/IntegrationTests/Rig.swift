@@ -29,7 +29,6 @@ struct Rig: Sendable {
     kafka.replyTopic = "\(name)-replies"
     kafka.adapterEventTopic = "\(name)-adapters"
     kafka.groupPrefix = "\(name)"
-    // A killed member is missed for long otherwise.
     kafka.properties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"]
     var configuration = WorkerConfiguration()
     configuration.kafka = kafka
