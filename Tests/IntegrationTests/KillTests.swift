@@ -22,7 +22,7 @@ extension IntegrationTests {
       // Static membership: the restarted worker takes the killed one's place at once. Without it the
       // development broker keeps a group waiting for a member that was killed.
       "OPPU_KAFKA_PROPERTIES":
-        "session.timeout.ms=6000,heartbeat.interval.ms=1000,max.poll.interval.ms=10000,group.instance.id=test-worker",
+        "session.timeout.ms=6000,heartbeat.interval.ms=1000,max.poll.interval.ms=10000",
     ]
 
     private struct SampleEvent: Sendable {

@@ -18,12 +18,14 @@ public struct InferenceService: Service {
   private let client: PostgresClient
   private let catalogue: TaskCatalogue
   private let producer: KafkaProducer
+  private let slot: WorkerSlot
   private let logger: Logger
 
-  public init(
+  init(
     configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel,
-    client: PostgresClient, producer: KafkaProducer, logger: Logger
+    client: PostgresClient, producer: KafkaProducer, slot: WorkerSlot, logger: Logger
   ) {
+    self.slot = slot
     self.configuration = configuration
     self.catalogue = catalogue
     self.client = client
@@ -38,7 +40,7 @@ public struct InferenceService: Service {
     let consumer = try KafkaConsumer(
       configuration: kafka.client, group: "\(kafka.groupPrefix)-infer",
       topics: [kafka.requestTopic],
-      logger: logger)
+      properties: kafka.membership(slot), logger: logger)
     do {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await followChanges() }

@@ -18,12 +18,24 @@ public struct IngestService: Service {
   private let catalogue: TaskCatalogue
   private let repository: IngestRepository
   private let producer: KafkaProducer
+  private let slot: WorkerSlot?
   private let logger: Logger
 
   public init(
     configuration: WorkerConfiguration.Kafka, catalogue: TaskCatalogue, client: PostgresClient,
     producer: KafkaProducer, logger: Logger
   ) {
+    self.init(
+      configuration: configuration, catalogue: catalogue, client: client, producer: producer,
+      slot: nil, logger: logger)
+  }
+
+  /// - Parameter slot: where given, the consumer is a static member of its group under this number.
+  init(
+    configuration: WorkerConfiguration.Kafka, catalogue: TaskCatalogue, client: PostgresClient,
+    producer: KafkaProducer, slot: WorkerSlot?, logger: Logger
+  ) {
+    self.slot = slot
     self.configuration = configuration
     self.catalogue = catalogue
     self.repository = IngestRepository(client)
@@ -34,7 +46,8 @@ public struct IngestService: Service {
   public func run() async throws {
     let consumer = try KafkaConsumer(
       configuration: configuration.client, group: "\(configuration.groupPrefix)-ingest",
-      topics: [configuration.behaviorTopic], logger: logger)
+      topics: [configuration.behaviorTopic], properties: configuration.membership(slot),
+      logger: logger)
     do {
       try await consume(consumer)
     } catch {
@@ -234,7 +247,12 @@ public struct IngestService: Service {
           ])
         return
       } catch let error as ZombieConsumerError {
-        if uncertain, try await repository.stands(batch) { return }
+        if uncertain,
+          try await retryingDatabase(
+            "ingest", logger: logger, { try await repository.stands(batch) })
+        {
+          return
+        }
         throw error
       } catch let error as PostgresError
         where error.isRetryable && !Task.isShuttingDownGracefully
@@ -250,6 +268,8 @@ public struct IngestService: Service {
 extension PostgresError {
   /// The data itself was refused: no retry helps, another row might pass.
   var isDataError: Bool {
+    // Refused by the client before it was sent, e.g. a character that PostgreSQL cannot hold.
+    if kind == .invalidParameter { return true }
     guard let sqlState else { return false }
     return sqlState.hasPrefix("22") || sqlState.hasPrefix("23") || sqlState == "54000"
   }

@@ -46,13 +46,15 @@ public struct WorkerProcess: Sendable {
     try await checkTopics()
     let model = try await loadModel()
     let producer = try KafkaProducer(configuration: configuration.kafka.client, logger: logger)
+    let slot = try await WorkerSlot.take(client: client, logger: logger)
+    defer { slot.release() }
 
     var services: [any Service] = []
     if roles.contains(.ingest) {
       services.append(
         IngestService(
           configuration: configuration.kafka, catalogue: catalogue, client: client,
-          producer: producer, logger: logger.role(.ingest)))
+          producer: producer, slot: slot, logger: logger.role(.ingest)))
     }
     if roles.contains(.schedule) {
       services.append(
@@ -71,12 +73,15 @@ public struct WorkerProcess: Sendable {
         services.append(
           InferenceService(
             configuration: configuration, catalogue: catalogue, model: model, client: client,
-            producer: producer, logger: logger.role(.infer)))
+            producer: producer, slot: slot, logger: logger.role(.infer)))
       }
     }
     logger.info(
       "worker ready",
-      metadata: ["roles": "\(roles.map(\.rawValue).sorted().joined(separator: ","))"])
+      metadata: [
+        "roles": "\(roles.map(\.rawValue).sorted().joined(separator: ","))",
+        "worker": "\(slot.number)",
+      ])
     let group = ServiceGroup(
       configuration: ServiceGroupConfiguration(
         services: services.map { .init(service: $0) },
