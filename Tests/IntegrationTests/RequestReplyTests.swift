@@ -85,7 +85,7 @@ extension IntegrationTests {
         #expect(carriers["base"]?.headers.count == 1)
 
         #expect(replies["base"]?["status"] == "ok")
-        #expect(replies["base"]?["personalization"]?["note"] == nil)
+        #expect(replies["base"]?["personalization"]?["note"] == .null)
         #expect(replies["base"]?["output"] == answer["output"])
         let nameless = try #require(replies["\(topic)-\(plain.partition)-\(plain.offset)"])
         #expect(code(nameless) == "invalid_message")

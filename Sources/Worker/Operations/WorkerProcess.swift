@@ -47,7 +47,6 @@ public struct WorkerProcess: Sendable {
     let model = try await loadModel()
     let producer = try KafkaProducer(configuration: configuration.kafka.client, logger: logger)
     let slot = try await WorkerSlot.take(client: client, logger: logger)
-    defer { slot.release() }
 
     var services: [any Service] = []
     if roles.contains(.ingest) {
@@ -89,15 +88,19 @@ public struct WorkerProcess: Sendable {
     do {
       try await group.run()
     } catch {
-      await close(producer, client)
+      await close(producer, client, slot)
       throw error
     }
-    await close(producer, client)
+    await close(producer, client, slot)
     logger.info("worker stopped")
   }
 
-  private func close(_ producer: KafkaProducer, _ client: PostgresClient) async {
+  private func close(
+    _ producer: KafkaProducer, _ client: PostgresClient, _ slot: WorkerSlot
+  ) async {
     await producer.close()
+    // Its connection has to be back before the pool can close.
+    await slot.release()
     await client.close()
   }
 

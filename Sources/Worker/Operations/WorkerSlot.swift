@@ -50,7 +50,11 @@ struct WorkerSlot: Sendable {
     throw CancellationError()
   }
 
-  func release() { holder.cancel() }
+  /// Returns once the number's connection is given back.
+  func release() async {
+    holder.cancel()
+    await holder.value
+  }
 
   /// Locks the given number, or the lowest free one. A number of ours that another process has taken meanwhile
   /// stays our name: Kafka then ends the older of the two, which is this one.
