@@ -73,7 +73,7 @@ extension IntegrationTests {
         let labels = try #require(TaskCatalogue.builtIn["film_tag"]).labels
         #expect(labels.contains(answer["output"]?.string ?? ""))
         #expect(answer["model"]?.string?.hasSuffix(".gguf") == true)
-        #expect(answer["personalization"]?["adapter_version"] == nil)
+        #expect(answer["personalization"]?["adapter_version"] == .null)
         #expect(
           answer["personalization"]?["note"]
             == "this user has no adapter for this task yet")
