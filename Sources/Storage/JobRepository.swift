@@ -96,7 +96,8 @@ public struct JobRepository: Sendable {
         WHERE (c.state = 'queued' AND c.run_at <= now()
                AND NOT EXISTS (SELECT 1 FROM training_jobs AS r WHERE r.user_id = c.user_id
                                AND r.task = c.task AND r.state = 'running'))
-           OR (c.state = 'running' AND c.lease_expires_at < now())
+           -- A lease may run out between the statement above and this one: the limit holds here too.
+           OR (c.state = 'running' AND c.lease_expires_at < now() AND c.attempts < \(maximumAttempts))
         ORDER BY c.run_at, c.job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
       RETURNING job_id, lease_token, user_id, task, reason, change_ordinal, attempts
       """)
