@@ -70,7 +70,7 @@ extension LlamaModel {
     if rows > 0 {
       Product.compute(
         hidden.pointer, count: rows, columns: configuration.width,
-        [(output, values.pointer)], pool: pool)
+        [(inferenceWeights.output, values.pointer)], pool: pool)
     }
     var offset = 0
     return counts.map { count in
@@ -147,7 +147,8 @@ extension LlamaModel {
         throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
       }
       guard chunk.cache.layers == configuration.layers,
-        chunk.cache.kvWidth == configuration.kvWidth
+        chunk.cache.kvHeads == configuration.kvHeads,
+        chunk.cache.headWidth == configuration.headWidth
       else { throw .cacheOfAnotherModel }
       guard caches.insert(ObjectIdentifier(chunk.cache)).inserted else { throw .cacheUsedTwice }
       let positions = chunk.cache.count + chunk.tokens.count

@@ -24,6 +24,7 @@ struct ForwardPass {
   /// The residual stream [rows × width]; the result.
   let stream: FloatBuffer
 
+  private let weights: InferenceWeights
   private let normalized: FloatBuffer
   private let queries: FloatBuffer
   private let keys: FloatBuffer
@@ -38,6 +39,7 @@ struct ForwardPass {
   init(model: LlamaModel, segments: [Segment], pool: ThreadPool) {
     let configuration = model.configuration
     self.model = model
+    weights = model.inferenceWeights
     self.segments = segments
     self.pool = pool
     rows = segments.reduce(0) { $0 + $1.count }
@@ -155,9 +157,9 @@ struct ForwardPass {
           Elementwise.rotate(
             keys.pointer + row * kvWidth, cosines: cosine, sines: sine,
             heads: configuration.kvHeads, headWidth: configuration.headWidth)
-          let place = segment.cache.place(layer: layer, position: segment.position + offset)
-          place.keys.update(from: keys.pointer + row * kvWidth, count: kvWidth)
-          place.values.update(from: values.pointer + row * kvWidth, count: kvWidth)
+          segment.cache.store(
+            keys: keys.pointer + row * kvWidth, values: values.pointer + row * kvWidth,
+            layer: layer, position: segment.position + offset)
         }
       }
       if segment.count < 16 {
@@ -176,7 +178,7 @@ struct ForwardPass {
     let columns = outputs[0].projection.inputWidth(in: configuration)
     Product.compute(
       x.pointer, count: rows, columns: columns,
-      outputs.map { (model.layers[layer][$0.projection], $0.y.pointer) }, pool: pool)
+      outputs.map { (weights[layer, $0.projection], $0.y.pointer) }, pool: pool)
     guard hasAdapters else { return }
     let tasks = segments.flatMap { segment in
       outputs.compactMap { output in

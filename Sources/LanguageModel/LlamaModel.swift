@@ -61,13 +61,19 @@ public final class LlamaModel: Sendable {
   public let layers: [LlamaLayer]
   private let file: GGUFFile
   private let knownFingerprint = Mutex<String?>(nil)
+  /// How products with quantised weights are computed.
+  public let precision: ProductPrecision
+  private let packed = Mutex<InferenceWeights?>(nil)
 
   /// Opens a GGUF file. Throws ``GGUFError``.
-  public static func load(path: String) throws(GGUFError) -> LlamaModel {
-    try LlamaModel(file: GGUFFile(path: path))
+  public static func load(
+    path: String, precision: ProductPrecision = .int8
+  ) throws(GGUFError) -> LlamaModel {
+    try LlamaModel(file: GGUFFile(path: path), precision: precision)
   }
 
-  private init(file: GGUFFile) throws(GGUFError) {
+  private init(file: GGUFFile, precision: ProductPrecision) throws(GGUFError) {
+    self.precision = precision
     let configuration = try LlamaConfiguration(file)
     var known: Set<String> = ["token_embd.weight", "output_norm.weight", "output.weight"]
     for number in 0..<configuration.layers {
@@ -96,6 +102,17 @@ public final class LlamaModel: Sendable {
     self.configuration = configuration
     self.file = file
     path = file.path
+  }
+
+  /// The matrices that rows are multiplied with. Made on first use, so that a model which is only
+  /// trained on is not packed; about 0.2 s per 100 million weights and thread.
+  var inferenceWeights: InferenceWeights {
+    packed.withLock { known in
+      if let known { return known }
+      let weights = InferenceWeights(self, precision: precision)
+      known = weights
+      return weights
+    }
   }
 
   /// SHA-256 of the file, in hexadecimal. Computed on first use (about 0.1 s per 100 MB) and kept.

@@ -95,6 +95,42 @@ struct ModelTests {
     #expect(cache.count == 590)
   }
 
+  @Test(
+    "With 8-bit activations a row's logits have the same bits alone and in a mixed batch",
+    arguments: [WeightType.q4_1, .q8_0])
+  func mixedBatches(type: WeightType) throws {
+    let tiny = TinyLlama(type: type)
+    let model = try tiny.load(precision: .int8)
+    let adapters = try (0..<3).map { try randomAdapter(model.configuration, seed: UInt64($0)) }
+    struct Input {
+      let tokens: [Int32]
+      let adapter: LoRAAdapter?
+    }
+    let inputs = [300, 1, 37, 130, 2].enumerated().map { index, count in
+      Input(
+        tokens: tokens(count, seed: UInt64(index + 40)),
+        adapter: index < adapters.count ? adapters[index] : nil)
+    }
+    func chunk(_ input: Input) -> Chunk {
+      Chunk(
+        tokens: input.tokens, cache: KVCache(for: model.configuration), adapter: input.adapter)
+    }
+    let together = try model.forward(inputs.map(chunk))
+    for (index, input) in inputs.enumerated() {
+      let alone = try model.forward([chunk(input)])[0]
+      #expect(alone[0] == together[index][0], "input \(index)")
+    }
+    // And where the rows are cut into other passes: prefill in pieces, then decoding.
+    let cache = KVCache(for: model.configuration)
+    var last: [Float] = []
+    for piece in [0..<1, 1..<90, 90..<218, 218..<219, 219..<300] {
+      last = try model.forward([
+        Chunk(tokens: Array(inputs[0].tokens[piece]), cache: cache, adapter: inputs[0].adapter)
+      ])[0][0]
+    }
+    #expect(last == together[0][0])
+  }
+
   @Test("A fork goes on alone, and a truncated cache forgets")
   func forks() throws {
     let model = try TinyLlama().load()
