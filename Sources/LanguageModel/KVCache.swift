@@ -14,6 +14,8 @@ public final class KVCache {
   /// The number of positions held.
   public private(set) var count = 0
   private var blocks: [FloatBuffer] = []
+  /// How many of the first positions are an adapter's virtual tokens.
+  var virtualTokens = 0
 
   /// An empty cache for a model of this shape.
   public init(for configuration: LlamaConfiguration) {
@@ -27,15 +29,17 @@ public final class KVCache {
     kvHeads = other.kvHeads
     headWidth = other.headWidth
     count = other.count
+    virtualTokens = other.virtualTokens
     blocks = other.blocks
   }
 
   /// A cache that goes on from here on its own.
   public func fork() -> KVCache { KVCache(forking: self) }
 
-  /// Forgets the positions from `count` on.
+  /// Forgets the positions from `count` on; virtual tokens all or none.
   public func truncate(to count: Int) {
     self.count = min(max(count, 0), self.count)
+    if self.count < virtualTokens { (self.count, virtualTokens) = (0, 0) }
     blocks.removeLast(blocks.count - Self.blocks(for: self.count))
   }
 

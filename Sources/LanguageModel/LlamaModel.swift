@@ -36,10 +36,23 @@ public struct LlamaLayer: Sendable {
     self.projections = projections
   }
 
+  private init(attentionNorm: [Float], feedForwardNorm: [Float], projections: [QuantizedMatrix]) {
+    self.attentionNorm = attentionNorm
+    self.feedForwardNorm = feedForwardNorm
+    self.projections = projections
+  }
+
+  /// The layer with other matrices for some projections.
+  func replacing(_ changed: [Projection: QuantizedMatrix]) -> LlamaLayer {
+    LlamaLayer(
+      attentionNorm: attentionNorm, feedForwardNorm: feedForwardNorm,
+      projections: Projection.allCases.map { changed[$0] ?? self[$0] })
+  }
+
   /// GGUF stores the query and key rows of each head for rotary pairs (2i, 2i + 1); Hugging Face,
   /// and with it every PEFT adapter, pairs (i, i + headWidth / 2). Row j · half + i of a head here
   /// is row 2i + j there.
-  private static func halfSplitOrder(rows: Int, headWidth: Int) -> [Int] {
+  static func halfSplitOrder(rows: Int, headWidth: Int) -> [Int] {
     let half = headWidth / 2
     return (0..<rows).map { row in
       let (head, inside) = row.quotientAndRemainder(dividingBy: headWidth)
@@ -113,6 +126,20 @@ public final class LlamaModel: Sendable {
       known = weights
       return weights
     }
+  }
+
+  /// A model with other layers, known by another fingerprint.
+  init(_ model: LlamaModel, layers: [LlamaLayer], fingerprint: String) {
+    path = model.path
+    precision = model.precision
+    configuration = model.configuration
+    tokenizer = model.tokenizer
+    tokenEmbedding = model.tokenEmbedding
+    output = model.output
+    outputNorm = model.outputNorm
+    self.layers = layers
+    file = model.file
+    knownFingerprint.withLock { $0 = fingerprint }
   }
 
   /// SHA-256 of the file, in hexadecimal. Computed on first use (about 0.1 s per 100 MB) and kept.

@@ -7,7 +7,7 @@ extension LlamaModel {
   /// The loss (negative natural log-probability) of each token after the first, given those before
   /// it: tokens.count - 1 numbers. Throws ``InferenceError``.
   public func losses(
-    of tokens: [Int32], adapter: LoRAAdapter? = nil, pool: ThreadPool = .shared
+    of tokens: [Int32], adapter: Adapter? = nil, pool: ThreadPool = .shared
   ) throws(InferenceError) -> [Float] {
     guard tokens.count > 1 else {
       guard tokens.count == 1 else { throw .noTokens }
@@ -26,7 +26,7 @@ extension LlamaModel {
   /// The summed natural log-probability of each candidate after the prompt, which is computed once.
   /// An empty candidate scores 0. Throws ``InferenceError``.
   public func score(
-    prompt: [Int32], candidates: [[Int32]], adapter: LoRAAdapter? = nil,
+    prompt: [Int32], candidates: [[Int32]], adapter: Adapter? = nil,
     pool: ThreadPool = .shared
   ) throws(InferenceError) -> [Double] {
     for token in candidates.joined() where token < 0 || token >= configuration.vocabulary {

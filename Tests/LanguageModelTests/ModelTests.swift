@@ -11,7 +11,7 @@ private func tokens(_ count: Int, seed: UInt64) -> [Int32] {
   return (0..<count).map { _ in Int32(generator.next() % UInt64(TinyLlama.vocabulary)) }
 }
 
-private func lastLogits(_ model: LlamaModel, _ tokens: [Int32], _ adapter: LoRAAdapter? = nil)
+private func lastLogits(_ model: LlamaModel, _ tokens: [Int32], _ adapter: Adapter? = nil)
   throws -> [Float]
 {
   let chunk = Chunk(tokens: tokens, cache: KVCache(for: model.configuration), adapter: adapter)
@@ -24,7 +24,7 @@ private func difference(_ a: [Float], _ b: [Float]) -> Float {
 
 private func randomAdapter(
   _ configuration: LlamaConfiguration, seed: UInt64, targets: [Projection] = Projection.allCases
-) throws -> LoRAAdapter {
+) throws -> Adapter {
   var generator = SplitMix64(seed: seed)
   func factor(_ count: Int) -> FloatBuffer {
     FloatBuffer((0..<count).map { _ in generator.nextUniform() * 0.1 })
@@ -40,7 +40,7 @@ private func randomAdapter(
         )
       })
   }
-  return try LoRAAdapter(
+  return try Adapter(
     rank: 3, alpha: 6, targets: targets, layers: layers, configuration: configuration)
 }
 
@@ -104,7 +104,7 @@ struct ModelTests {
     let adapters = try (0..<3).map { try randomAdapter(model.configuration, seed: UInt64($0)) }
     struct Input {
       let tokens: [Int32]
-      let adapter: LoRAAdapter?
+      let adapter: Adapter?
     }
     let inputs = [300, 1, 37, 130, 2].enumerated().map { index, count in
       Input(
@@ -283,8 +283,8 @@ struct ModelTests {
     #expect(throws: InferenceError.tokenOutsideVocabulary(token: 999, vocabulary: 262)) {
       try model.score(prompt: [1], candidates: [[2], [999]])
     }
-    #expect(throws: LoRAShapeError.self) {
-      try LoRAAdapter(
+    #expect(throws: AdapterError.self) {
+      try Adapter(
         rank: 2, alpha: 2, targets: [.query], layers: [[:], [:]],
         configuration: model.configuration)
     }
