@@ -40,7 +40,8 @@ struct TransformerPass {
     linear = LinearPass(
       weights: workspace.weights, adapter: adapter,
       weightScratch: workspace.weightScratch.pointer, dropoutScratch: scratch.dropped,
-      productScratch: scratch.products, scaleScratch: scratch.scaled)
+      productScratch: scratch.products, scaleScratch: scratch.scaled,
+      sumScratch: scratch.dNormed)
   }
 
   /// Room for the gradient of `forward`'s result, [T × W].
