@@ -20,8 +20,8 @@ enum { CK_CPU_BASIC = 0, CK_CPU_AVX2 = 1, CK_CPU_AVX512 = 2, CK_CPU_OTHER = 3 };
 
 // ggml's numbers for tensor types.
 enum {
-  CK_F32 = 0, CK_F16 = 1, CK_Q4_0 = 2, CK_Q4_1 = 3, CK_Q8_0 = 8, CK_Q4_K = 12, CK_Q6_K = 14,
-  CK_BF16 = 30
+  CK_F32 = 0, CK_F16 = 1, CK_Q4_0 = 2, CK_Q4_1 = 3, CK_Q5_0 = 6, CK_Q5_1 = 7, CK_Q8_0 = 8,
+  CK_Q4_K = 12, CK_Q5_K = 13, CK_Q6_K = 14, CK_BF16 = 30
 };
 
 int32_t ck_best_level(void);
