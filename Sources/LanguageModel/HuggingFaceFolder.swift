@@ -69,29 +69,36 @@ struct HuggingFaceFolder {
           file: known?.file ?? name, problem: "cannot be used: \(known?.problem ?? "\(error)")")
       }
     }
-    let indexPath = url.appendingPathComponent("model.safetensors.index.json").path
-    guard FileManager.default.fileExists(atPath: indexPath) else {
+    let index = url.appendingPathComponent(indexName).path
+    guard FileManager.default.fileExists(atPath: index) else {
       return [try open("model.safetensors")]
     }
-    let index = try JSONObject(path: indexPath)
+    var files: [SafetensorsFile] = []
+    for name in try weightFiles(index: index) { files.append(try open(name)) }
+    return files
+  }
+
+  static let indexName = "model.safetensors.index.json"
+
+  /// The weight files that an index names, each once and in order of name: plain names in the folder.
+  static func weightFiles(index path: String) throws(ModelFileError) -> [String] {
+    let index = try JSONObject(path: path)
     guard let map = try index.object("weight_map") else {
-      throw ModelFileError(file: indexPath, problem: "lacks the key \"weight_map\"")
+      throw ModelFileError(file: path, problem: "lacks the key \"weight_map\"")
     }
     var names: Set<String> = []
     for member in map.members {
       guard case .string(let name) = member.value, name.hasSuffix(".safetensors"),
-        !name.contains("/"), !name.utf8.contains(0)
+        !name.hasPrefix("."), !name.contains("/"), !name.utf8.contains(0)
       else {
         throw map.bad(member.key, member.value, "the name of a .safetensors file in the folder")
       }
       names.insert(name)
     }
     guard names.count <= 1024 else {
-      throw ModelFileError(file: indexPath, problem: "names \(names.count) files; at most 1024")
+      throw ModelFileError(file: path, problem: "names \(names.count) files; at most 1024")
     }
-    var files: [SafetensorsFile] = []
-    for name in names.sorted() { files.append(try open(name)) }
-    return files
+    return names.sorted()
   }
 }
 
