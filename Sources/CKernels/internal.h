@@ -9,8 +9,10 @@
 #include "CKernels.h"
 
 enum { CK_BLOCK = 32, CK_SUPER = 256, CK_TILE = 512, CK_TILE_ROWS = 4 };
-enum { Q4_0_BYTES = 18, Q4_1_BYTES = 20, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q6_K_BYTES = 210 };
-enum { Q5_0_BYTES = 22, Q5_1_BYTES = 24, Q5_K_BYTES = 176 };
+enum {
+  Q4_0_BYTES = 18, Q4_1_BYTES = 20, Q5_0_BYTES = 22, Q5_1_BYTES = 24, Q8_0_BYTES = 34,
+  Q4_K_BYTES = 144, Q5_K_BYTES = 176, Q6_K_BYTES = 210
+};
 
 // IEEE half to single by its bits, so that no compiler support library is needed: the exponent is
 // moved by multiplying with 2^112, which also makes subnormal numbers right.

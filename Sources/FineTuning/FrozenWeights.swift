@@ -82,6 +82,9 @@ struct FrozenWeights: Sendable {
   var embedding: QuantizedMatrix
   var output: QuantizedMatrix
   var outputNorm: [Float]
+  /// An adapter under the one that is trained, or the one that is evaluated: it is merged into the
+  /// weights whenever they are expanded, and has no gradient.
+  var merged: Adapter?
 
   /// Bytes of all matrices.
   var byteCount: Int {
@@ -93,8 +96,10 @@ struct FrozenWeights: Sendable {
   /// Expands a group's matrices to f32, one under the other: [outputWidth × inputWidth].
   func expand(_ group: ProjectionGroup, layer: Int, into out: UnsafeMutablePointer<Float>) {
     var target = out
-    for matrix in layers[layer].groups[group.rawValue] {
+    for (projection, matrix) in zip(group.members, layers[layer].groups[group.rawValue]) {
       matrix.expand(into: target)
+      merged?.merge(
+        into: target, layer: layer, projection, rows: matrix.rows, columns: matrix.columns)
       target += matrix.rows * matrix.columns
     }
   }

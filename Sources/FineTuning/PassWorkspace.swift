@@ -56,14 +56,17 @@ final class PassWorkspace {
   }
 
   /// Numbers of a row that exist once: see ``Scratch``.
-  static func scratchWidth(_ shape: TransformerShape, productWidth: Int, drops: Bool) -> Int {
+  static func scratchWidth(
+    _ shape: TransformerShape, productWidth: Int, scaleWidth: Int, drops: Bool
+  ) -> Int {
     3 * shape.width + 3 * shape.attentionWidth + 2 * shape.feedForwardWidth + shape.qkvWidth
-      + productWidth + (drops ? max(shape.feedForwardWidth, shape.width) : 0)
+      + productWidth + scaleWidth + (drops ? max(shape.feedForwardWidth, shape.width) : 0)
   }
 
   /// Makes room for a batch. `keepLayers`: every layer keeps its stash; else all share one.
   func prepare(
-    _ batch: PackedBatch, productWidth: Int, inputCount: Int, keepLayers: Bool, drops: Bool
+    _ batch: PackedBatch, productWidth: Int, scaleWidth: Int, inputCount: Int, keepLayers: Bool,
+    drops: Bool
   ) {
     let shape = weights.shape
     let stashCount = keepLayers ? shape.layers : 1
@@ -81,7 +84,9 @@ final class PassWorkspace {
       inputs = (0..<inputCount).map { _ in FloatBuffer(uninitialized: rows * shape.width) }
       stashes = (0..<stashCount).map { _ in FloatBuffer(uninitialized: stash) }
     }
-    let wanted = batch.rows * Self.scratchWidth(shape, productWidth: productWidth, drops: drops)
+    let wanted =
+      batch.rows
+      * Self.scratchWidth(shape, productWidth: productWidth, scaleWidth: scaleWidth, drops: drops)
     if scratch.count < wanted { scratch = FloatBuffer(uninitialized: wanted) }
     let scoreCount = AttentionPass.scoreCount(batch) * ThreadPool.shared.width
     if scores.count < scoreCount { scores = FloatBuffer(uninitialized: scoreCount) }
@@ -138,10 +143,11 @@ final class PassWorkspace {
     let dActivated: Floats  // [T × F]
     let dQKV: Floats  // [T × qkvWidth]
     let products: Floats  // [T × productWidth]
+    let scaled: Floats  // [T × scaleWidth]
     let dropped: Floats  // [T × max(F, W)], with dropout only
   }
 
-  func scratch(rows: Int, productWidth: Int) -> Scratch {
+  func scratch(rows: Int, productWidth: Int, scaleWidth: Int) -> Scratch {
     let shape = weights.shape
     var next = scratch.pointer
     func take(_ width: Int) -> Floats {
@@ -153,7 +159,7 @@ final class PassWorkspace {
       dAttention: take(shape.attentionWidth), keyParts: take(shape.attentionWidth),
       valueParts: take(shape.attentionWidth), activated: take(shape.feedForwardWidth),
       dActivated: take(shape.feedForwardWidth), dQKV: take(shape.qkvWidth),
-      products: take(productWidth), dropped: next)
+      products: take(productWidth), scaled: take(scaleWidth), dropped: next)
   }
 
   func attention(_ batch: PackedBatch) -> AttentionPass {

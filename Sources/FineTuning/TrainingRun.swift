@@ -24,9 +24,11 @@ final class TrainingRun {
     weights: FrozenWeights, layout: AdapterLayout, scaling: Float, parameters: FloatBuffer,
     dropout: Float, seed: UInt64, longest: Int, batchRows: Int, memoryLimit: Int
   ) throws {
+    let virtualTokens = (weights.merged?.virtualTokenCount ?? 0) + layout.virtualTokens
+    let longest = longest + virtualTokens
     plan = try MemoryPlan(
       weights: weights, layout: layout, drops: dropout > 0, longest: longest,
-      batchRows: batchRows, limit: memoryLimit)
+      batchRows: batchRows + virtualTokens, limit: memoryLimit)
     self.weights = weights
     self.layout = layout
     self.scaling = scaling
@@ -62,6 +64,11 @@ final class TrainingRun {
     return sum / Double(count)
   }
 
+  /// Virtual tokens before every example: those of the adapter in the weights, then the trained ones.
+  private var virtualTokens: Int {
+    (weights.merged?.virtualTokenCount ?? 0) + layout.virtualTokens
+  }
+
   /// One optimiser step on the gradients.
   /// - Returns: the gradient's norm before clipping.
   func step(rate: Float, decay: Float, clip: Float) -> Double {
@@ -81,7 +88,8 @@ final class TrainingRun {
   private func packs(
     _ examples: [TrainingExample], sharePrefix: Bool
   ) -> [(first: Int, batch: PackedBatch)] {
-    PackedBatch.split(examples, rowLimit: plan.rowsPerPass, sharePrefix: sharePrefix)
+    PackedBatch.split(
+      examples, rowLimit: plan.rowsPerPass, sharePrefix: sharePrefix, virtualTokens: virtualTokens)
   }
 
   static func loss(

@@ -24,21 +24,23 @@ struct TransformerPass {
   ///   needs; it works without too and then runs each layer forward again.
   init(_ workspace: PassWorkspace, _ batch: PackedBatch, adapter: AdapterState?, keepLayers: Bool) {
     let productWidth = adapter?.layout.productWidth ?? 0
+    let scaleWidth = adapter?.layout.scaleWidth ?? 0
     let trains = adapter?.gradients != nil
     workspace.prepare(
-      batch, productWidth: productWidth,
+      batch, productWidth: productWidth, scaleWidth: scaleWidth,
       inputCount: trains ? workspace.weights.shape.layers + 1 : 2, keepLayers: keepLayers,
       drops: (adapter?.dropout ?? 0) > 0)
     self.workspace = workspace
     self.batch = batch
     self.adapter = adapter
     keepsLayers = keepLayers
-    scratch = workspace.scratch(rows: batch.rows, productWidth: productWidth)
+    scratch = workspace.scratch(
+      rows: batch.rows, productWidth: productWidth, scaleWidth: scaleWidth)
     attention = workspace.attention(batch)
     linear = LinearPass(
       weights: workspace.weights, adapter: adapter,
       weightScratch: workspace.weightScratch.pointer, dropoutScratch: scratch.dropped,
-      productScratch: scratch.products)
+      productScratch: scratch.products, scaleScratch: scratch.scaled)
   }
 
   /// Room for the gradient of `forward`'s result, [T × W].
@@ -47,9 +49,13 @@ struct TransformerPass {
   /// Runs all layers; the result is the residual stream [T × W] before the last norm.
   func forward() -> Floats {
     forEachRow { row in
-      workspace.weights.embedding.expand(
-        rows: Int(batch.tokens[row])..<Int(batch.tokens[row]) + 1,
-        into: input(0) + row * shape.width)
+      let token = Int(batch.tokens[row])
+      let x = input(0) + row * shape.width
+      if token >= 0 {
+        workspace.weights.embedding.expand(rows: token..<token + 1, into: x)
+      } else if let embedding = virtualToken(token) {
+        x.update(from: embedding, count: shape.width)
+      }
     }
     for layer in 0..<shape.layers {
       forward(layer, x: input(layer), stash: stash(layer), out: input(layer + 1))
@@ -65,6 +71,29 @@ struct TransformerPass {
       if !keepsLayers { forward(layer, x: input(layer), stash: stash, out: nil) }
       backward(layer, x: input(layer), stash: stash, d: d)
     }
+    guard let adapter, let gradients = adapter.gradients, trainsPrompt else { return }
+    let first = gradients.pointer + adapter.layout.layerCount * shape.layers
+    for (row, token) in batch.tokens.enumerated() where token < 0 {
+      let index = -1 - Int(token) - frozenVirtualTokens
+      if index < 0 { continue }
+      Elementwise.addScaled(
+        1, d + row * shape.width, to: first + index * shape.width, count: shape.width)
+    }
+  }
+
+  private var trainsPrompt: Bool { (adapter?.layout.virtualTokens ?? 0) > 0 }
+  private var frozenVirtualTokens: Int { workspace.weights.merged?.virtualTokenCount ?? 0 }
+
+  /// The embedding of virtual token i, which a batch has as the token -1 - i: those of the adapter
+  /// in the weights first.
+  private func virtualToken(_ token: Int) -> Floats? {
+    let index = -1 - token
+    if let frozen = workspace.weights.merged?.virtualTokens, index < frozenVirtualTokens {
+      return frozen.pointer + index * shape.width
+    }
+    guard let adapter, trainsPrompt else { return nil }
+    return adapter.parameters.pointer + adapter.layout.layerCount * shape.layers
+      + (index - frozenVirtualTokens) * shape.width
   }
 
   private func input(_ layer: Int) -> Floats {
@@ -112,12 +141,12 @@ struct TransformerPass {
   }
 
   /// Turns d from the gradient of the layer's output into that of its input; in layer 0 nothing
-  /// below the first adapted projection is computed. The stash's gateUp becomes its own gradient.
+  /// below the first adapted projection is computed, unless virtual tokens are trained. The stash's gateUp becomes its own gradient.
   private func backward(_ layer: Int, x: Floats, stash: PassWorkspace.Stash, d: Floats) {
     let weights = workspace.weights.layers[layer]
     // Whether anything before a group still wants a gradient.
     func ends(at group: ProjectionGroup) -> Bool {
-      layer == 0
+      layer == 0 && !trainsPrompt
         && ProjectionGroup.allCases.allSatisfy {
           $0.rawValue >= group.rawValue || (adapter?.layout.sites($0).isEmpty ?? true)
         }
@@ -125,7 +154,8 @@ struct TransformerPass {
     activate(stash.gateUp)
     linear.backward(
       .down, layer: layer, dy: d, x: scratch.activated, rows: rows,
-      products: products(stash, .down), dx: ends(at: .down) ? nil : scratch.dActivated)
+      products: products(stash, .down),
+      dx: ends(at: .down) && !scalesInput(.down) ? nil : scratch.dActivated)
     if ends(at: .down) { return }
     activateBackward(stash.gateUp)
     norm(stash.middle, weights.feedForwardNorm, into: scratch.normed, inverseRMS: nil)
@@ -137,7 +167,8 @@ struct TransformerPass {
       stash.middle, weights.feedForwardNorm, inverseRMS: stash.inverseRMS + rows, addingTo: d)
     linear.backward(
       .output, layer: layer, dy: d, x: stash.attention, rows: rows,
-      products: products(stash, .output), dx: ends(at: .output) ? nil : scratch.dAttention)
+      products: products(stash, .output),
+      dx: ends(at: .output) && !scalesInput(.output) ? nil : scratch.dAttention)
     if ends(at: .output) { return }
     attention.backward(
       qkv: stash.qkv, out: stash.attention, logSums: stash.logSums, dOut: scratch.dAttention,
@@ -147,9 +178,13 @@ struct TransformerPass {
     norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: nil)
     linear.backward(
       .qkv, layer: layer, dy: scratch.dQKV, x: scratch.normed, rows: rows,
-      products: products(stash, .qkv), dx: layer == 0 ? nil : scratch.dNormed)
-    if layer == 0 { return }
+      products: products(stash, .qkv), dx: ends(at: .qkv) ? nil : scratch.dNormed)
+    if ends(at: .qkv) { return }
     normBackward(x, weights.attentionNorm, inverseRMS: stash.inverseRMS, addingTo: d)
+  }
+
+  private func scalesInput(_ group: ProjectionGroup) -> Bool {
+    adapter?.layout.scales(.input, group) ?? false
   }
 
   private func products(_ stash: PassWorkspace.Stash, _ group: ProjectionGroup) -> Floats {

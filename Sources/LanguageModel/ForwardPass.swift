@@ -7,7 +7,7 @@ import LinearAlgebra
 struct Segment {
   let tokens: ArraySlice<Int32>
   let cache: KVCache
-  let adapter: LoRAAdapter?
+  let adapter: Adapter?
   /// The first row within the pass.
   let row: Int
   /// The first row's position in the sequence.
@@ -24,6 +24,7 @@ struct ForwardPass {
   /// The residual stream [rows × width]; the result.
   let stream: FloatBuffer
 
+  private let weights: InferenceWeights
   private let normalized: FloatBuffer
   private let queries: FloatBuffer
   private let keys: FloatBuffer
@@ -33,11 +34,12 @@ struct ForwardPass {
   private let up: FloatBuffer
   private let cosines: FloatBuffer
   private let sines: FloatBuffer
-  private let hasAdapters: Bool
+  private let adapters: AdapterProducts?
 
   init(model: LlamaModel, segments: [Segment], pool: ThreadPool) {
     let configuration = model.configuration
     self.model = model
+    weights = model.inferenceWeights
     self.segments = segments
     self.pool = pool
     rows = segments.reduce(0) { $0 + $1.count }
@@ -52,7 +54,8 @@ struct ForwardPass {
     let half = configuration.headWidth / 2
     cosines = FloatBuffer(uninitialized: rows * half)
     sines = FloatBuffer(uninitialized: rows * half)
-    hasAdapters = segments.contains { $0.adapter != nil }
+    adapters = AdapterProducts(
+      segments: segments, rows: rows, configuration: configuration, pool: pool)
     let scaling = configuration.ropeScaling
     let frequencies = scaling.frequencies(
       base: configuration.ropeBase, headWidth: configuration.headWidth)
@@ -75,9 +78,13 @@ struct ForwardPass {
     for segment in segments {
       segment.cache.prepare(toAppend: segment.count)
       for (offset, token) in segment.tokens.enumerated() {
-        model.tokenEmbedding.expand(
-          rows: Int(token)..<Int(token) + 1,
-          into: stream.pointer + (segment.row + offset) * configuration.width)
+        let row = stream.pointer + (segment.row + offset) * configuration.width
+        if token < 0, let virtual = segment.adapter?.virtualTokens {
+          let place = Chunk.virtualTokenIndex(token) * configuration.width
+          row.update(from: virtual.pointer + place, count: configuration.width)
+        } else {
+          model.tokenEmbedding.expand(rows: Int(token)..<Int(token) + 1, into: row)
+        }
       }
     }
     for number in 0..<configuration.layers { run(layer: number) }
@@ -181,9 +188,9 @@ struct ForwardPass {
           Elementwise.rotate(
             keys.pointer + row * kvWidth, cosines: cosine, sines: sine,
             heads: configuration.kvHeads, headWidth: configuration.headWidth)
-          let place = segment.cache.place(layer: layer, position: segment.position + offset)
-          place.keys.update(from: keys.pointer + row * kvWidth, count: kvWidth)
-          place.values.update(from: values.pointer + row * kvWidth, count: kvWidth)
+          segment.cache.store(
+            keys: keys.pointer + row * kvWidth, values: values.pointer + row * kvWidth,
+            layer: layer, position: segment.position + offset)
         }
       }
       if segment.count < 16 {
@@ -198,37 +205,16 @@ struct ForwardPass {
   private func multiply(
     _ x: FloatBuffer, layer: Int, _ outputs: [(projection: Projection, y: FloatBuffer)]
   ) {
-    let configuration = model.configuration
-    let columns = outputs[0].projection.inputWidth(in: configuration)
-    Product.compute(
-      x.pointer, count: rows, columns: columns,
-      outputs.map { (model.layers[layer][$0.projection], $0.y.pointer) }, pool: pool)
-    guard hasAdapters else { return }
-    let tasks = segments.flatMap { segment in
-      outputs.compactMap { output in
-        segment.adapter?.factors(layer: layer, output.projection).map { (segment, output, $0) }
-      }
+    let columns = outputs[0].projection.inputWidth(in: model.configuration)
+    let base = { (x: FloatBuffer, outputs: [AdapterProducts.Output]) in
+      Product.compute(
+        x.pointer, count: rows, columns: columns,
+        outputs.map { (weights[layer, $0.projection], $0.y.pointer) }, pool: pool)
     }
-    // Small sums for a few rows: not worth another thread.
-    let serial = rows < 8 && tasks.count < 8
-    let add = { (index: Int) in
-      let (segment, output, factors) = tasks[index]
-      guard let adapter = segment.adapter else { return }
-      let width = output.projection.outputWidth(in: configuration)
-      let inner = FloatBuffer(uninitialized: segment.count * adapter.rank)
-      BLAS.shared.productOnThisThread(
-        m: segment.count, n: adapter.rank, k: columns, a: x.pointer + segment.row * columns,
-        lda: columns, b: factors.a.pointer, ldb: columns, transposeB: true, c: inner.pointer,
-        ldc: adapter.rank)
-      BLAS.shared.productOnThisThread(
-        m: segment.count, n: width, k: adapter.rank, alpha: adapter.scaling, a: inner.pointer,
-        lda: adapter.rank, b: factors.b.pointer, ldb: adapter.rank, transposeB: true, beta: 1,
-        c: output.y.pointer + segment.row * width, ldc: width)
-    }
-    if serial {
-      for index in tasks.indices { add(index) }
+    if let adapters {
+      adapters.multiply(x, layer: layer, outputs, base: base)
     } else {
-      pool.parallel(tasks.count, add)
+      base(x, outputs)
     }
   }
 }

@@ -13,11 +13,11 @@ public struct GenerationRequest: Sendable {
   /// Tokens that end the text; they are not part of the result.
   public var stopTokens: Set<Int32>
   /// The user's adapter, nil for the base model.
-  public var adapter: LoRAAdapter?
+  public var adapter: Adapter?
 
   public init(
     prompt: [Int32], maxTokens: Int, sampling: SamplingOptions = .greedy,
-    stopTokens: Set<Int32> = [], adapter: LoRAAdapter? = nil
+    stopTokens: Set<Int32> = [], adapter: Adapter? = nil
   ) {
     self.prompt = prompt
     self.maxTokens = maxTokens

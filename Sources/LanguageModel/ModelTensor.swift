@@ -86,7 +86,7 @@ struct GGUFWeights: WeightSource {
     case .weight(.query, _) where configuration.architecture == .llama,
       .weight(.key, _) where configuration.architecture == .llama:
       return matrix.reordered(
-        Self.halfSplitOrder(rows: rows, headWidth: configuration.headWidth))
+        LlamaLayer.halfSplitOrder(rows: rows, headWidth: configuration.headWidth))
     default: return matrix
     }
   }
@@ -94,11 +94,13 @@ struct GGUFWeights: WeightSource {
   func vector(_ tensor: ModelTensor, count: Int) throws(GGUFError) -> [Float] {
     try file.vector(tensor.ggufName, count: count)
   }
+}
 
+extension LlamaLayer {
   /// GGUF stores a llama's query and key rows of each head for rotary pairs (2i, 2i + 1); Hugging
   /// Face, and with it every PEFT adapter, pairs (i, i + headWidth / 2). Row j · half + i of a head
   /// here is row 2i + j there. Other architectures' rows are not interleaved.
-  private static func halfSplitOrder(rows: Int, headWidth: Int) -> [Int] {
+  static func halfSplitOrder(rows: Int, headWidth: Int) -> [Int] {
     let half = headWidth / 2
     return (0..<rows).map { row in
       let (head, inside) = row.quotientAndRemainder(dividingBy: headWidth)

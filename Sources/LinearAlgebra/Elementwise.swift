@@ -11,6 +11,11 @@ public enum Elementwise {
     case scalar = 0
     /// Eight at a time: AVX2 with FMA and F16C, or NEON.
     case vector = 1
+    /// With AVX-512 where a kernel has a version for it.
+    case wide = 2
+
+    /// The levels that this processor can run.
+    public static let available = allCases.filter { $0.rawValue <= ck_best_level() }
   }
 
   /// The best level of this processor.

@@ -105,6 +105,12 @@ public struct QuantizedMatrix: @unchecked Sendable {
     return UnsafeRawBufferPointer(start: bytes + row * rowBytes, count: rowBytes)
   }
 
+  /// The bytes from a row on.
+  func bytes(fromRow row: Int) -> UnsafeRawPointer {
+    precondition(row >= 0 && row < rows)
+    return bytes + row * rowBytes
+  }
+
   /// Expands some rows to f32 at `out` (range.count × columns), on the calling thread.
   public func expand(
     rows range: Range<Int>, into out: UnsafeMutablePointer<Float>,
@@ -161,7 +167,7 @@ public struct QuantizedMatrix: @unchecked Sendable {
 }
 
 /// Owned bytes at a 64-byte boundary.
-private final class ByteBuffer {
+final class ByteBuffer {
   let count: Int
   let pointer: UnsafeMutableRawPointer
 

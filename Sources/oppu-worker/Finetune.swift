@@ -76,9 +76,9 @@ struct Finetune: AsyncParsableCommand {
     let examples = try TrainingData.read(
       path: data, endOfText: model.tokenizer.eos, cutoff: settings.cutoff,
       tokenize: model.tokenizer.encode)
-    let start = try from.map { try PEFTFolder.read($0, configuration: model.configuration) }
+    let start = try from.map { try PEFTFolder.read($0, model: model) }
     let bar = ProgressLine()
-    let result = try LoRATrainer(model: model, configuration: settings).train(
+    let result = try AdapterTrainer(model: model, configuration: settings).train(
       examples: examples, startingFrom: start
     ) { step in
       bar.show(

@@ -98,7 +98,8 @@ struct ArchitectureGradientTests {
     arguments: ["llama2", "llama3", "mistral", "smollm", "qwen2", "qwen3"])
   func losses(name: String) throws {
     let folder = Fixtures.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
-    let model = try LlamaModel.load(path: folder.appending(path: name).path)
+    let model = try LlamaModel.load(
+      path: folder.appending(path: name).path, precision: .float32)
     let tokens = (0..<40).map { Int32((11 * $0 + 5) % 300) }
     let example = TrainingExample(
       prompt: Array(tokens.prefix(1)), completion: Array(tokens.dropFirst()))

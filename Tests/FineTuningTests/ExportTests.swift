@@ -18,7 +18,7 @@ struct ExportTests {
     configuration.targets = Projection.allCases
     configuration.learningRate = 2e-3
     configuration.epochs = 6
-    let trainer = try LoRATrainer(model: model, configuration: configuration)
+    let trainer = try AdapterTrainer(model: model, configuration: configuration)
     let examples = try Fixtures.gradients.get().examples
     let adapter = try trainer.train(examples: examples).adapter
     try PEFTFolder.write(adapter, to: folder, baseModel: "SmolLM2-135M-Instruct")

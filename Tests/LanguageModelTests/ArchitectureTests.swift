@@ -72,8 +72,9 @@ struct ArchitectureTests {
     let fixture = try decoder.decode(
       FolderLogits.self, from: TestModel.fixture("models/logits.json"))
     let truth = try #require(fixture.models[name])
-    let folder = try LlamaModel.load(path: ModelFixtures.path(name))
-    let gguf = try LlamaModel.load(path: ModelFixtures.path(name + ".gguf"))
+    let folder = try LlamaModel.load(path: ModelFixtures.path(name), precision: .float32)
+    let gguf = try LlamaModel.load(
+      path: ModelFixtures.path(name + ".gguf"), precision: .float32)
     var worst: Float = 0
     for (ids, expected) in zip(truth.inputs, truth.folder) {
       worst = max(worst, try difference(folder, ids, expected, stride: 7))

@@ -68,7 +68,9 @@ struct SeededModel {
   }
 
   func load() throws -> LlamaModel {
-    try TestModel.withFile(builder.build().bytes) { try LlamaModel.load(path: $0) }
+    try TestModel.withFile(builder.build().bytes) {
+      try LlamaModel.load(path: $0, precision: .float32)
+    }
   }
 
   private static func hashes(_ seed: Int, _ count: Int) -> [UInt32] {

@@ -14,7 +14,10 @@ enum TestModel {
       .appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
   }
 
-  static let shared = Result { try LlamaModel.load(path: path) }
+  /// With exact products, for comparison with other implementations.
+  static let shared = Result { try LlamaModel.load(path: path, precision: .float32) }
+  /// As users have it.
+  static let int8 = Result { try LlamaModel.load(path: path) }
 
   static func fixture(_ name: String) throws -> Data {
     let folder = Bundle.module.resourceURL?.appending(path: "Fixtures")
@@ -171,8 +174,10 @@ struct TinyLlama {
     values.flatMap { value in withUnsafeBytes(of: value) { Array($0) } }
   }
 
-  func load() throws -> LlamaModel {
-    try TestModel.withFile(builder.build().bytes) { try LlamaModel.load(path: $0) }
+  func load(precision: ProductPrecision = .float32) throws -> LlamaModel {
+    try TestModel.withFile(builder.build().bytes) {
+      try LlamaModel.load(path: $0, precision: precision)
+    }
   }
 }
 

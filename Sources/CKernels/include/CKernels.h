@@ -9,11 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attention.h"
+#include "panels.h"
 #include "training.h"
 
 #pragma clang assume_nonnull begin
 
-enum { CK_LEVEL_SCALAR = 0, CK_LEVEL_VECTOR = 1 };
+// CK_LEVEL_WIDE: with AVX-512; kernels that have no version of their own for it run as vectors.
+enum { CK_LEVEL_SCALAR = 0, CK_LEVEL_VECTOR = 1, CK_LEVEL_WIDE = 2 };
 
 // Processor families that OpenBLAS has separate kernels for, weakest first.
 enum { CK_CPU_BASIC = 0, CK_CPU_AVX2 = 1, CK_CPU_AVX512 = 2, CK_CPU_OTHER = 3 };

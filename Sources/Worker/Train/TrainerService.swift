@@ -161,7 +161,7 @@ public struct TrainerService: Service {
   /// The active version, where it belongs to this base model and can be continued with these settings.
   private func parent(
     of stream: Storage.Stream
-  ) async throws -> (record: AdapterRecord, adapter: LoRAAdapter)? {
+  ) async throws -> (record: AdapterRecord, adapter: Adapter)? {
     let repository = AdapterRepository(client)
     guard let record = try await repository.active(stream) else { return nil }
     do {

@@ -12,7 +12,7 @@ struct TrainingInput: Sendable {
   var stream: Storage.Stream
   var task: TaskDefinition
   var history: [StoredEvent]
-  var parent: (record: AdapterRecord, adapter: LoRAAdapter)?
+  var parent: (record: AdapterRecord, adapter: Adapter)?
   var changeOrdinal: Int64?
   var seed: UInt64
 }
@@ -42,7 +42,7 @@ struct TrainingRun: Sendable {
     let heldOut = try set.heldOut.map { try encoder.encode($0.prompt, $0.completion) }
     var configuration = trainingConfiguration(seed: input.seed)
     configuration.epochs = affordableEpochs(training)
-    let trainer = try LoRATrainer(model: model, configuration: configuration)
+    let trainer = try AdapterTrainer(model: model, configuration: configuration)
     let begin = Date()
     let result = try trainer.train(
       examples: training, startingFrom: input.parent?.adapter

@@ -18,9 +18,9 @@ struct ModelArguments: ParsableArguments {
   @Option(name: .long, help: "PEFT adapter folder to apply.") var adapter: String?
 
   /// Blocking; call it on a compute queue.
-  func load() throws -> (model: LlamaModel, adapter: LoRAAdapter?) {
+  func load() throws -> (model: LlamaModel, adapter: Adapter?) {
     let model = try LlamaModel.load(path: self.model)
-    return (model, try adapter.map { try PEFTFolder.read($0, configuration: model.configuration) })
+    return (model, try adapter.map { try PEFTFolder.read($0, model: model) })
   }
 }
 
