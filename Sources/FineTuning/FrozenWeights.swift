@@ -14,6 +14,9 @@ struct TransformerShape: Sendable, Equatable {
   var vocabulary: Int
   var ropeBase: Double
   var rmsEpsilon: Float
+  var ropeScaling = RopeScaling.none
+  /// Whether query and key heads are normalised before the rotation.
+  var normalizesHeads = false
 
   var attentionWidth: Int { heads * headWidth }
   var kvWidth: Int { kvHeads * headWidth }
@@ -67,6 +70,11 @@ struct FrozenWeights: Sendable {
     var feedForwardNorm: [Float]
     /// For each ``ProjectionGroup``, its members' matrices [out × in].
     var groups: [[QuantizedMatrix]]
+    /// Biases of queries, keys and values side by side [qkvWidth].
+    var qkvBias: [Float]?
+    /// Weights of the heads' norms [headWidth], where the shape has them.
+    var queryNorm: [Float]?
+    var keyNorm: [Float]?
   }
 
   var shape: TransformerShape
@@ -136,11 +144,15 @@ extension FrozenWeights {
       layers: configuration.layers, width: configuration.width, heads: configuration.heads,
       kvHeads: configuration.kvHeads, headWidth: configuration.headWidth,
       feedForwardWidth: configuration.feedForwardWidth, vocabulary: configuration.vocabulary,
-      ropeBase: configuration.ropeBase, rmsEpsilon: configuration.rmsEpsilon)
+      ropeBase: configuration.ropeBase, rmsEpsilon: configuration.rmsEpsilon,
+      ropeScaling: configuration.ropeScaling,
+      normalizesHeads: configuration.architecture == .qwen3)
     layers = model.layers.map { layer in
       Layer(
         attentionNorm: layer.attentionNorm, feedForwardNorm: layer.feedForwardNorm,
-        groups: ProjectionGroup.allCases.map { $0.members.map { layer[$0] } })
+        groups: ProjectionGroup.allCases.map { $0.members.map { layer[$0] } },
+        qkvBias: Self.sideBySide(ProjectionGroup.qkv.members.map(layer.bias)),
+        queryNorm: layer.queryNorm, keyNorm: layer.keyNorm)
     }
     embedding = model.tokenEmbedding
     output = model.output
@@ -149,5 +161,10 @@ extension FrozenWeights {
       forward = model.inferenceWeights
       backward = model.gradientWeights
     }
+  }
+
+  private static func sideBySide(_ biases: [[Float]?]) -> [Float]? {
+    let present = biases.compactMap { $0 }
+    return present.count == biases.count ? present.flatMap { $0 } : nil
   }
 }

@@ -1,6 +1,7 @@
 // The memory that passes over the transformer work in, grown as batches need it and used again.
 
 import Foundation
+import LanguageModel
 import LinearAlgebra
 
 /// The memory of passes, grown as batches need it and used again.
@@ -26,12 +27,14 @@ final class PassWorkspace {
     let half = weights.shape.headWidth / 2
     var cosines = [Float](repeating: 0, count: longest * half)
     var sines = cosines
+    let scaling = weights.shape.ropeScaling
+    let frequencies = scaling.frequencies(
+      base: weights.shape.ropeBase, headWidth: weights.shape.headWidth)
     for position in 0..<longest {
       for i in 0..<half {
-        let turn = -2 * Double(i) / Double(weights.shape.headWidth)
-        let angle = Double(position) * pow(weights.shape.ropeBase, turn)
-        cosines[position * half + i] = Float(cos(angle))
-        sines[position * half + i] = Float(sin(angle))
+        let angle = Float(position) * frequencies[i]
+        cosines[position * half + i] = scaling.magnitude * cos(angle)
+        sines[position * half + i] = scaling.magnitude * sin(angle)
       }
     }
     angles = (cosines, sines)
@@ -44,7 +47,12 @@ final class PassWorkspace {
   /// Numbers kept of a row in a layer, in the order of ``Stash``.
   static func stashWidth(_ shape: TransformerShape, productWidth: Int) -> Int {
     shape.qkvWidth + shape.attentionWidth + shape.heads + shape.width
-      + 2 * shape.feedForwardWidth + productWidth + 2
+      + 2 * shape.feedForwardWidth + productWidth + 2 + rawWidth(shape)
+  }
+
+  /// Queries and keys as they are before their norm, where there is one.
+  static func rawWidth(_ shape: TransformerShape) -> Int {
+    shape.normalizesHeads ? shape.attentionWidth + shape.kvWidth : 0
   }
 
   /// Numbers of a row that exist once: see ``Scratch``.
@@ -106,6 +114,7 @@ final class PassWorkspace {
     let gateUp: Floats  // [T × 2F]
     let products: Floats  // [T × productWidth], by group
     let inverseRMS: Floats  // [2 × T]
+    let raw: Floats  // [T × rawWidth]
   }
 
   func stash(_ layer: Int, rows: Int) -> Stash {
@@ -118,7 +127,8 @@ final class PassWorkspace {
     let products = gateUp + rows * 2 * shape.feedForwardWidth
     return Stash(
       qkv: qkv, attention: attention, logSums: logSums, middle: middle, gateUp: gateUp,
-      products: products, inverseRMS: products + rows * productWidth)
+      products: products, inverseRMS: products + rows * productWidth,
+      raw: products + rows * (productWidth + 2))
   }
 
   /// What exists once and is overwritten by every layer.

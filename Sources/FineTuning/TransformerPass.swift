@@ -115,6 +115,8 @@ struct TransformerPass {
     linear.forward(
       .qkv, layer: layer, x: scratch.normed, rows: rows, y: stash.qkv,
       products: products(stash, .qkv))
+    if let bias = weights.qkvBias { add(bias, to: stash.qkv) }
+    normalizeHeads(weights, stash)
     rotate(stash.qkv, inverse: false)
     attention.forward(qkv: stash.qkv, out: stash.attention, logSums: stash.logSums)
     stash.middle.update(from: x, count: count)
@@ -173,6 +175,7 @@ struct TransformerPass {
       qkv: stash.qkv, out: stash.attention, logSums: stash.logSums, dOut: scratch.dAttention,
       dQKV: scratch.dQKV, keyParts: scratch.keyParts, valueParts: scratch.valueParts)
     rotate(scratch.dQKV, inverse: true)
+    normalizeHeadsBackward(weights, stash)
     norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: nil)
     linear.backward(
       .qkv, layer: layer, dy: scratch.dQKV, x: scratch.normed, rows: rows,
@@ -209,6 +212,54 @@ struct TransformerPass {
       Elementwise.rmsNormBackward(
         x + row * width, weight: weight, dy: scratch.dNormed + row * width,
         inverseRMS: inverseRMS[row], addingTo: d + row * width, count: width)
+    }
+  }
+
+  private func add(_ bias: [Float], to qkv: Floats) {
+    forEachRow { row in
+      Elementwise.addScaled(1, bias, to: qkv + row * bias.count, count: bias.count)
+    }
+  }
+
+  /// RMSNorm of each query and key head, where the architecture has it; keeps what was before.
+  private func normalizeHeads(_ weights: FrozenWeights.Layer, _ stash: PassWorkspace.Stash) {
+    guard let queryNorm = weights.queryNorm, let keyNorm = weights.keyNorm else { return }
+    let width = shape.headWidth
+    let rawWidth = PassWorkspace.rawWidth(shape)
+    forEachRow { row in
+      let qkv = stash.qkv + row * shape.qkvWidth
+      let raw = stash.raw + row * rawWidth
+      raw.update(from: qkv, count: rawWidth)
+      for head in 0..<shape.heads + shape.kvHeads {
+        Elementwise.rmsNorm(
+          raw + head * width, weight: head < shape.heads ? queryNorm : keyNorm,
+          into: qkv + head * width, count: width, epsilon: shape.rmsEpsilon)
+      }
+    }
+  }
+
+  /// Turns the gradient of the normalised heads in dQKV into that of the heads before.
+  private func normalizeHeadsBackward(
+    _ weights: FrozenWeights.Layer, _ stash: PassWorkspace.Stash
+  ) {
+    guard let queryNorm = weights.queryNorm, let keyNorm = weights.keyNorm else { return }
+    let width = shape.headWidth
+    let rawWidth = PassWorkspace.rawWidth(shape)
+    forEachRow { row in
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { dy in
+        guard let dy = dy.baseAddress else { return }
+        for head in 0..<shape.heads + shape.kvHeads {
+          let raw = stash.raw + row * rawWidth + head * width
+          let d = scratch.dQKV + row * shape.qkvWidth + head * width
+          let squares = Elementwise.dot(raw, raw, count: width)
+          dy.update(from: d, count: width)
+          d.update(repeating: 0, count: width)
+          Elementwise.rmsNormBackward(
+            raw, weight: head < shape.heads ? queryNorm : keyNorm, dy: dy,
+            inverseRMS: 1 / (squares / Float(width) + shape.rmsEpsilon).squareRoot(),
+            addingTo: d, count: width)
+        }
+      }
     }
   }
 

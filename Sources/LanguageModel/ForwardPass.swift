@@ -56,17 +56,17 @@ struct ForwardPass {
     sines = FloatBuffer(uninitialized: rows * half)
     adapters = AdapterProducts(
       segments: segments, rows: rows, configuration: configuration, pool: pool)
-    // In f32 from the frequencies on, as the models were trained.
-    let frequencies = (0..<half).map {
-      Float(1) / Float(pow(configuration.ropeBase, Double(2 * $0) / Double(2 * half)))
-    }
+    let scaling = configuration.ropeScaling
+    let frequencies = scaling.frequencies(
+      base: configuration.ropeBase, headWidth: configuration.headWidth)
+    let magnitude = scaling.magnitude
     for segment in segments {
       for offset in 0..<segment.count {
         let row = (segment.row + offset) * half
         for i in 0..<half {
           let angle = Float(segment.position + offset) * frequencies[i]
-          cosines.pointer[row + i] = cos(angle)
-          sines.pointer[row + i] = sin(angle)
+          cosines.pointer[row + i] = magnitude * cos(angle)
+          sines.pointer[row + i] = magnitude * sin(angle)
         }
       }
     }
@@ -98,6 +98,11 @@ struct ForwardPass {
     multiply(
       normalized, layer: number,
       [(.query, queries), (.key, keys), (.value, values)])
+    for (projection, y) in [(Projection.query, queries), (.key, keys), (.value, values)] {
+      if let bias = layer.bias(projection) { add(bias, to: y) }
+    }
+    if let weight = layer.queryNorm { normalizeHeads(queries, weight, configuration.heads) }
+    if let weight = layer.keyNorm { normalizeHeads(keys, weight, configuration.kvHeads) }
     rotateAndStore(layer: number)
     Attention.compute(
       layer: number, segments: segments, configuration: configuration,
@@ -144,6 +149,27 @@ struct ForwardPass {
       let start = range.lowerBound * width
       Elementwise.addScaled(
         1, x.pointer + start, to: stream.pointer + start, count: range.count * width)
+    }
+  }
+
+  /// Adds a projection's bias to every row.
+  private func add(_ bias: [Float], to y: FloatBuffer) {
+    forRows { range in
+      for row in range {
+        Elementwise.addScaled(1, bias, to: y.pointer + row * bias.count, count: bias.count)
+      }
+    }
+  }
+
+  /// RMSNorm of each head of queries or keys, in place.
+  private func normalizeHeads(_ x: FloatBuffer, _ weight: [Float], _ heads: Int) {
+    forRows { range in
+      for head in range.lowerBound * heads..<range.upperBound * heads {
+        let place = x.pointer + head * weight.count
+        Elementwise.rmsNorm(
+          place, weight: weight, into: place, count: weight.count,
+          epsilon: model.configuration.rmsEpsilon)
+      }
     }
   }
 

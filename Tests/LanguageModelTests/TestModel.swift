@@ -203,6 +203,13 @@ func randomBlocks(
       append(half: scale * 0.1)
       append(half: -scale * 0.75)
       appendRandom(16)
+    case .q5_0:
+      append(half: scale * 0.05)
+      appendRandom(20)
+    case .q5_1:
+      append(half: scale * 0.05)
+      append(half: -scale * 0.75)
+      appendRandom(20)
     case .q8_0:
       append(half: scale * 0.01)
       appendRandom(32)
@@ -210,6 +217,10 @@ func randomBlocks(
       append(half: scale * 0.003)
       append(half: scale * 0.02)
       appendRandom(140)
+    case .q5_K:
+      append(half: scale * 0.0015)
+      append(half: scale * 0.02)
+      appendRandom(172)
     case .q6_K:
       appendRandom(208)
       append(half: scale * 0.0005)

@@ -32,6 +32,13 @@ func randomBlocks(
       append(half: scale)
       append(half: -scale * 7)
       appendRandom(16)
+    case .q5_0:
+      append(half: scale)
+      appendRandom(20)
+    case .q5_1:
+      append(half: scale)
+      append(half: -scale * 15)
+      appendRandom(20)
     case .q8_0:
       append(half: scale * 0.1)
       appendRandom(32)
@@ -39,6 +46,10 @@ func randomBlocks(
       append(half: scale * 0.1)
       append(half: scale * 0.2)
       appendRandom(140)
+    case .q5_K:
+      append(half: scale * 0.05)
+      append(half: scale * 0.2)
+      appendRandom(172)
     case .q6_K:
       appendRandom(208)
       append(half: scale * 0.01)
