@@ -85,8 +85,8 @@ struct AdaptersImport: AsyncParsableCommand {
     commandName: "import",
     abstract: "Make a PEFT folder or a GGUF file a user's active version.",
     discussion: """
-      The adapter must be for the configured base model and of the kind that the worker trains, so that \
-      training can go on from it. It is not judged on held-out events. Without --execute it shows the plan.
+      The adapter must be for the configured base model. It is not judged on held-out events. Without \
+      --execute it shows the plan.
       """)
 
   @OptionGroup var options: ConfigurationOptions
@@ -108,16 +108,10 @@ struct AdaptersImport: AsyncParsableCommand {
           isFolder.boolValue
           ? try PEFTFolder.read(from, model: model)
           : try GGUFAdapter.read(path: from, configuration: model.configuration)
-        let trained = LoRASettings(
-          rank: train.rank, alpha: Float(train.alpha), targets: train.targets)
-        guard let lora = adapter.lora, !lora.dora, lora.rank == trained.rank,
-          lora.targets == trained.targets, abs(lora.scaling - trained.scaling) < 1e-6
-        else {
-          throw ValidationError(
-            "\(from) is \(adapter.methods); the worker's settings train LoRA of rank "
-              + "\(trained.rank), alpha \(trained.alpha) on "
-              + "\(trained.targets.map(\.rawValue).joined(separator: ", ")), and could not go on from it."
-          )
+        if !train.trainingConfiguration(seed: 0).canContinue(adapter) {
+          Failure.say(
+            "note: the worker's settings train another kind of adapter (train.rank, train.alpha, "
+              + "train.targets): the next training will begin from the base model")
         }
         let description = try PEFTConfiguration(
           adapter, baseModel: URL(fileURLWithPath: path).lastPathComponent
