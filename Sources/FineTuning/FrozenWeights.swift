@@ -90,9 +90,9 @@ struct FrozenWeights: Sendable {
   /// weights whenever they are expanded, and has no gradient.
   var merged: Adapter?
 
-  /// Bytes of all matrices.
+  /// Bytes of all matrices and of the merged adapter.
   var byteCount: Int {
-    layers.reduce(embedding.byteCount) { sum, layer in
+    layers.reduce(embedding.byteCount + (merged?.byteCount ?? 0)) { sum, layer in
       sum + layer.groups.joined().reduce(0) { $0 + $1.byteCount }
     }
   }
