@@ -41,7 +41,7 @@ struct TransformerPass {
       weights: workspace.weights, adapter: adapter,
       weightScratch: workspace.weightScratch.pointer, dropoutScratch: scratch.dropped,
       productScratch: scratch.products, scaleScratch: scratch.scaled,
-      sumScratch: scratch.dNormed)
+      sumScratch: scratch.sums)
   }
 
   /// Room for the gradient of `forward`'s result, [T × W].
@@ -171,7 +171,8 @@ struct TransformerPass {
   }
 
   /// Turns d from the gradient of the layer's output into that of its input; in layer 0 nothing
-  /// below the first adapted projection is computed, unless virtual tokens are trained. The stash's gateUp becomes its own gradient.
+  /// below the first adapted projection is computed, unless virtual tokens are trained. The stash's
+  /// gateUp becomes its own gradient.
   private func backward(_ layer: Int, x: Floats, stash: PassWorkspace.Stash, d: Floats) {
     let weights = workspace.weights.layers[layer]
     // Whether anything before a group still wants a gradient.
@@ -265,7 +266,7 @@ struct TransformerPass {
   }
 
   private func add(_ bias: [Float], to qkv: Floats) {
-    forEachRow { row in
+    forEachRow(self.rows) { row in
       Elementwise.addScaled(1, bias, to: qkv + row * bias.count, count: bias.count)
     }
   }
@@ -275,7 +276,7 @@ struct TransformerPass {
     guard let queryNorm = weights.queryNorm, let keyNorm = weights.keyNorm else { return }
     let width = shape.headWidth
     let rawWidth = PassWorkspace.rawWidth(shape)
-    forEachRow { row in
+    forEachRow(self.rows) { row in
       let qkv = stash.qkv + row * shape.qkvWidth
       let raw = stash.raw + row * rawWidth
       raw.update(from: qkv, count: rawWidth)
@@ -294,7 +295,7 @@ struct TransformerPass {
     guard let queryNorm = weights.queryNorm, let keyNorm = weights.keyNorm else { return }
     let width = shape.headWidth
     let rawWidth = PassWorkspace.rawWidth(shape)
-    forEachRow { row in
+    forEachRow(self.rows) { row in
       withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { dy in
         guard let dy = dy.baseAddress else { return }
         for head in 0..<shape.heads + shape.kvHeads {
