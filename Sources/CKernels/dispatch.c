@@ -24,17 +24,18 @@ int32_t ck_cpu_is_amd(void) {
 
 int32_t ck_best_level(void) {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                 __builtin_cpu_supports("f16c")
-             ? CK_LEVEL_VECTOR
-             : CK_LEVEL_SCALAR;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+      !__builtin_cpu_supports("f16c")) {
+    return CK_LEVEL_SCALAR;
+  }
+  return ck_cpu_family() == CK_CPU_AVX512 ? CK_LEVEL_WIDE : CK_LEVEL_VECTOR;
 #else
   return CK_LEVEL_VECTOR;
 #endif
 }
 
 #define CK_CHOOSE(call_name, ...)                                                                  \
-  (level == CK_LEVEL_VECTOR ? call_name##_vector(__VA_ARGS__) : call_name##_scalar(__VA_ARGS__))
+  (level != CK_LEVEL_SCALAR ? call_name##_vector(__VA_ARGS__) : call_name##_scalar(__VA_ARGS__))
 
 void ck_expand(int32_t level, int32_t type, const void *source, float *out, size_t count) {
   CK_CHOOSE(ck_expand, type, source, out, count);
@@ -59,6 +60,10 @@ void ck_weighted_rows(
     int32_t level, const float *factors, const float *source, size_t stride, size_t rows,
     size_t width, float *out) {
   CK_CHOOSE(ck_weighted_rows, factors, source, stride, rows, width, out);
+}
+
+size_t ck_argmax(int32_t level, const float *x, size_t count) {
+  return CK_CHOOSE(ck_argmax, x, count);
 }
 
 void ck_exp(int32_t level, const float *x, float *y, size_t count) {

@@ -15,6 +15,21 @@ static void expand_q4_k(const uint8_t *p, float *out) {
   }
 }
 
+// Q4_K with a fifth bit for each number: bit j of fifth[i] belongs to number i of sub-block j.
+static void expand_q5_k(const uint8_t *p, float *out) {
+  float d = ck_half(p), dmin = ck_half(p + 2);
+  const uint8_t *fifth = p + 16, *q = p + 48;
+  for (int j = 0; j < 8; j++) {
+    uint8_t s, m;
+    ck_q4_k_scale(p + 4, j, &s, &m);
+    for (int i = 0; i < 32; i++) {
+      int low = j % 2 == 0 ? q[i] & 0x0F : q[i] >> 4;
+      *out++ = d * s * (low | ((fifth[i] >> j) & 1) << 4) - dmin * m;
+    }
+    if (j % 2 == 1) q += 32;
+  }
+}
+
 static void expand_q6_k(const uint8_t *p, float *out) {
   const uint8_t *ql = p, *qh = p + 128;
   const int8_t *scales = (const int8_t *)(p + 192);
@@ -68,6 +83,22 @@ void ck_expand_scalar(int32_t type, const void *source, float *out, size_t count
         }
       }
       break;
+    case CK_Q5_0:
+    case CK_Q5_1: {
+      // A scale (and, in Q5_1, a minimum), 32 fifth bits, 32 times four bits.
+      size_t head = type == CK_Q5_0 ? 2 : 4;
+      for (size_t b = 0; b < count / CK_BLOCK; b++, p += head + 20, out += CK_BLOCK) {
+        float d = ck_half(p), shift = type == CK_Q5_0 ? -16.0f * d : ck_half(p + 2);
+        uint32_t fifth = 0;
+        for (int i = 0; i < 4; i++) fifth |= (uint32_t)p[head + (size_t)i] << 8 * i;
+        const uint8_t *q = p + head + 4;
+        for (int i = 0; i < 16; i++) {
+          out[i] = d * ((q[i] & 0x0F) | (int)(fifth >> i & 1) << 4) + shift;
+          out[i + 16] = d * ((q[i] >> 4) | (int)(fifth >> (i + 16) & 1) << 4) + shift;
+        }
+      }
+      break;
+    }
     case CK_Q8_0:
       for (size_t b = 0; b < count / CK_BLOCK; b++, p += Q8_0_BYTES, out += CK_BLOCK) {
         float d = ck_half(p);
@@ -76,6 +107,9 @@ void ck_expand_scalar(int32_t type, const void *source, float *out, size_t count
       break;
     case CK_Q4_K:
       for (size_t b = 0; b < count / CK_SUPER; b++) expand_q4_k(p + b * Q4_K_BYTES, out + b * 256);
+      break;
+    case CK_Q5_K:
+      for (size_t b = 0; b < count / CK_SUPER; b++) expand_q5_k(p + b * Q5_K_BYTES, out + b * 256);
       break;
     case CK_Q6_K:
       for (size_t b = 0; b < count / CK_SUPER; b++) expand_q6_k(p + b * Q6_K_BYTES, out + b * 256);
@@ -125,6 +159,14 @@ static float maximum(const float *x, size_t count) {
   float top = -INFINITY;
   for (size_t i = 0; i < count; i++) top = x[i] > top ? x[i] : top;
   return top;
+}
+
+size_t ck_argmax_scalar(const float *x, size_t count) {
+  size_t best = count;
+  for (size_t i = 0; i < count; i++) {
+    if (!isnan(x[i]) && (best == count || x[i] > x[best])) best = i;
+  }
+  return best < count && isfinite(x[best]) ? best : count;
 }
 
 float ck_softmax_scalar(float *x, size_t count) {

@@ -14,6 +14,9 @@ struct TransformerShape: Sendable, Equatable {
   var vocabulary: Int
   var ropeBase: Double
   var rmsEpsilon: Float
+  var ropeScaling = RopeScaling.none
+  /// Whether query and key heads are normalised before the rotation.
+  var normalizesHeads = false
 
   var attentionWidth: Int { heads * headWidth }
   var kvWidth: Int { kvHeads * headWidth }
@@ -67,6 +70,11 @@ struct FrozenWeights: Sendable {
     var feedForwardNorm: [Float]
     /// For each ``ProjectionGroup``, its members' matrices [out × in].
     var groups: [[QuantizedMatrix]]
+    /// Biases of queries, keys and values side by side [qkvWidth].
+    var qkvBias: [Float]?
+    /// Weights of the heads' norms [headWidth], where the shape has them.
+    var queryNorm: [Float]?
+    var keyNorm: [Float]?
   }
 
   var shape: TransformerShape
@@ -74,19 +82,55 @@ struct FrozenWeights: Sendable {
   var embedding: QuantizedMatrix
   var output: QuantizedMatrix
   var outputNorm: [Float]
+  /// For products with 8-bit activations, which are f32 products where there are none.
+  var forward: InferenceWeights?
+  /// For those of the backward pass.
+  var backward: GradientWeights?
+  /// An adapter under the one that is trained, or the one that is evaluated: it is merged into the
+  /// weights whenever they are expanded, and has no gradient.
+  var merged: Adapter?
 
-  /// Bytes of all matrices.
+  /// Bytes of all matrices and of the merged adapter.
   var byteCount: Int {
-    layers.reduce(embedding.byteCount) { sum, layer in
+    layers.reduce(embedding.byteCount + (merged?.byteCount ?? 0)) { sum, layer in
       sum + layer.groups.joined().reduce(0) { $0 + $1.byteCount }
     }
+  }
+
+  /// Bytes of the matrices for 8-bit products.
+  var packedByteCount: Int {
+    (forward?.byteCount ?? 0) + (backward?.byteCount ?? 0)
+  }
+
+  /// A group's matrices for 8-bit activations; nil where there are none, or another adapter is merged
+  /// into them.
+  func packed(_ group: ProjectionGroup, layer: Int) -> [PackedMatrix]? {
+    guard let forward, !isMerged(group, layer: layer) else { return nil }
+    var matrices: [PackedMatrix] = []
+    for projection in group.members {
+      guard case .packed(let matrix) = forward[layer, projection] else { return nil }
+      matrices.append(matrix)
+    }
+    return matrices
+  }
+
+  /// The group's matrix for gradients, [inputWidth × outputWidth].
+  func transposed(_ group: ProjectionGroup, layer: Int) -> PackedMatrix? {
+    isMerged(group, layer: layer) ? nil : backward?.layers[layer][group.rawValue]
+  }
+
+  private func isMerged(_ group: ProjectionGroup, layer: Int) -> Bool {
+    guard let merged else { return false }
+    return group.members.contains { !merged.changes(layer: layer, $0).isEmpty }
   }
 
   /// Expands a group's matrices to f32, one under the other: [outputWidth × inputWidth].
   func expand(_ group: ProjectionGroup, layer: Int, into out: UnsafeMutablePointer<Float>) {
     var target = out
-    for matrix in layers[layer].groups[group.rawValue] {
+    for (projection, matrix) in zip(group.members, layers[layer].groups[group.rawValue]) {
       matrix.expand(into: target)
+      merged?.merge(
+        into: target, layer: layer, projection, rows: matrix.rows, columns: matrix.columns)
       target += matrix.rows * matrix.columns
     }
   }
@@ -100,14 +144,27 @@ extension FrozenWeights {
       layers: configuration.layers, width: configuration.width, heads: configuration.heads,
       kvHeads: configuration.kvHeads, headWidth: configuration.headWidth,
       feedForwardWidth: configuration.feedForwardWidth, vocabulary: configuration.vocabulary,
-      ropeBase: configuration.ropeBase, rmsEpsilon: configuration.rmsEpsilon)
+      ropeBase: configuration.ropeBase, rmsEpsilon: configuration.rmsEpsilon,
+      ropeScaling: configuration.ropeScaling,
+      normalizesHeads: configuration.architecture == .qwen3)
     layers = model.layers.map { layer in
       Layer(
         attentionNorm: layer.attentionNorm, feedForwardNorm: layer.feedForwardNorm,
-        groups: ProjectionGroup.allCases.map { $0.members.map { layer[$0] } })
+        groups: ProjectionGroup.allCases.map { $0.members.map { layer[$0] } },
+        qkvBias: Self.sideBySide(ProjectionGroup.qkv.members.map(layer.bias)),
+        queryNorm: layer.queryNorm, keyNorm: layer.keyNorm)
     }
     embedding = model.tokenEmbedding
     output = model.output
     outputNorm = model.outputNorm
+    if model.precision == .int8 {
+      forward = model.inferenceWeights
+      backward = model.gradientWeights
+    }
+  }
+
+  private static func sideBySide(_ biases: [[Float]?]) -> [Float]? {
+    let present = biases.compactMap { $0 }
+    return present.count == biases.count ? present.flatMap { $0 } : nil
   }
 }

@@ -24,7 +24,7 @@ public struct MemoryPlan: Sendable, Equatable {
   }
 
   /// - Parameters:
-  ///   - longest: tokens of the longest example.
+  ///   - longest: tokens of the longest example, virtual tokens included.
   ///   - batchRows: tokens of the largest batch.
   /// - Throws: `TrainingError.memory` with the numbers where no plan stays below `limit`.
   init(
@@ -32,11 +32,12 @@ public struct MemoryPlan: Sendable, Equatable {
     limit: Int
   ) throws {
     let shape = weights.shape
-    let weightBytes = weights.byteCount
-    let adapterBytes = 5 * layout.count * 4
+    let weightBytes = weights.byteCount + weights.packedByteCount
+    let adapterBytes = (5 * layout.count + layout.normCount * shape.layers) * 4
     let products = layout.productWidth
     let stash = PassWorkspace.stashWidth(shape, productWidth: products)
-    let scratch = PassWorkspace.scratchWidth(shape, productWidth: products, drops: drops)
+    let scratch = PassWorkspace.scratchWidth(
+      shape, productWidth: products, scaleWidth: layout.scaleWidth, drops: drops)
     let inputs = shape.width * (shape.layers + 1)
     let fixed =
       PassWorkspace.weightScratchCount(shape) + longest * shape.headWidth

@@ -1,4 +1,4 @@
-// adapter_config.json as PEFT writes it for LoRA: what it says, and what is refused.
+// adapter_config.json as PEFT writes it: what it says, and what is refused.
 
 import Foundation
 import LanguageModel
@@ -12,133 +12,214 @@ public struct PEFTError: Error, Equatable, CustomStringConvertible, LocalizedErr
   public var errorDescription: String? { description }
 }
 
-/// The settings of a LoRA adapter that PEFT keeps beside its weights.
+/// The settings of an adapter that PEFT keeps beside its weights.
 public struct PEFTConfiguration: Sendable, Equatable {
-  public var rank: Int
-  public var alpha: Float
-  public var targets: [Projection]
+  public var method: AdapterMethod
+  /// lora_dropout; 0 for the other methods.
   public var dropout: Float
-  /// rsLoRA: the scale is alpha / √rank instead of alpha / rank.
-  public var rankStabilized: Bool
   public var baseModel: String
 
-  public init(
-    rank: Int, alpha: Float, targets: [Projection], dropout: Float = 0,
-    rankStabilized: Bool = false, baseModel: String = ""
-  ) {
-    self.rank = rank
-    self.alpha = alpha
-    self.targets = targets
+  public init(_ method: AdapterMethod, dropout: Float = 0, baseModel: String = "") {
+    self.method = method
     self.dropout = dropout
-    self.rankStabilized = rankStabilized
     self.baseModel = baseModel
   }
 
   /// The settings of an adapter in memory.
-  public init(_ adapter: LoRAAdapter, baseModel: String) {
-    let plain = adapter.alpha / Float(adapter.rank)
-    self.init(
-      rank: adapter.rank, alpha: adapter.alpha, targets: adapter.targets,
-      rankStabilized: abs(adapter.scaling - plain) > 1e-6 * abs(plain), baseModel: baseModel)
-  }
-
-  public var scaling: Float {
-    alpha / (rankStabilized ? Float(rank).squareRoot() : Float(rank))
+  /// - Throws: `PEFTError` for a stack: PEFT keeps each of its adapters in a folder of its own.
+  public init(_ adapter: Adapter, baseModel: String) throws {
+    guard adapter.methods.count == 1 else {
+      throw PEFTError(
+        file: "adapter",
+        problem: "is a stack of \(adapter.methods.count); each is saved on its own")
+    }
+    self.init(adapter.methods[0], baseModel: baseModel)
   }
 
   /// Keys that change nothing in how saved weights are applied.
   private static let harmless: Set<String> = [
     "auto_mapping", "base_model_name_or_path", "inference_mode", "layers_pattern", "loftq_config",
-    "megatron_core", "peft_version", "qalora_group_size", "revision", "runtime_config",
+    "megatron_core", "peft_type", "peft_version", "qalora_group_size", "revision",
+    "runtime_config", "task_type",
   ]
   /// Initialisations that leave the base model's weights as they are.
   private static let plainInitialisations: Set<String> = ["gaussian", "eva", "orthogonal"]
 
-  /// - Throws: `PEFTError` for JSON that is not a PEFT LoRA configuration, and for every option that
-  ///   would change the result and is not supported.
+  /// - Throws: `PEFTError` for JSON that is not a PEFT configuration of LoRA, (IA)³ or prompt tuning,
+  ///   and for every option that would change the result and is not supported.
   public init(json: Data, file: String = "adapter_config.json") throws {
-    func refuse(_ problem: String) -> PEFTError { PEFTError(file: file, problem: problem) }
     guard let object = try? JSONDecoder().decode([String: JSONValue].self, from: json) else {
-      throw refuse("is not a JSON object")
+      throw PEFTError(file: file, problem: "is not a JSON object")
     }
-    guard case .string(let type)? = object["peft_type"] else { throw refuse("has no peft_type") }
-    guard type == "LORA" else {
-      throw refuse("peft_type '\(type)' is not supported; LORA is")
+    var reader = Reader(file: file, object: object)
+    let type = object["peft_type"]
+    switch type {
+    case .string("LORA"): (method, dropout) = try reader.lora()
+    case .string("IA3"): (method, dropout) = (try reader.ia3(), 0)
+    case .string("PROMPT_TUNING"): (method, dropout) = (try reader.promptTuning(), 0)
+    case .string(let type):
+      throw reader.refuse(
+        "peft_type '\(type)' is not supported; LORA, IA3 and PROMPT_TUNING are")
+    default: throw reader.refuse("has no peft_type")
     }
     if case .string(let task)? = object["task_type"], task != "CAUSAL_LM" {
-      throw refuse("task_type '\(task)' is not supported; CAUSAL_LM is")
+      throw reader.refuse("task_type '\(task)' is not supported; CAUSAL_LM is")
     }
-    func number(_ key: String) throws -> Double {
+    for (key, value) in object.sorted(by: { $0.key < $1.key })
+    where !reader.known.contains(key) && !Self.harmless.contains(key) && !value.isUnset {
+      throw reader.refuse("the option \(key) is set and is not supported")
+    }
+    if case .string(let name)? = object["base_model_name_or_path"] {
+      baseModel = name
+    } else {
+      baseModel = ""
+    }
+  }
+
+  /// Reads the keys of one method and remembers which those are.
+  private struct Reader {
+    let file: String
+    let object: [String: JSONValue]
+    var known: Set<String> = []
+
+    func refuse(_ problem: String) -> PEFTError { PEFTError(file: file, problem: problem) }
+
+    mutating func lora() throws -> (AdapterMethod, dropout: Float) {
+      known = [
+        "r", "lora_alpha", "lora_dropout", "target_modules", "bias", "init_lora_weights",
+        "use_rslora", "use_dora",
+      ]
+      let rank = try integer("r", 1...4096)
+      let alpha = try number("lora_alpha")
+      guard Float(alpha).isFinite else {
+        throw refuse("lora_alpha must be a finite number, not \(alpha)")
+      }
+      let dropout = object["lora_dropout"] == nil ? 0 : try number("lora_dropout")
+      guard (0...1).contains(dropout) else {
+        throw refuse("lora_dropout must be 0 to 1, not \(dropout)")
+      }
+      let targets = try projections("target_modules")
+      if let bias = object["bias"], bias != .string("none"), bias != .null {
+        throw refuse("bias \(bias) is not supported; none is")
+      }
+      if case .string(let start)? = object["init_lora_weights"],
+        !PEFTConfiguration.plainInitialisations.contains(start)
+      {
+        throw refuse(
+          "init_lora_weights '\(start)' changes the base model's weights and is not supported")
+      }
+      let settings = LoRASettings(
+        rank: rank, alpha: Float(alpha), targets: targets,
+        rankStabilized: try flag("use_rslora"), dora: try flag("use_dora"))
+      return (.lora(settings), Float(dropout))
+    }
+
+    mutating func ia3() throws -> AdapterMethod {
+      known = ["target_modules", "feedforward_modules", "init_ia3_weights"]
+      let targets = try projections("target_modules")
+      let isUnset = object["feedforward_modules"]?.isUnset ?? true
+      let feedForward = isUnset ? [] : try projections("feedforward_modules")
+      if let stranger = feedForward.first(where: { !targets.contains($0) }) {
+        throw refuse("feedforward module \(stranger.rawValue) is not among target_modules")
+      }
+      return .ia3(IA3Settings(targets: targets, feedForward: feedForward))
+    }
+
+    mutating func promptTuning() throws -> AdapterMethod {
+      known = [
+        "num_attention_heads", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
+        "prompt_tuning_init", "prompt_tuning_init_text", "token_dim", "tokenizer_kwargs",
+        "tokenizer_name_or_path",
+      ]
+      if let modules = object["num_transformer_submodules"], modules != .null, modules != .number(1)
+      {
+        throw refuse("num_transformer_submodules \(modules) is not supported; 1 is")
+      }
+      return .promptTuning(virtualTokens: try integer("num_virtual_tokens", 1...65_536))
+    }
+
+    private func number(_ key: String) throws -> Double {
       guard case .number(let value)? = object[key] else { throw refuse("\(key) is not a number") }
       return value
     }
-    let rank = try number("r")
-    guard rank == rank.rounded(), (1...4096).contains(rank) else {
-      throw refuse("r must be a whole number from 1 to 4096, not \(rank)")
-    }
-    let alpha = try number("lora_alpha")
-    guard Float(alpha).isFinite else {
-      throw refuse("lora_alpha must be a finite number, not \(alpha)")
-    }
-    let dropout = object["lora_dropout"] == nil ? 0 : try number("lora_dropout")
-    guard (0...1).contains(dropout) else {
-      throw refuse("lora_dropout must be 0 to 1, not \(dropout)")
-    }
-    let names: [JSONValue]
-    switch object["target_modules"] {
-    case .array(let list): names = list
-    case .string(let one): names = [.string(one)]
-    default: throw refuse("target_modules is not a list of names")
-    }
-    var found: Set<Projection> = []
-    for name in names {
-      guard case .string(let text) = name, let projection = Projection(rawValue: text) else {
+
+    private func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
+      let value = try number(key)
+      guard value == value.rounded(), Double(range.lowerBound) <= value,
+        value <= Double(range.upperBound)
+      else {
         throw refuse(
-          "target module \(name) is not supported; supported are "
-            + Projection.allCases.map(\.rawValue).joined(separator: ", "))
+          "\(key) must be a whole number from \(range.lowerBound) to \(range.upperBound), not "
+            + "\(value)")
       }
-      found.insert(projection)
+      return Int(value)
     }
-    guard !found.isEmpty else { throw refuse("target_modules is empty") }
-    if let bias = object["bias"], bias != .string("none"), bias != .null {
-      throw refuse("bias \(bias) is not supported; none is")
+
+    private func flag(_ key: String) throws -> Bool {
+      switch object[key] {
+      case nil, .null: return false
+      case .bool(let value): return value
+      case .some(let other): throw refuse("\(key) must be true or false, not \(other)")
+      }
     }
-    if case .string(let start)? = object["init_lora_weights"],
-      !Self.plainInitialisations.contains(start)
-    {
-      throw refuse(
-        "init_lora_weights '\(start)' changes the base model's weights and is not supported")
+
+    private func projections(_ key: String) throws -> [Projection] {
+      let names: [JSONValue]
+      switch object[key] {
+      case .array(let list): names = list
+      case .string(let one): names = [.string(one)]
+      default: throw refuse("\(key) is not a list of names")
+      }
+      var found: Set<Projection> = []
+      for name in names {
+        guard case .string(let text) = name, let projection = Projection(rawValue: text) else {
+          throw refuse(
+            "module \(name) in \(key) is not supported; supported are "
+              + Projection.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        found.insert(projection)
+      }
+      guard !found.isEmpty else { throw refuse("\(key) is empty") }
+      return Projection.allCases.filter(found.contains)
     }
-    let known: Set<String> = [
-      "peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "target_modules", "bias",
-      "init_lora_weights", "use_rslora",
-    ]
-    for (key, value) in object.sorted(by: { $0.key < $1.key })
-    where !known.contains(key) && !Self.harmless.contains(key) && !value.isUnset {
-      throw refuse("the option \(key) is set and is not supported")
-    }
-    var baseModel = ""
-    if case .string(let name)? = object["base_model_name_or_path"] { baseModel = name }
-    self.init(
-      rank: Int(rank), alpha: Float(alpha), targets: Projection.allCases.filter(found.contains),
-      dropout: Float(dropout), rankStabilized: object["use_rslora"] == .bool(true),
-      baseModel: baseModel)
   }
 
   /// The JSON that PEFT loads, with the keys that PEFT itself writes.
   public func json() throws -> Data {
     let none = NSNull()
-    let object: [String: Any] = [
-      "alpha_pattern": [String: Any](), "auto_mapping": none,
-      "base_model_name_or_path": baseModel, "bias": "none", "fan_in_fan_out": false,
-      "inference_mode": true, "init_lora_weights": true, "layer_replication": none,
-      "layers_pattern": none, "layers_to_transform": none,
-      "lora_alpha": alpha == alpha.rounded() ? Int(alpha) as Any : Double(alpha) as Any,
-      "lora_dropout": Double(dropout), "modules_to_save": none, "peft_type": "LORA", "r": rank,
-      "rank_pattern": [String: Any](), "revision": none,
-      "target_modules": targets.map(\.rawValue), "task_type": "CAUSAL_LM", "use_dora": false,
-      "use_rslora": rankStabilized,
+    var object: [String: Any] = [
+      "auto_mapping": none, "base_model_name_or_path": baseModel, "inference_mode": true,
+      "modules_to_save": none, "revision": none, "task_type": "CAUSAL_LM",
     ]
+    let own: [String: Any]
+    switch method {
+    case .lora(let settings):
+      let alpha = settings.alpha
+      own = [
+        "alpha_pattern": [String: Any](), "bias": "none", "fan_in_fan_out": false,
+        "init_lora_weights": true, "layer_replication": none, "layers_pattern": none,
+        "layers_to_transform": none,
+        "lora_alpha": alpha == alpha.rounded() ? Int(alpha) as Any : Double(alpha) as Any,
+        "lora_dropout": Double(dropout), "peft_type": "LORA", "r": settings.rank,
+        "rank_pattern": [String: Any](), "target_modules": settings.targets.map(\.rawValue),
+        "use_dora": settings.dora, "use_rslora": settings.rankStabilized,
+      ]
+    case .ia3(let settings):
+      own = [
+        "exclude_modules": none, "fan_in_fan_out": false,
+        "feedforward_modules": settings.feedForward.map(\.rawValue), "init_ia3_weights": true,
+        "peft_type": "IA3", "target_modules": settings.targets.map(\.rawValue),
+      ]
+    case .promptTuning(let virtualTokens):
+      // What is null here PEFT takes from the model's own configuration.
+      own = [
+        "num_attention_heads": none, "num_layers": none, "num_transformer_submodules": 1,
+        "num_virtual_tokens": virtualTokens, "peft_type": "PROMPT_TUNING",
+        "prompt_tuning_init": "RANDOM", "prompt_tuning_init_text": none, "token_dim": none,
+        "tokenizer_kwargs": none, "tokenizer_name_or_path": none,
+      ]
+    }
+    object.merge(own) { $1 }
     return try JSONSerialization.data(
       withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
   }

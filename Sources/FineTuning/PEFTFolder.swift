@@ -1,4 +1,4 @@
-// LoRA adapters in PEFT's form: a folder of adapter_config.json and adapter_model.safetensors, or
+// Adapters in PEFT's form: a folder of adapter_config.json and adapter_model.safetensors, or
 // the same weights as bytes.
 
 import Foundation
@@ -14,7 +14,7 @@ public enum PEFTFolder {
   /// each file is replaced as a whole.
   /// - Parameter baseModel: written as base_model_name_or_path.
   /// - Throws: the file system's error.
-  public static func write(_ adapter: LoRAAdapter, to folder: String, baseModel: String) throws {
+  public static func write(_ adapter: Adapter, to folder: String, baseModel: String) throws {
     let url = URL(fileURLWithPath: folder, isDirectory: true)
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     try encode(adapter).write(
@@ -26,9 +26,10 @@ public enum PEFTFolder {
   /// Reads a folder that PEFT or ``write(_:to:baseModel:)`` wrote.
   /// - Throws: `PEFTError` or `SafetensorsError` naming the file and what is wrong: an unsupported
   ///   kind or option, tensors missing or unknown, shapes that are not the model's.
+  /// - Parameter under: the adapter over which a DoRA adapter was trained.
   public static func read(
-    _ folder: String, configuration: LlamaConfiguration
-  ) throws -> LoRAAdapter {
+    _ folder: String, model: LlamaModel, over under: Adapter? = nil
+  ) throws -> Adapter {
     let url = URL(fileURLWithPath: folder, isDirectory: true)
     let path = url.appendingPathComponent(configurationName).path
     let json: Data
@@ -39,50 +40,115 @@ public enum PEFTFolder {
     }
     return try adapter(
       SafetensorsFile(path: url.appendingPathComponent(weightsName).path),
-      settings: PEFTConfiguration(json: json, file: path), configuration: configuration)
+      settings: PEFTConfiguration(json: json, file: path), model: model, under: under)
   }
 
   /// An adapter's weights as the bytes of a safetensors file with PEFT's names.
-  public static func encode(_ adapter: LoRAAdapter) throws -> Data {
+  /// - Throws: `PEFTError` for a stack: PEFT keeps each of its adapters in a file of its own.
+  public static func encode(_ adapter: Adapter) throws -> Data {
+    _ = try PEFTConfiguration(adapter, baseModel: "")
     var entries: [SafetensorsFile.Entry] = []
+    func add(_ name: String, _ shape: [Int], _ values: FloatBuffer) {
+      entries.append(.init(name: name, shape: shape, values: values.array))
+    }
+    if let rows = adapter.virtualTokens {
+      add(promptName, [rows.count / adapter.width, adapter.width], rows)
+    }
     for layer in 0..<adapter.layerCount {
-      for projection in adapter.targets {
-        guard let factors = adapter.factors(layer: layer, projection) else { continue }
-        entries.append(
-          .init(
-            name: name(layer, projection, "A"),
-            shape: [adapter.rank, factors.a.count / adapter.rank], values: factors.a.array))
-        entries.append(
-          .init(
-            name: name(layer, projection, "B"),
-            shape: [factors.b.count / adapter.rank, adapter.rank], values: factors.b.array))
+      for projection in Projection.allCases {
+        guard let change = adapter.changes(layer: layer, projection).first else { continue }
+        let module = module(layer, projection)
+        if let factors = change.factors {
+          add(module + ".lora_A.weight", [change.rank, factors.a.count / change.rank], factors.a)
+          add(module + ".lora_B.weight", [factors.b.count / change.rank, change.rank], factors.b)
+          if let magnitude = factors.magnitude {
+            add(module + ".lora_magnitude_vector", [magnitude.count], magnitude)
+          }
+        } else if let scale = change.inputScale {
+          add(module + ".ia3_l", [1, scale.count], scale)
+        } else if let scale = change.outputScale {
+          add(module + ".ia3_l", [scale.count, 1], scale)
+        }
       }
     }
     return try SafetensorsFile.encode(entries, metadata: ["format": "pt"])
   }
 
   /// The adapter in bytes that ``encode(_:)`` made.
-  /// - Throws: as ``read(_:configuration:)``; `file` stands for the bytes in errors.
+  /// - Throws: as ``read(_:model:over:)``; `file` stands for the bytes in errors.
   public static func decode(
-    _ data: Data, settings: PEFTConfiguration, configuration: LlamaConfiguration,
+    _ data: Data, settings: PEFTConfiguration, model: LlamaModel, over under: Adapter? = nil,
     file: String = "adapter"
-  ) throws -> LoRAAdapter {
+  ) throws -> Adapter {
     try adapter(
-      SafetensorsFile(data: data, name: file), settings: settings, configuration: configuration)
+      SafetensorsFile(data: data, name: file), settings: settings, model: model, under: under)
   }
 
   private static func adapter(
-    _ file: SafetensorsFile, settings: PEFTConfiguration, configuration: LlamaConfiguration
-  ) throws -> LoRAAdapter {
-    var unread = Set(file.tensors.keys)
-    func floats(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
+    _ file: SafetensorsFile, settings: PEFTConfiguration, model: LlamaModel, under: Adapter?
+  ) throws -> Adapter {
+    let configuration = model.configuration
+    var tensors = Tensors(file: file)
+    let adapter: Adapter
+    switch settings.method {
+    case .lora(let lora):
+      let layers = try (0..<configuration.layers).map { layer in
+        var factors: [Projection: LoRAFactors] = [:]
+        for projection in lora.targets {
+          let module = module(layer, projection)
+          let (input, output) = (
+            projection.inputWidth(in: configuration), projection.outputWidth(in: configuration)
+          )
+          factors[projection] = LoRAFactors(
+            a: try tensors.take(module + ".lora_A.weight", [lora.rank, input]),
+            b: try tensors.take(module + ".lora_B.weight", [output, lora.rank]),
+            magnitude: lora.dora
+              ? try tensors.take(module + ".lora_magnitude_vector", [output]) : nil)
+        }
+        return factors
+      }
+      try tensors.finish()
+      adapter = try Adapter(lora, layers: layers, model: model, over: under)
+    case .ia3(let ia3):
+      let layers = try (0..<configuration.layers).map { layer in
+        var scales: [Projection: FloatBuffer] = [:]
+        for projection in ia3.targets {
+          scales[projection] = try tensors.take(
+            module(layer, projection) + ".ia3_l",
+            ia3.feedForward.contains(projection)
+              ? [1, projection.inputWidth(in: configuration)]
+              : [projection.outputWidth(in: configuration), 1])
+        }
+        return scales
+      }
+      try tensors.finish()
+      adapter = try Adapter(ia3, layers: layers, configuration: configuration)
+    case .promptTuning(let virtualTokens):
+      let rows = try tensors.take(promptName, [virtualTokens, configuration.width])
+      try tensors.finish()
+      adapter = try Adapter(promptEmbeddings: rows, configuration: configuration)
+    }
+    return adapter
+  }
+
+  /// A file's tensors, and which of them nobody has asked for yet.
+  private struct Tensors {
+    let file: SafetensorsFile
+    var unread: Set<String>
+
+    init(file: SafetensorsFile) {
+      self.file = file
+      unread = Set(file.tensors.keys)
+    }
+
+    mutating func take(_ name: String, _ shape: [Int]) throws -> FloatBuffer {
       guard let tensor = file.tensors[name] else {
         throw PEFTError(file: file.name, problem: "lacks the tensor '\(name)'")
       }
       guard tensor.shape == shape else {
         throw PEFTError(
           file: file.name,
-          problem: "tensor '\(name)' has the shape \(tensor.shape); rank \(settings.rank) and this "
+          problem: "tensor '\(name)' has the shape \(tensor.shape); its configuration and this "
             + "model need \(shape)")
       }
       unread.remove(name)
@@ -93,32 +159,22 @@ public enum PEFTFolder {
       }
       return FloatBuffer(values)
     }
-    let layers = try (0..<configuration.layers).map { layer in
-      var factors: [Projection: LoRAFactors] = [:]
-      for projection in settings.targets {
-        factors[projection] = LoRAFactors(
-          a: try floats(
-            name(layer, projection, "A"),
-            [settings.rank, projection.inputWidth(in: configuration)]),
-          b: try floats(
-            name(layer, projection, "B"),
-            [projection.outputWidth(in: configuration), settings.rank]))
+
+    func finish() throws {
+      if let unknown = unread.min() {
+        throw PEFTError(
+          file: file.name,
+          problem: "has \(unread.count) tensors that its configuration and this model do not "
+            + "explain, among them '\(unknown)'")
       }
-      return factors
     }
-    if let unknown = unread.min() {
-      throw PEFTError(
-        file: file.name,
-        problem: "has \(unread.count) tensors that its configuration and this model do not "
-          + "explain, among them '\(unknown)'")
-    }
-    return try LoRAAdapter(
-      rank: settings.rank, alpha: settings.alpha, targets: settings.targets, layers: layers,
-      configuration: configuration, scaling: settings.scaling)
   }
 
-  /// PEFT's name of a factor of a causal language model.
-  static func name(_ layer: Int, _ projection: Projection, _ factor: String) -> String {
-    "base_model.model.model.layers.\(layer).\(projection.moduleName).lora_\(factor).weight"
+  /// PEFT's name of a module of a causal language model.
+  static func module(_ layer: Int, _ projection: Projection) -> String {
+    "base_model.model.model.layers.\(layer).\(projection.moduleName)"
   }
+
+  /// PEFT's name of prompt tuning's embeddings.
+  static let promptName = "prompt_embeddings"
 }

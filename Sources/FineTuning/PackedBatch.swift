@@ -27,19 +27,21 @@ struct PackedBatch: Sendable {
 
   var rows: Int { tokens.count }
 
-  /// Packs `examples` in their order. A sequence's last token predicts nothing and gets no row.
-  init(_ examples: [TrainingExample], sharePrefix: Bool) {
-    let shared = sharePrefix ? Self.commonPrefix(examples) : 0
+  /// Packs `examples` in their order, `virtualTokens` before each, virtual token i as the token
+  /// -1 - i. A sequence's last token predicts nothing and gets no row.
+  init(_ examples: [TrainingExample], sharePrefix: Bool, virtualTokens: Int = 0) {
+    let virtual = (0..<virtualTokens).map { -1 - Int32($0) }
+    let shared = sharePrefix ? virtualTokens + Self.commonPrefix(examples) : 0
     prefixCount = shared
     if shared > 0, let first = examples.first {
-      append(first.prompt[..<shared], prefix: 0, position: 0)
+      append((virtual + first.prompt)[..<shared], prefix: 0, position: 0)
     }
     for (index, example) in examples.enumerated() {
-      let sequence = example.prompt + example.completion
-      guard sequence.count > 1 else { continue }
+      guard example.tokenCount > 1 else { continue }
+      let sequence = virtual + example.prompt + example.completion
       let start = rows
       append(sequence[shared..<(sequence.count - 1)], prefix: shared, position: shared)
-      for place in max(example.prompt.count, 1)..<sequence.count {
+      for place in virtualTokens + max(example.prompt.count, 1)..<sequence.count {
         losses.append(
           Loss(row: start + place - 1 - shared, target: sequence[place], example: index))
       }
@@ -69,24 +71,29 @@ struct PackedBatch: Sendable {
   /// Splits examples, in order, into packs of at most `rowLimit` rows (a single longer example is a
   /// pack of its own). Also gives the index of each pack's first example.
   static func split(
-    _ examples: [TrainingExample], rowLimit: Int, sharePrefix: Bool
+    _ examples: [TrainingExample], rowLimit: Int, sharePrefix: Bool, virtualTokens: Int = 0
   ) -> [(first: Int, batch: PackedBatch)] {
-    let shared = sharePrefix ? commonPrefix(examples) : 0
+    let shared = sharePrefix ? virtualTokens + commonPrefix(examples) : 0
+    func pack(_ range: Range<Int>) -> (first: Int, batch: PackedBatch) {
+      (
+        range.lowerBound,
+        PackedBatch(
+          Array(examples[range]), sharePrefix: sharePrefix, virtualTokens: virtualTokens)
+      )
+    }
     var packs: [(first: Int, batch: PackedBatch)] = []
     var start = 0
     var rows = shared
     for (index, example) in examples.enumerated() {
-      let own = max(0, example.tokenCount - 1 - shared)
+      let own = max(0, virtualTokens + example.tokenCount - 1 - shared)
       if index > start, rows + own > rowLimit {
-        packs.append((start, PackedBatch(Array(examples[start..<index]), sharePrefix: sharePrefix)))
+        packs.append(pack(start..<index))
         start = index
         rows = shared
       }
       rows += own
     }
-    if start < examples.count {
-      packs.append((start, PackedBatch(Array(examples[start...]), sharePrefix: sharePrefix)))
-    }
+    if start < examples.count { packs.append(pack(start..<examples.count)) }
     return packs
   }
 }

@@ -1,6 +1,7 @@
 // The memory that passes over the transformer work in, grown as batches need it and used again.
 
 import Foundation
+import LanguageModel
 import LinearAlgebra
 
 /// The memory of passes, grown as batches need it and used again.
@@ -26,12 +27,14 @@ final class PassWorkspace {
     let half = weights.shape.headWidth / 2
     var cosines = [Float](repeating: 0, count: longest * half)
     var sines = cosines
+    let scaling = weights.shape.ropeScaling
+    let frequencies = scaling.frequencies(
+      base: weights.shape.ropeBase, headWidth: weights.shape.headWidth)
     for position in 0..<longest {
       for i in 0..<half {
-        let turn = -2 * Double(i) / Double(weights.shape.headWidth)
-        let angle = Double(position) * pow(weights.shape.ropeBase, turn)
-        cosines[position * half + i] = Float(cos(angle))
-        sines[position * half + i] = Float(sin(angle))
+        let angle = Float(position) * frequencies[i]
+        cosines[position * half + i] = scaling.magnitude * cos(angle)
+        sines[position * half + i] = scaling.magnitude * sin(angle)
       }
     }
     angles = (cosines, sines)
@@ -44,18 +47,26 @@ final class PassWorkspace {
   /// Numbers kept of a row in a layer, in the order of ``Stash``.
   static func stashWidth(_ shape: TransformerShape, productWidth: Int) -> Int {
     shape.qkvWidth + shape.attentionWidth + shape.heads + shape.width
-      + 2 * shape.feedForwardWidth + productWidth + 2
+      + 2 * shape.feedForwardWidth + productWidth + 2 + rawWidth(shape)
+  }
+
+  /// Queries and keys as they are before their norm, where there is one.
+  static func rawWidth(_ shape: TransformerShape) -> Int {
+    shape.normalizesHeads ? shape.attentionWidth + shape.kvWidth : 0
   }
 
   /// Numbers of a row that exist once: see ``Scratch``.
-  static func scratchWidth(_ shape: TransformerShape, productWidth: Int, drops: Bool) -> Int {
-    3 * shape.width + 3 * shape.attentionWidth + 2 * shape.feedForwardWidth + shape.qkvWidth
-      + productWidth + (drops ? max(shape.feedForwardWidth, shape.width) : 0)
+  static func scratchWidth(
+    _ shape: TransformerShape, productWidth: Int, scaleWidth: Int, drops: Bool
+  ) -> Int {
+    4 * shape.width + 3 * shape.attentionWidth + 2 * shape.feedForwardWidth + shape.qkvWidth
+      + productWidth + scaleWidth + (drops ? max(shape.feedForwardWidth, shape.width) : 0)
   }
 
   /// Makes room for a batch. `keepLayers`: every layer keeps its stash; else all share one.
   func prepare(
-    _ batch: PackedBatch, productWidth: Int, inputCount: Int, keepLayers: Bool, drops: Bool
+    _ batch: PackedBatch, productWidth: Int, scaleWidth: Int, inputCount: Int, keepLayers: Bool,
+    drops: Bool
   ) {
     let shape = weights.shape
     let stashCount = keepLayers ? shape.layers : 1
@@ -73,7 +84,9 @@ final class PassWorkspace {
       inputs = (0..<inputCount).map { _ in FloatBuffer(uninitialized: rows * shape.width) }
       stashes = (0..<stashCount).map { _ in FloatBuffer(uninitialized: stash) }
     }
-    let wanted = batch.rows * Self.scratchWidth(shape, productWidth: productWidth, drops: drops)
+    let wanted =
+      batch.rows
+      * Self.scratchWidth(shape, productWidth: productWidth, scaleWidth: scaleWidth, drops: drops)
     if scratch.count < wanted { scratch = FloatBuffer(uninitialized: wanted) }
     let scoreCount = AttentionPass.scoreCount(batch) * ThreadPool.shared.width
     if scores.count < scoreCount { scores = FloatBuffer(uninitialized: scoreCount) }
@@ -101,6 +114,7 @@ final class PassWorkspace {
     let gateUp: Floats  // [T × 2F]
     let products: Floats  // [T × productWidth], by group
     let inverseRMS: Floats  // [2 × T]
+    let raw: Floats  // [T × rawWidth]
   }
 
   func stash(_ layer: Int, rows: Int) -> Stash {
@@ -113,7 +127,8 @@ final class PassWorkspace {
     let products = gateUp + rows * 2 * shape.feedForwardWidth
     return Stash(
       qkv: qkv, attention: attention, logSums: logSums, middle: middle, gateUp: gateUp,
-      products: products, inverseRMS: products + rows * productWidth)
+      products: products, inverseRMS: products + rows * productWidth,
+      raw: products + rows * (productWidth + 2))
   }
 
   /// What exists once and is overwritten by every layer.
@@ -121,6 +136,7 @@ final class PassWorkspace {
     let normed: Floats  // [T × W]
     let dNormed: Floats  // [T × W]
     let dResidual: Floats  // [T × W]
+    let sums: Floats  // [T × W]
     let dAttention: Floats  // [T × A]
     let keyParts: Floats  // [T × A]
     let valueParts: Floats  // [T × A]
@@ -128,10 +144,11 @@ final class PassWorkspace {
     let dActivated: Floats  // [T × F]
     let dQKV: Floats  // [T × qkvWidth]
     let products: Floats  // [T × productWidth]
+    let scaled: Floats  // [T × scaleWidth]
     let dropped: Floats  // [T × max(F, W)], with dropout only
   }
 
-  func scratch(rows: Int, productWidth: Int) -> Scratch {
+  func scratch(rows: Int, productWidth: Int, scaleWidth: Int) -> Scratch {
     let shape = weights.shape
     var next = scratch.pointer
     func take(_ width: Int) -> Floats {
@@ -140,10 +157,11 @@ final class PassWorkspace {
     }
     return Scratch(
       normed: take(shape.width), dNormed: take(shape.width), dResidual: take(shape.width),
+      sums: take(shape.width),
       dAttention: take(shape.attentionWidth), keyParts: take(shape.attentionWidth),
       valueParts: take(shape.attentionWidth), activated: take(shape.feedForwardWidth),
       dActivated: take(shape.feedForwardWidth), dQKV: take(shape.qkvWidth),
-      products: take(productWidth), dropped: next)
+      products: take(productWidth), scaled: take(scaleWidth), dropped: next)
   }
 
   func attention(_ batch: PackedBatch) -> AttentionPass {

@@ -3,8 +3,30 @@
 import Foundation
 import LanguageModel
 
+/// What is trained.
+public enum TrainingMethod: String, Sendable, Equatable, Codable, CaseIterable {
+  case lora
+  /// LoRA with trained magnitudes (arXiv 2402.09353).
+  case dora
+  /// Scales of keys, values and the down projection's input (arXiv 2205.05638).
+  case ia3
+  /// Embeddings before the prompt (arXiv 2104.08691).
+  case promptTuning = "prompt_tuning"
+}
+
+/// Where the virtual tokens of prompt tuning begin; PEFT's RANDOM, SAMPLE_VOCAB and TEXT.
+public enum PromptInitialization: Sendable, Equatable, Codable {
+  /// Standard normal numbers, PEFT's default.
+  case random
+  /// The embeddings of tokens drawn from the vocabulary.
+  case sampleVocabulary
+  /// The embeddings of these tokens, over again where there are too few.
+  case tokens([Int32])
+}
+
 /// How an adapter is trained. The defaults are those of the OPPU paper's LoRA runs.
 public struct TrainingConfiguration: Sendable, Equatable, Codable {
+  public var method = TrainingMethod.lora
   /// Rank r of the LoRA factors.
   public var rank = 8
   /// The update is scaled by alpha / rank, or by alpha / √rank with ``rankStabilized``.
@@ -13,6 +35,11 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
   public var rankStabilized = false
   /// The projections that get an adapter, in every layer.
   public var targets: [Projection] = [.query, .value]
+  /// With (IA)³, those of the targets whose input is scaled: down_proj and o_proj can be.
+  public var feedForwardTargets: [Projection] = [.down]
+  /// With prompt tuning, the number of embeddings.
+  public var virtualTokens = 20
+  public var promptInitialization = PromptInitialization.random
   /// Examples per optimiser step.
   public var batchSize = 16
   public var epochs = 2
@@ -24,7 +51,7 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
   public var clip: Float = 0.3
   /// The part of all steps in which the learning rate rises linearly from zero; 0 to 1.
   public var warmup = 0.1
-  /// Probability with which an element of an adapter's input is dropped while training.
+  /// Probability with which an element of the input of A is dropped while training; LoRA and DoRA.
   public var dropout: Float = 0
   /// Seeds the initial factors, the order of examples and dropout.
   public var seed: UInt64 = 0
@@ -37,7 +64,37 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
 
   public init() {}
 
-  /// What alpha and rank multiply the adapter's product with.
+  /// The settings for a method, with PEFT's targets of it: for (IA)³ keys, values and the down
+  /// projection.
+  public init(method: TrainingMethod) {
+    self.method = method
+    if method == .ia3 { targets = IA3Settings().targets }
+  }
+
+  /// The method with its settings.
+  public var adapterMethod: AdapterMethod {
+    switch method {
+    case .lora, .dora:
+      .lora(
+        LoRASettings(
+          rank: rank, alpha: alpha, targets: targets, rankStabilized: rankStabilized,
+          dora: method == .dora))
+    case .ia3: .ia3(IA3Settings(targets: targets, feedForward: feedForwardTargets))
+    case .promptTuning: .promptTuning(virtualTokens: virtualTokens)
+    }
+  }
+
+  /// Whether training with these settings can go on from an adapter.
+  public func canContinue(_ adapter: Adapter) -> Bool {
+    switch (adapterMethod, adapter.methods.count == 1 ? adapter.methods.first : nil) {
+    case (.lora(let ours), .lora(let theirs)):
+      ours.rank == theirs.rank && ours.targets == theirs.targets && ours.dora == theirs.dora
+        && abs(ours.scaling - theirs.scaling) <= 1e-6
+    case (let ours, let theirs): ours == theirs
+    }
+  }
+
+  /// What alpha and rank multiply the product of LoRA's factors with.
   public var scaling: Float {
     alpha / (rankStabilized ? Float(rank).squareRoot() : Float(rank))
   }
@@ -51,6 +108,25 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
     try require(alpha.isFinite && alpha > 0, "alpha must be a positive number, not \(alpha)")
     try require(!targets.isEmpty, "targets must name at least one projection")
     try require(Set(targets).count == targets.count, "targets name a projection twice")
+    if method == .ia3 {
+      try require(
+        Set(feedForwardTargets).isSubset(of: targets),
+        "feed-forward targets must be among the targets")
+      try require(
+        Set(feedForwardTargets).isSubset(of: [.down, .output]),
+        "(IA)³ can be trained on the input of down_proj and o_proj only")
+    }
+    if method == .ia3 || method == .promptTuning {
+      try require(dropout == 0, "dropout is for lora and dora, not \(method.rawValue)")
+    }
+    if method == .promptTuning {
+      try require(
+        (1...4096).contains(virtualTokens), "virtual tokens must be 1 to 4096, not \(virtualTokens)"
+      )
+      if case .tokens(let tokens) = promptInitialization {
+        try require(!tokens.isEmpty, "a prompt to begin with needs a token")
+      }
+    }
     try require((1...65_536).contains(batchSize), "batch must be 1 to 65536, not \(batchSize)")
     try require((1...10_000).contains(epochs), "epochs must be 1 to 10000, not \(epochs)")
     try require(

@@ -24,9 +24,11 @@ final class TrainingRun {
     weights: FrozenWeights, layout: AdapterLayout, scaling: Float, parameters: FloatBuffer,
     dropout: Float, seed: UInt64, longest: Int, batchRows: Int, memoryLimit: Int
   ) throws {
+    let virtualTokens = (weights.merged?.virtualTokenCount ?? 0) + layout.virtualTokens
+    let longest = longest + virtualTokens
     plan = try MemoryPlan(
       weights: weights, layout: layout, drops: dropout > 0, longest: longest,
-      batchRows: batchRows, limit: memoryLimit)
+      batchRows: batchRows + virtualTokens, limit: memoryLimit)
     self.weights = weights
     self.layout = layout
     self.scaling = scaling
@@ -43,6 +45,10 @@ final class TrainingRun {
   /// The common prefix of a pass is computed once, but not with dropout: each example is to draw
   /// masks of its own.
   func gradient(of examples: [TrainingExample]) -> Double {
+    ComputeGate.shared.background { computeGradient(of: examples) }
+  }
+
+  private func computeGradient(of examples: [TrainingExample]) -> Double {
     gradients.fill(0)
     let count = examples.reduce(0) { $0 + $1.lossCount }
     var sum = 0.0
@@ -60,6 +66,11 @@ final class TrainingRun {
       pass.backward(pass.dResidual)
     }
     return sum / Double(count)
+  }
+
+  /// Virtual tokens before every example: those of the adapter in the weights, then the trained ones.
+  private var virtualTokens: Int {
+    (weights.merged?.virtualTokenCount ?? 0) + layout.virtualTokens
   }
 
   /// One optimiser step on the gradients.
@@ -81,7 +92,8 @@ final class TrainingRun {
   private func packs(
     _ examples: [TrainingExample], sharePrefix: Bool
   ) -> [(first: Int, batch: PackedBatch)] {
-    PackedBatch.split(examples, rowLimit: plan.rowsPerPass, sharePrefix: sharePrefix)
+    PackedBatch.split(
+      examples, rowLimit: plan.rowsPerPass, sharePrefix: sharePrefix, virtualTokens: virtualTokens)
   }
 
   static func loss(
@@ -91,7 +103,9 @@ final class TrainingRun {
     var sums = [Double](repeating: 0, count: examples.count)
     for pack in packs {
       let pass = TransformerPass(workspace, pack.batch, adapter: adapter, keepLayers: false)
-      let losses = LossPass(workspace: workspace, batch: pack.batch).run(pass.forward())
+      let losses = ComputeGate.shared.background {
+        LossPass(workspace: workspace, batch: pack.batch).run(pass.forward())
+      }
       for (loss, value) in zip(pack.batch.losses, losses) {
         sums[pack.first + loss.example] += value
       }

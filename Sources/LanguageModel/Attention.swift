@@ -1,14 +1,14 @@
-// Causal grouped-query attention of new rows to a sequence's cache.
+// Causal grouped-query attention of new rows to their sequences' caches.
 
-import Foundation
+import CKernels
 import LinearAlgebra
 
 /// Attention in one layer: out = softmax(Q Kᵀ / sqrt(headWidth)) V for each head.
 enum Attention {
-  /// Query rows that share one product with the keys.
-  private static let queryBlock = 64
+  /// Query rows of a task, each with all heads that share a key-value head.
+  private static let taskRows = 8
 
-  /// A task: some query rows of one key-value head's group.
+  /// Some query rows of a segment with one key-value head.
   private struct Task {
     let segment: Int
     let kvHead: Int
@@ -22,104 +22,97 @@ enum Attention {
     queries: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, pool: ThreadPool
   ) {
     var tasks: [Task] = []
+    var work = 0
     var longest = 0
     for (index, segment) in segments.enumerated() {
       longest = max(longest, segment.position + segment.count)
-      for start in stride(from: 0, to: segment.count, by: queryBlock) {
+      work += segment.count * (segment.position + segment.count)
+      for start in stride(from: 0, to: segment.count, by: taskRows) {
         for head in 0..<configuration.kvHeads {
           tasks.append(
             Task(
-              segment: index, kvHead: head,
-              rows: start..<min(start + queryBlock, segment.count)))
+              segment: index, kvHead: head, rows: start..<min(start + taskRows, segment.count)))
         }
       }
     }
-    // Later blocks see more positions: begin with the longest tasks.
+    // Later rows see more positions: begin with the longest tasks.
     tasks.reverse()
-    let height = min(queryBlock, segments.map(\.count).max() ?? 0)
-    let scratch = FloatBuffer(uninitialized: height * longest * min(pool.width, tasks.count))
-    let run = { (slot: Int, number: Int) in
+    let group = configuration.heads / configuration.kvHeads
+    let height = min(taskRows, segments.map(\.count).max() ?? 0) * group
+    let scoreCount = height * ((longest + 15) / 16 * 16)
+    let run = { (scratch: Scratch, number: Int) in
       let task = tasks[number]
       let segment = segments[task.segment]
-      let scores = scratch.pointer + slot * height * longest
-      let group = configuration.heads / configuration.kvHeads
-      for head in task.kvHead * group..<(task.kvHead + 1) * group {
-        if segment.count == 1 {
-          one(layer, segment, head, task.kvHead, configuration, queries, out, scores)
-        } else {
-          block(layer, segment, head, task, configuration, queries, out, scores)
-        }
-      }
+      scratch.point(
+        at: task.rows, of: segment, kvHead: task.kvHead, layer: layer,
+        configuration: configuration, queries: queries, out: out)
+      ck_attend(
+        Elementwise.level.rawValue, task.rows.count * group, scratch.queries, scratch.outs,
+        scratch.visible, scratch.keys, scratch.values, configuration.headWidth,
+        1 / Float(configuration.headWidth).squareRoot(), scratch.scores.pointer)
     }
     // A decoding step over a short sequence is done before another thread has woken up.
-    if segments.reduce(0, { $0 + $1.count * ($1.position + $1.count) }) < 64 {
-      for number in tasks.indices { run(0, number) }
-    } else {
-      pool.parallelSlots(tasks.count, run)
+    if work < 64 {
+      let scratch = Scratch(rows: height, scores: scoreCount, positions: longest)
+      for number in tasks.indices { run(scratch, number) }
+      return
     }
+    let slots = (0..<min(pool.width, tasks.count)).map { _ in
+      Scratch(rows: height, scores: scoreCount, positions: longest)
+    }
+    pool.parallelSlots(tasks.count) { slot, number in run(slots[slot], number) }
   }
 
-  private static func one(
-    _ layer: Int, _ segment: Segment, _ head: Int, _ kvHead: Int,
-    _ configuration: LlamaConfiguration, _ queries: UnsafePointer<Float>,
-    _ out: UnsafeMutablePointer<Float>, _ scores: UnsafeMutablePointer<Float>
-  ) {
-    let width = configuration.headWidth
-    let offset = segment.row * configuration.queryWidth + head * width
-    let length = segment.position + 1
-    forEachBlock(length) { block, start, count in
-      Elementwise.dotRows(
-        queries + offset, with: segment.cache.keys(layer: layer, block: block) + kvHead * width,
-        stride: configuration.kvWidth, rows: count, width: width, into: scores + start)
-    }
-    let scale = 1 / Float(width).squareRoot()
-    for position in 0..<length { scores[position] *= scale }
-    Elementwise.softmax(scores, count: length)
-    (out + offset).update(repeating: 0, count: width)
-    forEachBlock(length) { block, start, count in
-      Elementwise.addWeightedRows(
-        scores + start, of: segment.cache.values(layer: layer, block: block) + kvHead * width,
-        stride: configuration.kvWidth, rows: count, width: width, to: out + offset)
-    }
-  }
+  /// What one thread's task points at.
+  private final class Scratch {
+    let queries: UnsafeMutablePointer<UnsafePointer<Float>?>
+    let outs: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
+    let visible: UnsafeMutablePointer<Int>
+    let keys: UnsafeMutablePointer<UnsafePointer<Float>?>
+    let values: UnsafeMutablePointer<UnsafePointer<Float>?>
+    let scores: FloatBuffer
 
-  private static func block(
-    _ layer: Int, _ segment: Segment, _ head: Int, _ task: Task,
-    _ configuration: LlamaConfiguration, _ queries: UnsafePointer<Float>,
-    _ out: UnsafeMutablePointer<Float>, _ scores: UnsafeMutablePointer<Float>
-  ) {
-    let width = configuration.headWidth
-    let offset =
-      (segment.row + task.rows.lowerBound) * configuration.queryWidth + head * width
-    let rows = task.rows.count
-    let length = segment.position + task.rows.upperBound
-    forEachBlock(length) { block, start, count in
-      BLAS.shared.productOnThisThread(
-        m: rows, n: count, k: width, alpha: 1 / Float(width).squareRoot(), a: queries + offset,
-        lda: configuration.queryWidth,
-        b: segment.cache.keys(layer: layer, block: block) + task.kvHead * width,
-        ldb: configuration.kvWidth, transposeB: true, c: scores + start, ldc: length)
+    init(rows: Int, scores: Int, positions: Int) {
+      let blocks = positions / KVCache.blockLength + 1
+      queries = .allocate(capacity: rows)
+      outs = .allocate(capacity: rows)
+      visible = .allocate(capacity: rows)
+      keys = .allocate(capacity: blocks)
+      values = .allocate(capacity: blocks)
+      self.scores = FloatBuffer(uninitialized: scores)
     }
-    for row in 0..<rows {
-      let visible = segment.position + task.rows.lowerBound + row + 1
-      let line = scores + row * length
-      Elementwise.softmax(line, count: visible)
-      (line + visible).update(repeating: 0, count: length - visible)
-    }
-    forEachBlock(length) { block, start, count in
-      BLAS.shared.productOnThisThread(
-        m: rows, n: width, k: count, a: scores + start, lda: length,
-        b: segment.cache.values(layer: layer, block: block) + task.kvHead * width,
-        ldb: configuration.kvWidth, beta: start == 0 ? 0 : 1, c: out + offset,
-        ldc: configuration.queryWidth)
-    }
-  }
 
-  private static func forEachBlock(
-    _ length: Int, _ body: (_ block: Int, _ start: Int, _ count: Int) -> Void
-  ) {
-    for start in stride(from: 0, to: length, by: KVCache.blockLength) {
-      body(start / KVCache.blockLength, start, min(KVCache.blockLength, length - start))
+    deinit {
+      queries.deallocate()
+      outs.deallocate()
+      visible.deallocate()
+      keys.deallocate()
+      values.deallocate()
+    }
+
+    func point(
+      at rows: Range<Int>, of segment: Segment, kvHead: Int, layer: Int,
+      configuration: LlamaConfiguration, queries from: UnsafePointer<Float>,
+      out: UnsafeMutablePointer<Float>
+    ) {
+      let group = configuration.heads / configuration.kvHeads
+      var index = 0
+      for row in rows {
+        for head in kvHead * group..<(kvHead + 1) * group {
+          let place =
+            (segment.row + row) * configuration.queryWidth + head * configuration.headWidth
+          queries[index] = from + place
+          outs[index] = out + place
+          visible[index] = segment.position + row + 1
+          index += 1
+        }
+      }
+      let length = segment.position + rows.upperBound
+      for block in 0...(length - 1) / KVCache.blockLength {
+        keys[block] = UnsafePointer(segment.cache.keys(layer: layer, block: block, head: kvHead))
+        values[block] = UnsafePointer(
+          segment.cache.values(layer: layer, block: block, head: kvHead))
+      }
     }
   }
 }

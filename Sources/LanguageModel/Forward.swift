@@ -11,22 +11,39 @@ public struct Chunk {
     case all
   }
 
-  /// The next tokens after those in the cache; at least one.
+  /// The next tokens after those in the cache; at least one. Where the cache is empty the adapter's
+  /// virtual tokens (prompt tuning) go before them and take positions of their own; they give no
+  /// logits.
   public var tokens: [Int32]
   /// The sequence so far; grows by the tokens.
   public var cache: KVCache
   /// The user's adapter, nil for the base model.
-  public var adapter: LoRAAdapter?
+  public var adapter: Adapter?
   public var logits: LogitsWanted
 
   public init(
-    tokens: [Int32], cache: KVCache, adapter: LoRAAdapter? = nil, logits: LogitsWanted = .last
+    tokens: [Int32], cache: KVCache, adapter: Adapter? = nil, logits: LogitsWanted = .last
   ) {
     self.tokens = tokens
     self.cache = cache
     self.adapter = adapter
     self.logits = logits
   }
+
+  /// How many of the adapter's virtual tokens go before this chunk's: all, at a sequence's start.
+  var virtualTokensToCome: Int { cache.count == 0 ? adapter?.virtualTokenCount ?? 0 : 0 }
+
+  /// The chunk with the adapter's virtual tokens among its tokens, virtual token i as -1 - i.
+  func withVirtualTokens() -> Chunk {
+    let count = virtualTokensToCome
+    guard count > 0 else { return self }
+    cache.virtualTokens = count
+    var chunk = self
+    chunk.tokens.insert(contentsOf: (0..<count).map { -1 - Int32($0) }, at: 0)
+    return chunk
+  }
+
+  static func virtualTokenIndex(_ token: Int32) -> Int { -1 - Int(token) }
 }
 
 /// The logits of a chunk's wanted positions, [rows × vocabulary] row-major.
@@ -41,6 +58,16 @@ public struct Logits: Sendable {
     self.vocabulary = vocabulary
     self.values = values
     self.offset = offset
+  }
+
+  /// Calls `body` with a wanted position's logits in place.
+  func withRow<Result, Failure: Error>(
+    _ row: Int, _ body: (UnsafeBufferPointer<Float>) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    precondition(row >= 0 && row < rows)
+    defer { withExtendedLifetime(values) {} }
+    return try body(
+      UnsafeBufferPointer(start: values.pointer + offset + row * vocabulary, count: vocabulary))
   }
 
   /// A copy of a wanted position's logits.
@@ -68,9 +95,11 @@ extension LlamaModel {
     let rows = counts.reduce(0, +)
     let values = FloatBuffer(uninitialized: rows * configuration.vocabulary)
     if rows > 0 {
-      Product.compute(
-        hidden.pointer, count: rows, columns: configuration.width,
-        [(output, values.pointer)], pool: pool)
+      ComputeGate.shared.foreground {
+        Product.compute(
+          hidden.pointer, count: rows, columns: configuration.width,
+          [(inferenceWeights.output, values.pointer)], pool: pool)
+      }
     }
     var offset = 0
     return counts.map { count in
@@ -93,6 +122,7 @@ extension LlamaModel {
       case .all: chunk.tokens.count
       }
     }
+    let chunks = chunks.map { $0.withVirtualTokens() }
     let width = configuration.width
     let hidden = FloatBuffer(uninitialized: counts.reduce(0, +) * width)
     var written = 0
@@ -116,7 +146,7 @@ extension LlamaModel {
         index += 1
       }
       let pass = ForwardPass(model: self, segments: segments, pool: pool)
-      pass.run()
+      ComputeGate.shared.foreground { pass.run() }
       for (offset, segment) in segments.enumerated() {
         let number = first + offset
         let isEnd = done[number] == chunks[number].tokens.count
@@ -124,7 +154,7 @@ extension LlamaModel {
           switch chunks[number].logits {
           case .none: 0..<0
           case .last: isEnd ? segment.count - 1..<segment.count : 0..<0
-          case .all: 0..<segment.count
+          case .all: segment.tokens.prefix { $0 < 0 }.count..<segment.count
           }
         for row in wanted {
           Elementwise.rmsNorm(
@@ -139,7 +169,8 @@ extension LlamaModel {
     return (hidden, counts)
   }
 
-  private func check(_ chunks: [Chunk]) throws(InferenceError) {
+  /// Throws ``InferenceError`` for chunks that cannot be computed.
+  func check(_ chunks: [Chunk]) throws(InferenceError) {
     var caches: Set<ObjectIdentifier> = []
     for chunk in chunks {
       guard !chunk.tokens.isEmpty else { throw .noTokens }
@@ -147,10 +178,11 @@ extension LlamaModel {
         throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
       }
       guard chunk.cache.layers == configuration.layers,
-        chunk.cache.kvWidth == configuration.kvWidth
+        chunk.cache.kvHeads == configuration.kvHeads,
+        chunk.cache.headWidth == configuration.headWidth
       else { throw .cacheOfAnotherModel }
       guard caches.insert(ObjectIdentifier(chunk.cache)).inserted else { throw .cacheUsedTwice }
-      let positions = chunk.cache.count + chunk.tokens.count
+      let positions = chunk.cache.count + chunk.virtualTokensToCome + chunk.tokens.count
       guard positions <= configuration.contextLength else {
         throw .contextExceeded(positions: positions, contextLength: configuration.contextLength)
       }
@@ -158,18 +190,11 @@ extension LlamaModel {
         throw .adapterOfAnotherModel(
           adapterLayers: adapter.layerCount, modelLayers: configuration.layers)
       }
-    }
-  }
-}
-
-extension LoRAAdapter {
-  /// Whether the factors have the sizes of a model's projections. All layers have the same.
-  func fits(_ configuration: LlamaConfiguration) -> Bool {
-    layerCount == configuration.layers
-      && targets.allSatisfy { projection in
-        guard let factors = factors(layer: 0, projection) else { return false }
-        return factors.a.count == rank * projection.inputWidth(in: configuration)
-          && factors.b.count == rank * projection.outputWidth(in: configuration)
+      let virtualTokens = chunk.adapter?.virtualTokenCount ?? 0
+      guard chunk.cache.count == 0 || chunk.cache.virtualTokens == virtualTokens else {
+        throw .cacheOfAnotherAdapter(
+          cacheVirtualTokens: chunk.cache.virtualTokens, adapterVirtualTokens: virtualTokens)
       }
+    }
   }
 }

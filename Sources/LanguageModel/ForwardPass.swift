@@ -7,7 +7,7 @@ import LinearAlgebra
 struct Segment {
   let tokens: ArraySlice<Int32>
   let cache: KVCache
-  let adapter: LoRAAdapter?
+  let adapter: Adapter?
   /// The first row within the pass.
   let row: Int
   /// The first row's position in the sequence.
@@ -24,6 +24,7 @@ struct ForwardPass {
   /// The residual stream [rows × width]; the result.
   let stream: FloatBuffer
 
+  private let weights: InferenceWeights
   private let normalized: FloatBuffer
   private let queries: FloatBuffer
   private let keys: FloatBuffer
@@ -33,11 +34,12 @@ struct ForwardPass {
   private let up: FloatBuffer
   private let cosines: FloatBuffer
   private let sines: FloatBuffer
-  private let hasAdapters: Bool
+  private let adapters: AdapterProducts?
 
   init(model: LlamaModel, segments: [Segment], pool: ThreadPool) {
     let configuration = model.configuration
     self.model = model
+    weights = model.inferenceWeights
     self.segments = segments
     self.pool = pool
     rows = segments.reduce(0) { $0 + $1.count }
@@ -52,18 +54,19 @@ struct ForwardPass {
     let half = configuration.headWidth / 2
     cosines = FloatBuffer(uninitialized: rows * half)
     sines = FloatBuffer(uninitialized: rows * half)
-    hasAdapters = segments.contains { $0.adapter != nil }
-    // In f32 from the frequencies on, as the models were trained.
-    let frequencies = (0..<half).map {
-      Float(1) / Float(pow(configuration.ropeBase, Double(2 * $0) / Double(2 * half)))
-    }
+    adapters = AdapterProducts(
+      segments: segments, rows: rows, configuration: configuration, pool: pool)
+    let scaling = configuration.ropeScaling
+    let frequencies = scaling.frequencies(
+      base: configuration.ropeBase, headWidth: configuration.headWidth)
+    let magnitude = scaling.magnitude
     for segment in segments {
       for offset in 0..<segment.count {
         let row = (segment.row + offset) * half
         for i in 0..<half {
           let angle = Float(segment.position + offset) * frequencies[i]
-          cosines.pointer[row + i] = cos(angle)
-          sines.pointer[row + i] = sin(angle)
+          cosines.pointer[row + i] = magnitude * cos(angle)
+          sines.pointer[row + i] = magnitude * sin(angle)
         }
       }
     }
@@ -75,9 +78,13 @@ struct ForwardPass {
     for segment in segments {
       segment.cache.prepare(toAppend: segment.count)
       for (offset, token) in segment.tokens.enumerated() {
-        model.tokenEmbedding.expand(
-          rows: Int(token)..<Int(token) + 1,
-          into: stream.pointer + (segment.row + offset) * configuration.width)
+        let row = stream.pointer + (segment.row + offset) * configuration.width
+        if token < 0, let virtual = segment.adapter?.virtualTokens {
+          let place = Chunk.virtualTokenIndex(token) * configuration.width
+          row.update(from: virtual.pointer + place, count: configuration.width)
+        } else {
+          model.tokenEmbedding.expand(rows: Int(token)..<Int(token) + 1, into: row)
+        }
       }
     }
     for number in 0..<configuration.layers { run(layer: number) }
@@ -91,6 +98,11 @@ struct ForwardPass {
     multiply(
       normalized, layer: number,
       [(.query, queries), (.key, keys), (.value, values)])
+    for (projection, y) in [(Projection.query, queries), (.key, keys), (.value, values)] {
+      if let bias = layer.bias(projection) { add(bias, to: y) }
+    }
+    if let weight = layer.queryNorm { normalizeHeads(queries, weight, configuration.heads) }
+    if let weight = layer.keyNorm { normalizeHeads(keys, weight, configuration.kvHeads) }
     rotateAndStore(layer: number)
     Attention.compute(
       layer: number, segments: segments, configuration: configuration,
@@ -140,6 +152,27 @@ struct ForwardPass {
     }
   }
 
+  /// Adds a projection's bias to every row.
+  private func add(_ bias: [Float], to y: FloatBuffer) {
+    forRows { range in
+      for row in range {
+        Elementwise.addScaled(1, bias, to: y.pointer + row * bias.count, count: bias.count)
+      }
+    }
+  }
+
+  /// RMSNorm of each head of queries or keys, in place.
+  private func normalizeHeads(_ x: FloatBuffer, _ weight: [Float], _ heads: Int) {
+    forRows { range in
+      for head in range.lowerBound * heads..<range.upperBound * heads {
+        let place = x.pointer + head * weight.count
+        Elementwise.rmsNorm(
+          place, weight: weight, into: place, count: weight.count,
+          epsilon: model.configuration.rmsEpsilon)
+      }
+    }
+  }
+
   private func rotateAndStore(layer: Int) {
     let configuration = model.configuration
     let half = configuration.headWidth / 2
@@ -155,9 +188,9 @@ struct ForwardPass {
           Elementwise.rotate(
             keys.pointer + row * kvWidth, cosines: cosine, sines: sine,
             heads: configuration.kvHeads, headWidth: configuration.headWidth)
-          let place = segment.cache.place(layer: layer, position: segment.position + offset)
-          place.keys.update(from: keys.pointer + row * kvWidth, count: kvWidth)
-          place.values.update(from: values.pointer + row * kvWidth, count: kvWidth)
+          segment.cache.store(
+            keys: keys.pointer + row * kvWidth, values: values.pointer + row * kvWidth,
+            layer: layer, position: segment.position + offset)
         }
       }
       if segment.count < 16 {
@@ -172,37 +205,16 @@ struct ForwardPass {
   private func multiply(
     _ x: FloatBuffer, layer: Int, _ outputs: [(projection: Projection, y: FloatBuffer)]
   ) {
-    let configuration = model.configuration
-    let columns = outputs[0].projection.inputWidth(in: configuration)
-    Product.compute(
-      x.pointer, count: rows, columns: columns,
-      outputs.map { (model.layers[layer][$0.projection], $0.y.pointer) }, pool: pool)
-    guard hasAdapters else { return }
-    let tasks = segments.flatMap { segment in
-      outputs.compactMap { output in
-        segment.adapter?.factors(layer: layer, output.projection).map { (segment, output, $0) }
-      }
+    let columns = outputs[0].projection.inputWidth(in: model.configuration)
+    let base = { (x: FloatBuffer, outputs: [AdapterProducts.Output]) in
+      Product.compute(
+        x.pointer, count: rows, columns: columns,
+        outputs.map { (weights[layer, $0.projection], $0.y.pointer) }, pool: pool)
     }
-    // Small sums for a few rows: not worth another thread.
-    let serial = rows < 8 && tasks.count < 8
-    let add = { (index: Int) in
-      let (segment, output, factors) = tasks[index]
-      guard let adapter = segment.adapter else { return }
-      let width = output.projection.outputWidth(in: configuration)
-      let inner = FloatBuffer(uninitialized: segment.count * adapter.rank)
-      BLAS.shared.productOnThisThread(
-        m: segment.count, n: adapter.rank, k: columns, a: x.pointer + segment.row * columns,
-        lda: columns, b: factors.a.pointer, ldb: columns, transposeB: true, c: inner.pointer,
-        ldc: adapter.rank)
-      BLAS.shared.productOnThisThread(
-        m: segment.count, n: width, k: adapter.rank, alpha: adapter.scaling, a: inner.pointer,
-        lda: adapter.rank, b: factors.b.pointer, ldb: adapter.rank, transposeB: true, beta: 1,
-        c: output.y.pointer + segment.row * width, ldc: width)
-    }
-    if serial {
-      for index in tasks.indices { add(index) }
+    if let adapters {
+      adapters.multiply(x, layer: layer, outputs, base: base)
     } else {
-      pool.parallel(tasks.count, add)
+      base(x, outputs)
     }
   }
 }

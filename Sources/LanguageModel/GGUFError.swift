@@ -20,6 +20,7 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
     case unknownTensorType(tensor: String, type: UInt32)
     case badShape(tensor: String, shape: [Int], expected: String)
     case misaligned(tensor: String, offset: UInt64, alignment: Int)
+    case overlapping(tensor: String, other: String)
     case outsideFile(tensor: String, offset: UInt64, bytes: Int, dataBytes: Int)
     case missingKey(String)
     case badValue(key: String, found: String, expected: String)
@@ -38,41 +39,44 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
 
   public var errorDescription: String? { description }
 
-  public var description: String {
-    let text =
-      switch problem {
-      case .cannotOpen(let reason): "cannot be opened: \(reason)"
-      case .notGGUF: "is not a GGUF file: it does not begin with \"GGUF\""
-      case .unsupportedVersion(let version):
-        "has GGUF version \(version); versions 2 and 3, little-endian, can be read"
-      case .truncated(let what, let offset):
-        "ends inside \(what) at byte \(offset); it is cut short or damaged"
-      case .absurd(let what, let value, let limit):
-        "says \(value) for \(what), where at most \(limit) is possible; it is damaged"
-      case .invalidText(let what, let offset): "has \(what) at byte \(offset) that is not UTF-8"
-      case .unknownValueType(let key, let type):
-        "has a value of unknown type \(type) under the key \"\(key)\""
-      case .duplicateKey(let key): "has the key \"\(key)\" twice"
-      case .duplicateTensor(let name): "has the tensor \"\(name)\" twice"
-      case .unknownTensorType(let tensor, let type):
-        "stores the tensor \"\(tensor)\" in type \(type); these can be read: "
-          + WeightType.allCases.map(\.name).joined(separator: ", ")
-      case .badShape(let tensor, let shape, let expected):
-        "has the tensor \"\(tensor)\" with shape \(shape); expected \(expected)"
-      case .misaligned(let tensor, let offset, let alignment):
-        "puts the tensor \"\(tensor)\" at offset \(offset), not a multiple of \(alignment)"
-      case .outsideFile(let tensor, let offset, let bytes, let dataBytes):
-        "puts the tensor \"\(tensor)\" (\(bytes) bytes) at offset \(offset) of \(dataBytes) bytes "
-          + "of data; it is cut short or damaged"
-      case .missingKey(let key): "lacks the key \"\(key)\""
-      case .badValue(let key, let found, let expected):
-        "has \(found) under the key \"\(key)\"; expected \(expected)"
-      case .missingTensor(let name): "lacks the tensor \"\(name)\""
-      case .unexpectedTensor(let name):
-        "has a tensor \"\(name)\" that the llama architecture as known here does not use"
-      case .unsupported(let what, let found, let supported):
-        "has \(what) \"\(found)\"; supported: \(supported)"
-      }
-    return "The model file \(path) \(text)."
+  public var description: String { "The model file \(path) \(reason)." }
+
+  /// The description without the file's name.
+  var reason: String {
+    switch problem {
+    case .cannotOpen(let reason): "cannot be opened: \(reason)"
+    case .notGGUF: "is not a GGUF file: it does not begin with \"GGUF\""
+    case .unsupportedVersion(let version):
+      "has GGUF version \(version); versions 2 and 3, little-endian, can be read"
+    case .truncated(let what, let offset):
+      "ends inside \(what) at byte \(offset); it is cut short or damaged"
+    case .absurd(let what, let value, let limit):
+      "says \(value) for \(what), where at most \(limit) is possible; it is damaged"
+    case .invalidText(let what, let offset): "has \(what) at byte \(offset) that is not UTF-8"
+    case .unknownValueType(let key, let type):
+      "has a value of unknown type \(type) under the key \"\(key)\""
+    case .duplicateKey(let key): "has the key \"\(key)\" twice"
+    case .duplicateTensor(let name): "has the tensor \"\(name)\" twice"
+    case .unknownTensorType(let tensor, let type):
+      "stores the tensor \"\(tensor)\" in type \(type); these can be read: "
+        + WeightType.allCases.map(\.name).joined(separator: ", ")
+    case .badShape(let tensor, let shape, let expected):
+      "has the tensor \"\(tensor)\" with shape \(shape); expected \(expected)"
+    case .misaligned(let tensor, let offset, let alignment):
+      "puts the tensor \"\(tensor)\" at offset \(offset), not a multiple of \(alignment)"
+    case .outsideFile(let tensor, let offset, let bytes, let dataBytes):
+      "puts the tensor \"\(tensor)\" (\(bytes) bytes) at offset \(offset) of \(dataBytes) bytes "
+        + "of data; it is cut short or damaged"
+    case .overlapping(let tensor, let other):
+      "puts the tensor \"\(tensor)\" where \"\(other)\" lies"
+    case .missingKey(let key): "lacks the key \"\(key)\""
+    case .badValue(let key, let found, let expected):
+      "has \(found) under the key \"\(key)\"; expected \(expected)"
+    case .missingTensor(let name): "lacks the tensor \"\(name)\""
+    case .unexpectedTensor(let name):
+      "has a tensor \"\(name)\" that its architecture as known here does not use"
+    case .unsupported(let what, let found, let supported):
+      "has \(what) \"\(found)\"; supported: \(supported)"
+    }
   }
 }

@@ -48,8 +48,12 @@ public final class GGUFFile: Sendable {
   private let tensorIndex: [String: Int]
 
   /// Reads and checks everything but the weights. Throws ``GGUFError``.
-  public init(path: String) throws(GGUFError) {
-    let file = try MappedFile(path: path)
+  public convenience init(path: String) throws(GGUFError) {
+    try self.init(MappedFile(path: path))
+  }
+
+  init(_ file: MappedFile) throws(GGUFError) {
+    let path = file.path
     var cursor = GGUFCursor(bytes: file.bytes, path: path)
     guard file.bytes.count >= 4, file.bytes.prefix(4).elementsEqual("GGUF".utf8) else {
       throw GGUFError(path: path, problem: .notGGUF)
@@ -121,6 +125,13 @@ public final class GGUFFile: Sendable {
       tensors.append(
         GGUFTensor(
           name: name, type: type, shape: shape, byteCount: bytes, offset: dataStart + Int(offset)))
+    }
+    // No byte serves two tensors, so that what is made of them stays in proportion to the file.
+    let inOrder = tensors.sorted { $0.offset < $1.offset }
+    for (first, second) in zip(inOrder, inOrder.dropFirst())
+    where second.offset < first.offset + first.byteCount {
+      throw GGUFError(
+        path: path, problem: .overlapping(tensor: second.name, other: first.name))
     }
     self.path = path
     self.file = file

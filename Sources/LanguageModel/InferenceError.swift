@@ -9,8 +9,10 @@ public enum InferenceError: Error, Equatable, CustomStringConvertible, Localized
   case contextExceeded(positions: Int, contextLength: Int)
   case cacheOfAnotherModel
   case cacheUsedTwice
+  case cacheOfAnotherAdapter(cacheVirtualTokens: Int, adapterVirtualTokens: Int)
   case adapterOfAnotherModel(adapterLayers: Int, modelLayers: Int)
   case invalidSampling(String)
+  case invalidConstraint(String)
   case notFinite
 
   public var errorDescription: String? { description }
@@ -24,10 +26,13 @@ public enum InferenceError: Error, Equatable, CustomStringConvertible, Localized
       "\(positions) tokens do not fit the model's context of \(contextLength)."
     case .cacheOfAnotherModel: "The key-value cache was made for a model of another shape."
     case .cacheUsedTwice: "One key-value cache cannot serve two sequences of one call."
+    case .cacheOfAnotherAdapter(let cache, let adapter):
+      "The key-value cache begins with \(cache) virtual tokens, the adapter has \(adapter); a "
+        + "sequence keeps the adapter that it began with."
     case .adapterOfAnotherModel(let adapterLayers, let modelLayers):
       "The adapter was made for a model of another shape (\(adapterLayers) layers, here "
         + "\(modelLayers))."
-    case .invalidSampling(let what): what
+    case .invalidSampling(let what), .invalidConstraint(let what): what
     case .notFinite:
       "The model's output is not a finite number; its weights or the adapter's are damaged."
     }

@@ -6,10 +6,19 @@ import Foundation
 /// a file that somebody cuts short afterwards ends the process with SIGBUS when it is read, as with
 /// every mapped file: replace model files by renaming, do not overwrite them.
 ///
-/// Unchecked: the mapping is never written.
+/// Unchecked: the mapping is never written, nor is memory that ``init(name:bytes:owner:)`` is given.
 final class MappedFile: @unchecked Sendable {
   let path: String
   let bytes: UnsafeRawBufferPointer
+  /// What keeps the bytes alive where they are not a mapping of this object.
+  private let owner: AnyObject?
+
+  /// Bytes that are in memory already, under a name for errors.
+  init(name: String, bytes: UnsafeRawBufferPointer, owner: AnyObject) {
+    path = name
+    self.bytes = bytes
+    self.owner = owner
+  }
 
   /// Throws ``GGUFError`` with what the system said.
   init(path: String) throws(GGUFError) {
@@ -25,6 +34,7 @@ final class MappedFile: @unchecked Sendable {
       throw GGUFError(path: path, problem: .cannotOpen("it is not a regular file"))
     }
     self.path = path
+    owner = nil
     let size = Int(status.st_size)
     if size == 0 {
       bytes = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -37,7 +47,7 @@ final class MappedFile: @unchecked Sendable {
   }
 
   deinit {
-    if let base = bytes.baseAddress {
+    if owner == nil, let base = bytes.baseAddress {
       munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
     }
   }

@@ -1,26 +1,74 @@
-// Products of rows with quantised weight matrices.
+// Products of rows with weight matrices.
 
 import LinearAlgebra
 
 /// Y = X Wᵀ for several matrices W that share the rows X.
 enum Product {
-  /// Up to so many rows, products straight from the quantised blocks are faster than expanding the
-  /// weights for OpenBLAS: on two Zen 3 cores the two meet between 24 and 32 (SpeedTests prints it).
+  /// A product's matrix and where its rows go, [count × matrix.rows].
+  typealias Output = (matrix: ProductMatrix, y: UnsafeMutablePointer<Float>)
+
+  /// Up to so many rows, products straight from the blocks are faster than expanding the weights
+  /// for OpenBLAS.
   static let fewRows = 16
   /// The most weights that one task expands: 2 MiB of f32.
   private static let tileFloats = 1 << 19
+  /// Panels in one task where there are many rows: enough work to hide the taking of a task.
+  private static let taskPanels = 8
+
+  /// Writes `count` rows of each product. All matrices have `columns` columns; X is
+  /// [count × columns], dense.
+  static func compute(
+    _ x: UnsafePointer<Float>, count: Int, columns: Int, _ outputs: [Output], pool: ThreadPool,
+    fewRows: Int = Product.fewRows
+  ) {
+    var packed: [(matrix: PackedMatrix, y: UnsafeMutablePointer<Float>)] = []
+    var blocks: [(matrix: QuantizedMatrix, y: UnsafeMutablePointer<Float>)] = []
+    for output in outputs {
+      switch output.matrix {
+      case .packed(let matrix): packed.append((matrix, output.y))
+      case .blocks(let matrix): blocks.append((matrix, output.y))
+      }
+    }
+    if !packed.isEmpty { multiply(x, count, columns, packed, pool) }
+    if !blocks.isEmpty { multiply(x, count, columns, blocks, pool, fewRows) }
+  }
+
+  private static func multiply(
+    _ x: UnsafePointer<Float>, _ count: Int, _ columns: Int,
+    _ outputs: [(matrix: PackedMatrix, y: UnsafeMutablePointer<Float>)], _ pool: ThreadPool
+  ) {
+    let rows = QuantizedRows(x, count: count, columns: columns, pool: pool)
+    if count < 4 {
+      // Bound by memory: an even share for each thread, and no further bookkeeping.
+      pool.parallel(pool.width) { part in
+        for (matrix, y) in outputs {
+          let share = matrix.panels * part / pool.width..<matrix.panels * (part + 1) / pool.width
+          matrix.multiply(rows, into: y, yStride: matrix.rows, panels: share)
+        }
+      }
+      return
+    }
+    let tasks = outputs.indices.flatMap { index in
+      stride(from: 0, to: outputs[index].matrix.panels, by: taskPanels).map { (index, $0) }
+    }
+    pool.parallel(tasks.count) { number in
+      let (index, first) = tasks[number]
+      let (matrix, y) = outputs[index]
+      matrix.multiply(
+        rows, into: y, yStride: matrix.rows,
+        panels: first..<min(first + taskPanels, matrix.panels))
+    }
+  }
 
   private struct Tile {
     let matrix: Int
     let rows: Range<Int>
   }
 
-  /// Writes `count` rows of each product, [count × matrix.rows]. All matrices have `columns` columns,
-  /// X is [count × columns], dense.
-  static func compute(
-    _ x: UnsafePointer<Float>, count: Int, columns: Int,
-    _ outputs: [(matrix: QuantizedMatrix, y: UnsafeMutablePointer<Float>)], pool: ThreadPool,
-    fewRows: Int = Product.fewRows
+  private static func multiply(
+    _ x: UnsafePointer<Float>, _ count: Int, _ columns: Int,
+    _ outputs: [(matrix: QuantizedMatrix, y: UnsafeMutablePointer<Float>)], _ pool: ThreadPool,
+    _ fewRows: Int
   ) {
     if count <= fewRows {
       pool.parallel(pool.width) { part in

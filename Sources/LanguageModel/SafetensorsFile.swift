@@ -82,19 +82,29 @@ public struct SafetensorsFile: Sendable {
   public let name: String
   public let tensors: [String: Tensor]
   public let metadata: [String: String]
+  /// The file's mapping, nil for data in memory.
+  private(set) var mapped: MappedFile?
   private let data: Data
   private let bodyStart: Int
 
   /// Opens a file; its tensors are mapped, not copied.
   /// - Throws: `SafetensorsError` naming the file and what is wrong with it.
   public init(path: String) throws {
-    let data: Data
-    do {
-      data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
+    let mapped: MappedFile
+    do throws(GGUFError) {
+      mapped = try MappedFile(path: path)
     } catch {
-      throw SafetensorsError(file: path, problem: "cannot be read: \(error.localizedDescription)")
+      throw SafetensorsError(file: path, problem: error.reason)
+    }
+    var data = Data()
+    if let start = UnsafeMutableRawPointer(mutating: mapped.bytes.baseAddress) {
+      // Never written; the closure keeps the mapping for as long as the data lives.
+      data = Data(
+        bytesNoCopy: start, count: mapped.bytes.count,
+        deallocator: .custom { _, _ in withExtendedLifetime(mapped) {} })
     }
     try self.init(data: data, name: path)
+    self.mapped = mapped
   }
 
   /// Reads a file already in memory.
@@ -162,6 +172,11 @@ public struct SafetensorsFile: Sendable {
     self.metadata = header.metadata
     self.data = data
     self.bodyStart = start + Int(length)
+  }
+
+  /// Where a tensor's bytes lie in the file.
+  func bytes(of tensor: Tensor) -> Range<Int> {
+    bodyStart + tensor.range.lowerBound..<bodyStart + tensor.range.upperBound
   }
 
   /// The values of a tensor as 32-bit floats; F32, F16 and BF16 are understood.

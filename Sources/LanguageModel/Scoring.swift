@@ -7,7 +7,7 @@ extension LlamaModel {
   /// The loss (negative natural log-probability) of each token after the first, given those before
   /// it: tokens.count - 1 numbers. Throws ``InferenceError``.
   public func losses(
-    of tokens: [Int32], adapter: LoRAAdapter? = nil, pool: ThreadPool = .shared
+    of tokens: [Int32], adapter: Adapter? = nil, pool: ThreadPool = .shared
   ) throws(InferenceError) -> [Float] {
     guard tokens.count > 1 else {
       guard tokens.count == 1 else { throw .noTokens }
@@ -26,7 +26,7 @@ extension LlamaModel {
   /// The summed natural log-probability of each candidate after the prompt, which is computed once.
   /// An empty candidate scores 0. Throws ``InferenceError``.
   public func score(
-    prompt: [Int32], candidates: [[Int32]], adapter: LoRAAdapter? = nil,
+    prompt: [Int32], candidates: [[Int32]], adapter: Adapter? = nil,
     pool: ThreadPool = .shared
   ) throws(InferenceError) -> [Double] {
     for token in candidates.joined() where token < 0 || token >= configuration.vocabulary {
@@ -82,21 +82,17 @@ extension LlamaModel {
     for start in stride(from: 0, to: targets.count, by: Self.rowsPerPass) {
       let rows = min(Self.rowsPerPass, targets.count - start)
       let x = hidden.pointer + start * width
-      let height = min(512, vocabulary)
+      let height = min(TileProduct.height, vocabulary)
       let tiles = (vocabulary + height - 1) / height
       let slots = min(pool.width, tiles)
-      let weights = FloatBuffer(uninitialized: slots * height * width)
+      let product = TileProduct(inferenceWeights.output, x, count: rows, slots: slots, pool: pool)
       let logits = FloatBuffer(uninitialized: slots * rows * height)
       let sums = FloatBuffer(uninitialized: tiles * rows)
       let chosen = FloatBuffer(zeros: rows)
       pool.parallelSlots(tiles) { slot, tile in
         let range = tile * height..<min((tile + 1) * height, vocabulary)
-        let tileWeights = weights.pointer + slot * height * width
         let tileLogits = logits.pointer + slot * rows * height
-        output.expand(rows: range, into: tileWeights)
-        BLAS.shared.productOnThisThread(
-          m: rows, n: range.count, k: width, a: x, lda: width, b: tileWeights, ldb: width,
-          transposeB: true, c: tileLogits, ldc: height)
+        product.compute(range, slot: slot, into: tileLogits, stride: height)
         for row in 0..<rows {
           let line = tileLogits + row * height
           let target = Int(targets[start + row])
@@ -112,5 +108,52 @@ extension LlamaModel {
       }
     }
     return result
+  }
+}
+
+/// Products of some rows with a tile of a large matrix' rows at a time.
+private struct TileProduct {
+  /// Rows of the matrix in a tile, a multiple of a panel's.
+  static let height = 512
+
+  private let matrix: ProductMatrix
+  private let x: UnsafePointer<Float>
+  private let count: Int
+  private let quantized: QuantizedRows?
+  private let scratch: FloatBuffer
+
+  init(
+    _ matrix: ProductMatrix, _ x: UnsafePointer<Float>, count: Int, slots: Int, pool: ThreadPool
+  ) {
+    self.matrix = matrix
+    self.x = x
+    self.count = count
+    switch matrix {
+    case .packed:
+      quantized = QuantizedRows(x, count: count, columns: matrix.columns, pool: pool)
+      scratch = FloatBuffer(uninitialized: 0)
+    case .blocks:
+      quantized = nil
+      scratch = FloatBuffer(uninitialized: slots * Self.height * matrix.columns)
+    }
+  }
+
+  /// y [count × stride] receives the products with the matrix' rows in `range`, which begins at a
+  /// multiple of the height; `slot` is the calling thread's own.
+  func compute(_ range: Range<Int>, slot: Int, into y: UnsafeMutablePointer<Float>, stride: Int) {
+    switch matrix {
+    case .packed(let matrix):
+      guard let quantized else { return }
+      let panel = PackedMatrix.panelRows
+      matrix.multiply(
+        quantized, into: y - range.lowerBound, yStride: stride,
+        panels: range.lowerBound / panel..<(range.upperBound + panel - 1) / panel)
+    case .blocks(let matrix):
+      let weights = scratch.pointer + slot * Self.height * matrix.columns
+      matrix.expand(rows: range, into: weights)
+      BLAS.shared.productOnThisThread(
+        m: count, n: range.count, k: matrix.columns, a: x, lda: matrix.columns, b: weights,
+        ldb: matrix.columns, transposeB: true, c: y, ldc: stride)
+    }
   }
 }

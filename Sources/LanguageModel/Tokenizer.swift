@@ -1,10 +1,12 @@
-// Text to token ids and back: the byte-level BPE tokenizer that a GGUF file carries.
+// Text to token ids and back: byte-level and SentencePiece byte-pair encoding.
 
-/// A GPT-2 style byte-level BPE tokenizer (`tokenizer.ggml.model` = `gpt2`).
+/// A byte-pair tokenizer, read from a GGUF file or a tokenizer.json.
 ///
-/// Text is cut at special tokens, then into pieces by ``PreTokenizer``; a piece's bytes are joined
-/// by the file's merges, lowest rank first. Bytes that the vocabulary lacks are left out, as in
-/// Hugging Face's tokenizers.
+/// Text is cut at special tokens and normalised. A byte-level tokenizer cuts it into pieces by its
+/// ``PreTokenizer`` and begins with a token for each byte; a SentencePiece one writes ▁ for blanks
+/// and begins with a token for each character, or for each byte of a character that it does not
+/// know. Then merges join neighbours, lowest rank first. Bytes that a byte-level vocabulary lacks
+/// are left out, as in Hugging Face's tokenizers.
 public struct Tokenizer: Sendable {
   /// The beginning-of-sequence token, nil where the file names none.
   public let bos: Int32?
@@ -12,171 +14,170 @@ public struct Tokenizer: Sendable {
   public let eos: Int32
   /// Whether ``encode(_:)`` begins with ``bos``, as the file asks.
   public let addsBOS: Bool
-  /// How text is cut into pieces.
-  public let preTokenizer: PreTokenizer
+  /// Tokens that end an answer: ``eos`` and others that the file names, such as an end of turn.
+  public let stopTokens: Set<Int32>
   /// The file's chat template (Jinja), not interpreted here.
   public let chatTemplate: String?
 
-  private let tokenBytes: [[UInt8]]
+  let scheme: Scheme
+  let normalizer: TextNormalizer
+  let tokenBytes: [[UInt8]]
   private let isSpecial: [Bool]
-  private let byteTokens: [Int32]
   private let merges: PairTable
-  /// Special tokens by first byte, longest first.
-  private let specials: [UInt8: [Int32]]
+  /// Tokens found in the text as it is, and those found in the normalised text.
+  private let specials: SpecialTokens
+  private let normalizedSpecials: SpecialTokens
+  /// Whether decoding leaves out the blank that encoding put before the text.
+  private let dropsFirstBlank: Bool
+
+  /// How a piece of text becomes the tokens that merging begins with.
+  enum Scheme: Sendable {
+    case byteLevel(ByteLevel)
+    case sentencePiece(SentencePiece)
+  }
+
+  struct ByteLevel: Sendable {
+    var preTokenizer: PreTokenizer
+    /// The token of each byte, -1 where there is none.
+    var byteTokens: [Int32]
+    /// By their bytes, the tokens that a whole piece becomes without merging (`ignore_merges`).
+    var wholePieces: TokenTable?
+  }
+
+  struct SentencePiece: Sendable {
+    /// Nil where the normaliser does its work, as in Llama 2's tokenizer.json and in GGUF files.
+    var metaspace: Metaspace?
+    /// Tokens by their text.
+    var tokens: TokenTable
+    /// The token of each byte.
+    var byteTokens: [Int32]
+  }
+
+  /// What a file says, apart from the vocabulary.
+  struct Settings {
+    var bos: Int32?
+    var eos: Int32
+    var addsBOS: Bool
+    var stopTokens: Set<Int32> = []
+    var chatTemplate: String?
+    var normalizer = TextNormalizer()
+    var dropsFirstBlank = false
+  }
+
+  init(
+    _ settings: Settings, scheme: Scheme, tokenBytes: [[UInt8]], isSpecial: [Bool],
+    merges: PairTable, specials: SpecialTokens, normalizedSpecials: SpecialTokens = .init([])
+  ) {
+    bos = settings.bos
+    eos = settings.eos
+    addsBOS = settings.addsBOS && settings.bos != nil
+    stopTokens = settings.stopTokens.union([settings.eos])
+    chatTemplate = settings.chatTemplate
+    normalizer = settings.normalizer
+    dropsFirstBlank = settings.dropsFirstBlank
+    self.scheme = scheme
+    self.tokenBytes = tokenBytes
+    self.isSpecial = isSpecial
+    self.merges = merges
+    self.specials = specials
+    self.normalizedSpecials = normalizedSpecials
+  }
+
+  private init(_ other: Tokenizer, scheme: Scheme) {
+    bos = other.bos
+    eos = other.eos
+    addsBOS = other.addsBOS
+    stopTokens = other.stopTokens
+    chatTemplate = other.chatTemplate
+    normalizer = other.normalizer
+    dropsFirstBlank = other.dropsFirstBlank
+    tokenBytes = other.tokenBytes
+    isSpecial = other.isSpecial
+    merges = other.merges
+    specials = other.specials
+    normalizedSpecials = other.normalizedSpecials
+    self.scheme = scheme
+  }
 
   /// The number of token ids.
   public var vocabulary: Int { tokenBytes.count }
 
-  /// Reads the tokenizer of a GGUF file. Throws ``GGUFError``.
-  init(_ file: GGUFFile, vocabulary: Int) throws(GGUFError) {
-    let model = try file.string("tokenizer.ggml.model")
-    guard model == "gpt2" else {
-      throw file.error(
-        .unsupported(what: "the tokenizer model", found: model, supported: "gpt2"))
-    }
-    let pre =
-      file.metadata["tokenizer.ggml.pre"] == nil
-      ? "default" : try file.string("tokenizer.ggml.pre")
-    guard let preTokenizer = PreTokenizer(ggufName: pre) else {
-      throw file.error(
-        .unsupported(
-          what: "the pre-tokenizer", found: pre,
-          supported: PreTokenizer.ggufNames.joined(separator: ", ")))
-    }
-    let texts = try file.strings("tokenizer.ggml.tokens")
-    guard texts.count == vocabulary else {
-      throw file.error(
-        .badValue(
-          key: "tokenizer.ggml.tokens", found: "\(texts.count) tokens",
-          expected: "one for each row of the embedding (\(vocabulary))"))
-    }
-    var isSpecial = [Bool](repeating: false, count: vocabulary)
-    if file.metadata["tokenizer.ggml.token_type"] != nil {
-      let types = try file.integers("tokenizer.ggml.token_type")
-      guard types.count == vocabulary else {
-        throw file.error(
-          .badValue(
-            key: "tokenizer.ggml.token_type", found: "\(types.count) types",
-            expected: "one for each token (\(vocabulary))"))
-      }
-      // 3 is ggml's number for control tokens, 4 for user-defined ones.
-      isSpecial = types.map { $0 == 3 || $0 == 4 }
-    }
-
-    var ids: [String: Int32] = [:]
-    ids.reserveCapacity(texts.count)
-    for (id, text) in texts.enumerated() { ids[text] = Int32(id) }
-    let alphabet = ByteAlphabet()
-    tokenBytes = texts.enumerated().map { id, text in
-      isSpecial[id] ? Array(text.utf8) : alphabet.bytes(of: text)
-    }
-    byteTokens = (0..<256).map { ids[String(alphabet.scalars[$0])] ?? -1 }
-
-    let lines = try file.strings("tokenizer.ggml.merges")
-    var merges = PairTable(capacity: lines.count)
-    for (rank, line) in lines.enumerated() {
-      let parts = line.split(separator: " ", omittingEmptySubsequences: false)
-      guard parts.count == 2, let left = ids[String(parts[0])], let right = ids[String(parts[1])],
-        let merged = ids[String(parts[0] + parts[1])]
-      else {
-        throw file.error(
-          .badValue(
-            key: "tokenizer.ggml.merges", found: "\"\(line.prefix(64))\" at \(rank)",
-            expected: "two tokens, with a space between, that join to a third"))
-      }
-      merges.insert(left, right, rank: Int32(rank), merged: merged)
-    }
-    self.merges = merges
-
-    var specials: [UInt8: [Int32]] = [:]
-    for id in 0..<vocabulary where isSpecial[id] {
-      if let first = tokenBytes[id].first { specials[first, default: []].append(Int32(id)) }
-    }
-    let tokenBytes = self.tokenBytes
-    self.specials = specials.mapValues { list in
-      list.sorted { tokenBytes[Int($0)].count > tokenBytes[Int($1)].count }
-    }
-    self.isSpecial = isSpecial
-    self.preTokenizer = preTokenizer
-
-    func token(_ key: String) throws(GGUFError) -> Int32? {
-      guard let value = file.metadata[key] else { return nil }
-      guard case .unsigned(let number) = value, number < UInt64(vocabulary) else {
-        throw file.error(
-          .badValue(key: key, found: value.summary, expected: "a token id below \(vocabulary)"))
-      }
-      return Int32(number)
-    }
-    bos = try token("tokenizer.ggml.bos_token_id")
-    guard let eos = try token("tokenizer.ggml.eos_token_id") else {
-      throw file.error(.missingKey("tokenizer.ggml.eos_token_id"))
-    }
-    self.eos = eos
-    addsBOS = file.metadata["tokenizer.ggml.add_bos_token"] == .bool(true) && bos != nil
-    chatTemplate =
-      file.metadata["tokenizer.chat_template"] == nil
-      ? nil : try file.string("tokenizer.chat_template")
+  /// How text is cut into pieces; nil in a SentencePiece tokenizer.
+  public var preTokenizer: PreTokenizer? {
+    if case .byteLevel(let scheme) = scheme { scheme.preTokenizer } else { nil }
   }
 
-  private init(_ other: Tokenizer, preTokenizer: PreTokenizer) {
-    bos = other.bos
-    eos = other.eos
-    addsBOS = other.addsBOS
-    chatTemplate = other.chatTemplate
-    tokenBytes = other.tokenBytes
-    isSpecial = other.isSpecial
-    byteTokens = other.byteTokens
-    merges = other.merges
-    specials = other.specials
-    self.preTokenizer = preTokenizer
-  }
-
-  /// The same vocabulary and merges with another way to cut text into pieces.
+  /// The same vocabulary and merges with another way to cut text into pieces. A SentencePiece
+  /// tokenizer has none and stays as it is.
   public func with(_ preTokenizer: PreTokenizer) -> Tokenizer {
-    Tokenizer(self, preTokenizer: preTokenizer)
+    guard case .byteLevel(var scheme) = scheme else { return self }
+    scheme.preTokenizer = preTokenizer
+    return Tokenizer(self, scheme: .byteLevel(scheme))
   }
 
   /// The token ids of a text. Special tokens written out in the text become themselves.
-  public func encode(_ text: String) -> [Int32] {
+  public func encode(_ text: String) -> [Int32] { encode(text, isContinuation: false) }
+
+  /// The token ids of a text that goes on after other tokens: without ``bos``, and without the blank
+  /// that SentencePiece puts before a text.
+  public func encodeContinuation(_ text: String) -> [Int32] { encode(text, isContinuation: true) }
+
+  private func encode(_ text: String, isContinuation: Bool) -> [Int32] {
     var text = text
     return text.withUTF8 { bytes in
       var ids: [Int32] = []
       ids.reserveCapacity(bytes.count / 3 + 1)
-      if addsBOS, let bos { ids.append(bos) }
+      if addsBOS, !isContinuation, let bos { ids.append(bos) }
       var merger = Merger()
-      var start = 0
-      var position = 0
-      while position < bytes.count {
-        if let special = special(in: bytes, at: position) {
-          encode(bytes, start..<position, &merger, &ids)
-          ids.append(special)
-          position += tokenBytes[Int(special)].count
-          start = position
-        } else {
-          position += 1
+      specials.split(bytes) { range in
+        let isFirst = range.lowerBound == 0
+        let normalized = normalizer.apply(
+          bytes[range], isContinuation: isContinuation && isFirst)
+        guard let normalized else {
+          return encode(
+            UnsafeBufferPointer(rebasing: bytes[range]), isBeginning: isFirst && !isContinuation,
+            &merger, &ids)
         }
+        normalized.withUnsafeBufferPointer {
+          encode($0, isBeginning: isFirst && !isContinuation, &merger, &ids)
+        }
+      } token: {
+        ids.append($0)
       }
-      encode(bytes, start..<bytes.count, &merger, &ids)
       return ids
     }
   }
 
-  private func special(in bytes: UnsafeBufferPointer<UInt8>, at position: Int) -> Int32? {
-    guard let candidates = specials[bytes[position]] else { return nil }
-    return candidates.first { id in
-      let token = tokenBytes[Int(id)]
-      return token.count <= bytes.count - position
-        && token.indices.allSatisfy { bytes[position + $0] == token[$0] }
-    }
-  }
-
+  /// Normalised text without tokens of `specials`.
   private func encode(
-    _ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ merger: inout Merger,
+    _ bytes: UnsafeBufferPointer<UInt8>, isBeginning: Bool, _ merger: inout Merger,
     _ ids: inout [Int32]
   ) {
-    preTokenizer.forEachPiece(of: bytes, in: range) { piece in
-      merger.start(piece.lazy.map { byteTokens[Int(bytes[$0])] })
-      merger.merge(merges, into: &ids)
+    normalizedSpecials.split(bytes) { range in
+      switch scheme {
+      case .byteLevel(let scheme):
+        scheme.preTokenizer.forEachPiece(of: bytes, in: range) { piece in
+          if let whole = scheme.wholePieces?.find(bytes[piece]) {
+            ids.append(whole)
+          } else {
+            merger.start(piece.lazy.map { scheme.byteTokens[Int(bytes[$0])] })
+            merger.merge(merges, into: &ids)
+          }
+        }
+      case .sentencePiece(let scheme):
+        guard let metaspace = scheme.metaspace else {
+          merger.start(scheme.characters(of: bytes[range]))
+          return merger.merge(merges, into: &ids)
+        }
+        let text = metaspace.apply(
+          bytes[range], isBeginning: isBeginning && range.lowerBound == 0)
+        metaspace.forEachPiece(text) { piece in
+          text.withUnsafeBufferPointer { merger.start(scheme.characters(of: $0[piece])) }
+          merger.merge(merges, into: &ids)
+        }
+      }
+    } token: {
+      ids.append($0)
     }
   }
 
@@ -191,12 +192,14 @@ public struct Tokenizer: Sendable {
   }
 
   /// The text of tokens. Bytes that are not UTF-8, as when a character is cut in two, become U+FFFD.
-  /// Special tokens are written out unless they are to be skipped.
+  /// Special tokens are written out unless they are to be skipped. Of a SentencePiece tokenizer's
+  /// text the first blank is left out, because encoding put it there.
   public func decode(_ tokens: some Sequence<Int32>, skippingSpecial: Bool = false) -> String {
     var bytes: [UInt8] = []
     for token in tokens where !(skippingSpecial && isSpecial(token)) {
       bytes += self.bytes(of: token)
     }
+    if dropsFirstBlank, bytes.first == UInt8(ascii: " ") { bytes.removeFirst() }
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -204,12 +207,18 @@ public struct Tokenizer: Sendable {
   public struct StreamDecoder: Sendable {
     private let tokenizer: Tokenizer
     private var pending: [UInt8] = []
+    private var isFirst = true
 
     public init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
 
     /// The text that the token completes, maybe none.
     public mutating func append(_ token: Int32) -> String {
-      pending += tokenizer.bytes(of: token)
+      var bytes = tokenizer.bytes(of: token)
+      if isFirst, tokenizer.dropsFirstBlank, bytes.first == UInt8(ascii: " ") {
+        bytes.removeFirst()
+      }
+      isFirst = false
+      pending += bytes
       let complete = pending.count - Self.incompleteTail(pending)
       defer { pending.removeFirst(complete) }
       return String(decoding: pending[..<complete], as: UTF8.self)
@@ -231,6 +240,53 @@ public struct Tokenizer: Sendable {
       }
       return 0
     }
+  }
+}
+
+extension Tokenizer.SentencePiece {
+  /// The tokens of the characters of valid UTF-8, or of their bytes where there is none.
+  func characters(of bytes: Slice<UnsafeBufferPointer<UInt8>>) -> [Int32] {
+    var ids: [Int32] = []
+    ids.reserveCapacity(bytes.count)
+    var position = bytes.startIndex
+    while position < bytes.endIndex {
+      let first = bytes[position]
+      let length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1
+      let end = min(position + length, bytes.endIndex)
+      if let id = tokens.find(bytes[position..<end]) {
+        ids.append(id)
+      } else {
+        for byte in bytes[position..<end] { ids.append(byteTokens[Int(byte)]) }
+      }
+      position = end
+    }
+    return ids
+  }
+
+  /// The byte of a token such as `<0x0A>`.
+  static func byte(_ text: String) -> UInt8? {
+    let bytes = Array(text.utf8)
+    guard bytes.count == 6, text.hasPrefix("<0x"), text.hasSuffix(">") else { return nil }
+    return UInt8(String(decoding: bytes[3..<5], as: UTF8.self), radix: 16)
+  }
+
+  /// What a token's text stands for: blanks for blocks, the byte of a byte token.
+  static func bytes(of text: String) -> [UInt8] {
+    if let byte = byte(text) { return [byte] }
+    let bytes = Array(text.utf8)
+    var result: [UInt8] = []
+    result.reserveCapacity(bytes.count)
+    var position = 0
+    while position < bytes.count {
+      if bytes[position...].starts(with: TextNormalizer.block) {
+        result.append(UInt8(ascii: " "))
+        position += 3
+      } else {
+        result.append(bytes[position])
+        position += 1
+      }
+    }
+    return result
   }
 }
 
@@ -263,37 +319,5 @@ struct ByteAlphabet {
       bytes.append(byte)
     }
     return bytes
-  }
-}
-
-extension GGUFFile {
-  /// An array of texts that must be there.
-  fileprivate func strings(_ key: String) throws(GGUFError) -> [String] {
-    try array(key, of: "texts") { if case .string(let text) = $0 { text } else { nil } }
-  }
-
-  /// An array of whole numbers that must be there.
-  fileprivate func integers(_ key: String) throws(GGUFError) -> [Int64] {
-    try array(key, of: "whole numbers") {
-      switch $0 {
-      case .signed(let number): number
-      case .unsigned(let number): Int64(exactly: number)
-      default: nil
-      }
-    }
-  }
-
-  private func array<Element>(
-    _ key: String, of kind: String, _ convert: (GGUFValue) -> Element?
-  ) throws(GGUFError) -> [Element] {
-    guard let value = metadata[key] else { throw error(.missingKey(key)) }
-    guard case .array(let values) = value else {
-      throw error(.badValue(key: key, found: value.summary, expected: "an array of \(kind)"))
-    }
-    let converted = values.compactMap(convert)
-    guard converted.count == values.count else {
-      throw error(.badValue(key: key, found: "another value", expected: "only \(kind)"))
-    }
-    return converted
   }
 }

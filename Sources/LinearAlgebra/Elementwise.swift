@@ -11,6 +11,11 @@ public enum Elementwise {
     case scalar = 0
     /// Eight at a time: AVX2 with FMA and F16C, or NEON.
     case vector = 1
+    /// With AVX-512 where a kernel has a version for it.
+    case wide = 2
+
+    /// The levels that this processor can run.
+    public static let available = allCases.filter { $0.rawValue <= ck_best_level() }
   }
 
   /// The best level of this processor.
@@ -42,6 +47,15 @@ public enum Elementwise {
   ) {
     ck_rows_times(
       level.rawValue, Int32(CK_F32), source, stride * 4, rows, width, x, width, 1, y, rows)
+  }
+
+  /// The first index of the largest number; nil where that is not finite.
+  public static func indexOfMaximum(
+    _ x: UnsafeBufferPointer<Float>, level: Level = level
+  ) -> Int? {
+    guard let base = x.baseAddress else { return nil }
+    let index = ck_argmax(level.rawValue, base, x.count)
+    return index < x.count ? index : nil
   }
 
   /// y = e^x, element by element; `y` may be `x`.

@@ -12,9 +12,15 @@ public enum WeightType: Int32, Sendable, CaseIterable {
   // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_1 = 3
   // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q5_0 = 6
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q5_1 = 7
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q8_0 = 8
   // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_K = 12
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q5_K = 13
   // swift-format-ignore: AlwaysUseLowerCamelCase
   case q6_K = 14
   case bf16 = 30
@@ -23,8 +29,8 @@ public enum WeightType: Int32, Sendable, CaseIterable {
   public var blockLength: Int {
     switch self {
     case .f32, .f16, .bf16: 1
-    case .q4_0, .q4_1, .q8_0: 32
-    case .q4_K, .q6_K: 256
+    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
+    case .q4_K, .q5_K, .q6_K: 256
     }
   }
 
@@ -35,8 +41,11 @@ public enum WeightType: Int32, Sendable, CaseIterable {
     case .f16, .bf16: 2
     case .q4_0: 18
     case .q4_1: 20
+    case .q5_0: 22
+    case .q5_1: 24
     case .q8_0: 34
     case .q4_K: 144
+    case .q5_K: 176
     case .q6_K: 210
     }
   }
@@ -48,8 +57,11 @@ public enum WeightType: Int32, Sendable, CaseIterable {
     case .f16: "F16"
     case .q4_0: "Q4_0"
     case .q4_1: "Q4_1"
+    case .q5_0: "Q5_0"
+    case .q5_1: "Q5_1"
     case .q8_0: "Q8_0"
     case .q4_K: "Q4_K"
+    case .q5_K: "Q5_K"
     case .q6_K: "Q6_K"
     case .bf16: "BF16"
     }
@@ -91,6 +103,12 @@ public struct QuantizedMatrix: @unchecked Sendable {
   public func rowBytes(at row: Int) -> UnsafeRawBufferPointer {
     precondition(row >= 0 && row < rows)
     return UnsafeRawBufferPointer(start: bytes + row * rowBytes, count: rowBytes)
+  }
+
+  /// The bytes from a row on.
+  func bytes(fromRow row: Int) -> UnsafeRawPointer {
+    precondition(row >= 0 && row < rows)
+    return bytes + row * rowBytes
   }
 
   /// Expands some rows to f32 at `out` (range.count × columns), on the calling thread.
@@ -149,7 +167,7 @@ public struct QuantizedMatrix: @unchecked Sendable {
 }
 
 /// Owned bytes at a 64-byte boundary.
-private final class ByteBuffer {
+final class ByteBuffer {
   let count: Int
   let pointer: UnsafeMutableRawPointer
 

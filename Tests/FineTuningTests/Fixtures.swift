@@ -14,7 +14,7 @@ enum Fixtures {
   static let modelPath =
     ProcessInfo.processInfo.environment["OPPU_MODEL"]
     ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
-  static let model = Result { try LlamaModel.load(path: modelPath) }
+  static let model = Result { try LlamaModel.load(path: modelPath, precision: .float32) }
   static let gradients = Result {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -100,9 +100,14 @@ struct Gradients: Decodable {
 }
 
 extension AdapterLayout {
-  /// The place of a factor in the flat array.
-  func range(layer: Int, _ projection: Projection, _ kind: String) -> Range<Int>? {
+  /// The place of a factor ("A", "B"), of a scale or of the virtual tokens in the flat array.
+  func range(layer: Int, _ projection: Projection?, _ kind: String) -> Range<Int>? {
+    if kind == "prompt" { return layerCount * shape.layers..<count }
     for site in sites.joined() where site.projection == projection {
+      if kind == "scale" {
+        let start = layer * layerCount + site.scale
+        return start..<start + site.scaleCount
+      }
       let start = layer * layerCount + (kind == "A" ? site.a : site.b)
       return start..<start + rank * (kind == "A" ? site.inputWidth : site.outputWidth)
     }

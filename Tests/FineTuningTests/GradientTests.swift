@@ -57,10 +57,28 @@ struct GradientTests {
     targets: [Projection] = Projection.allCases, dropout: Float = 0, memoryLimit: Int = 1 << 30,
     longest: Int = 200, batchRows: Int = 4000
   ) throws -> TrainingRun {
+    try run(
+      .lora(LoRASettings(rank: 3, alpha: 1, targets: targets)), dropout: dropout,
+      memoryLimit: memoryLimit, longest: longest, batchRows: batchRows)
+  }
+
+  /// A run of any method from random numbers; those that scale are near what they are at first.
+  static func run(
+    _ method: AdapterMethod, dropout: Float = 0, memoryLimit: Int = 1 << 30, longest: Int = 200,
+    batchRows: Int = 4000
+  ) throws -> TrainingRun {
     let weights = weights(seed: 7)
-    let layout = AdapterLayout(shape: shape, rank: 3, targets: targets)
+    let layout = AdapterLayout(shape: shape, method: method)
     var generator = SplitMix64(seed: 11)
     let parameters = FloatBuffer((0..<layout.count).map { _ in generator.nextUniform() * 0.2 })
+    let scale: Float = layout.virtualTokens > 0 ? 4 : 1
+    for index in 0..<parameters.count { parameters.pointer[index] *= scale }
+    let start = layout.initialParameters(seed: 1, weights: weights)
+    layout.forEachSite { site, base in
+      for index in base + site.scale..<base + site.scale + site.scaleCount {
+        parameters.pointer[index] = start.pointer[index] * (1 + parameters.pointer[index])
+      }
+    }
     return try TrainingRun(
       weights: weights, layout: layout, scaling: 1.7, parameters: parameters, dropout: dropout,
       seed: 3, longest: longest, batchRows: batchRows, memoryLimit: memoryLimit)

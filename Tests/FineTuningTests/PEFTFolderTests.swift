@@ -25,7 +25,7 @@ struct PEFTFolderTests {
   @Test("an adapter trained in PEFT gives the logits here that it gives there")
   func logitsOfPEFT() throws {
     let model = try Fixtures.model.get()
-    let adapter = try PEFTFolder.read(folder, configuration: model.configuration)
+    let adapter = try PEFTFolder.read(folder, model: model)
     let recorded = try JSONDecoder().decode(
       Recorded.self,
       from: Data(contentsOf: Fixtures.folder.appendingPathComponent("peft_logits.json")))
@@ -42,12 +42,13 @@ struct PEFTFolderTests {
   @Test("an adapter trained in PEFT gives the token losses here that it gives there")
   func trainedInPEFT() throws {
     let model = try Fixtures.model.get()
-    let adapter = try PEFTFolder.read(folder, configuration: model.configuration)
-    #expect(adapter.rank == 2 && adapter.targets == [.key] && adapter.scaling == 2)
+    let adapter = try PEFTFolder.read(folder, model: model)
+    #expect(adapter.lora == LoRASettings(rank: 2, alpha: 4, targets: [.key]))
+    #expect(adapter.lora?.scaling == 2)
     let recorded = try JSONDecoder().decode(
       Recorded.self,
       from: Data(contentsOf: Fixtures.folder.appendingPathComponent("peft_logits.json")))
-    let trainer = try LoRATrainer(model: model, configuration: TrainingConfiguration())
+    let trainer = try AdapterTrainer(model: model, configuration: TrainingConfiguration())
     for row in recorded.rows {
       // One example for each token: prompt and that token, so that each loss is seen alone.
       let examples = (1..<row.ids.count).map {
@@ -62,20 +63,20 @@ struct PEFTFolderTests {
 
   @Test("folder and bytes give back the same adapter")
   func roundTrip() throws {
-    let configuration = try Fixtures.model.get().configuration
-    let adapter = try PEFTFolder.read(folder, configuration: configuration)
+    let model = try Fixtures.model.get()
+    let adapter = try PEFTFolder.read(folder, model: model)
     let target = FileManager.default.temporaryDirectory.appendingPathComponent(
       "oppu-peft-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: target) }
     try PEFTFolder.write(adapter, to: target.path, baseModel: "base")
-    let again = try PEFTFolder.read(target.path, configuration: configuration)
-    let settings = PEFTConfiguration(adapter, baseModel: "base")
+    let again = try PEFTFolder.read(target.path, model: model)
+    let settings = try PEFTConfiguration(adapter, baseModel: "base")
     #expect(
       try PEFTConfiguration(
         json: Data(contentsOf: target.appendingPathComponent(PEFTFolder.configurationName)))
         == settings)
     let bytes = try PEFTFolder.decode(
-      PEFTFolder.encode(adapter), settings: settings, configuration: configuration)
+      PEFTFolder.encode(adapter), settings: settings, model: model)
     for layer in 0..<adapter.layerCount {
       let factors = try #require(adapter.factors(layer: layer, .key))
       for other in [again, bytes] {
@@ -93,9 +94,9 @@ struct PEFTFolderTests {
   @Test(
     "an option that would change the result is refused by name",
     arguments: [
-      (#""peft_type":"IA3""#, "IA3"), (#""r":0"#, "r must be"), (#""r":2.5"#, "r must be"),
+      (#""peft_type":"LOHA""#, "LOHA"), (#""r":0"#, "r must be"), (#""r":2.5"#, "r must be"),
       (#""r":true"#, "r is not a number"), (#""r":100000"#, "r must be"),
-      (#""bias":"all""#, "bias"), (#""use_dora":true"#, "use_dora"),
+      (#""bias":"all""#, "bias"), (#""use_dora":1"#, "use_dora"),
       (#""modules_to_save":["lm_head"]"#, "modules_to_save"),
       (#""rank_pattern":{"q_proj":4}"#, "rank_pattern"),
       (#""alpha_pattern":{"q_proj":4}"#, "alpha_pattern"),
@@ -112,7 +113,7 @@ struct PEFTFolderTests {
       #""lora_dropout":0"#, #""use_dora":false"#, #""an_option_of_yesterday":null"#,
     ]
     let accepted = try PEFTConfiguration(json: Data("{\(plain.joined(separator: ","))}".utf8))
-    #expect(accepted.rank == 1 && accepted.alpha == 2)
+    #expect(accepted.method == .lora(LoRASettings(rank: 1, alpha: 2, targets: [.query])))
     let lines = plain.filter { !$0.hasPrefix(key) } + [change]
     do {
       _ = try PEFTConfiguration(
@@ -125,15 +126,16 @@ struct PEFTFolderTests {
 
   @Test("rank-stabilised scaling is honoured and written back")
   func rankStabilized() throws {
-    let settings = PEFTConfiguration(rank: 4, alpha: 8, targets: [.query], rankStabilized: true)
-    #expect(settings.scaling == 4)
+    let lora = LoRASettings(rank: 4, alpha: 8, targets: [.query], rankStabilized: true)
+    let settings = PEFTConfiguration(.lora(lora))
+    #expect(lora.scaling == 4)
     #expect(try PEFTConfiguration(json: settings.json()) == settings)
   }
 
   @Test("missing, unknown and misshapen tensors are refused by name")
   func tensors() throws {
-    let configuration = try Fixtures.model.get().configuration
-    let adapter = try PEFTFolder.read(folder, configuration: configuration)
+    let model = try Fixtures.model.get()
+    let adapter = try PEFTFolder.read(folder, model: model)
     let file = try SafetensorsFile(data: PEFTFolder.encode(adapter))
     var entries = try file.tensors.map {
       SafetensorsFile.Entry(name: $0.key, shape: $0.value.shape, values: try file.floats($0.key))
@@ -142,13 +144,13 @@ struct PEFTFolderTests {
       do {
         _ = try PEFTFolder.decode(
           SafetensorsFile.encode(entries),
-          settings: PEFTConfiguration(rank: rank, alpha: 4, targets: [.key]),
-          configuration: configuration)
+          settings: PEFTConfiguration(.lora(LoRASettings(rank: rank, alpha: 4, targets: [.key]))),
+          model: model)
         return "accepted"
       } catch let error as PEFTError { return error.description }
     }
     #expect(try problem(entries) == "accepted")
-    #expect(try problem(entries, rank: 4).contains("rank 4"))
+    #expect(try problem(entries, rank: 4).contains("need [4, 576]"))
     #expect(try problem(Array(entries.dropFirst())).contains("lacks the tensor"))
     #expect(
       try problem(entries + [.init(name: "lm_head.weight", shape: [1], values: [0])])

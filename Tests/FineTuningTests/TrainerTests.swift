@@ -34,7 +34,7 @@ struct TrainerTests {
   func seeds() throws {
     let model = try Fixtures.model.get()
     func train(_ seed: UInt64) throws -> TrainingResult {
-      try LoRATrainer(
+      try AdapterTrainer(
         model: model, configuration: configuration { ($0.seed, $0.dropout) = (seed, 0.05) }
       ).train(examples: examples(model))
     }
@@ -51,7 +51,7 @@ struct TrainerTests {
   func incremental() throws {
     let model = try Fixtures.model.get()
     // One batch holds all examples, so that a step's loss is that of the whole set.
-    let trainer = try LoRATrainer(
+    let trainer = try AdapterTrainer(
       model: model, configuration: configuration { ($0.batchSize, $0.learningRate) = (4, 1e-3) })
     let examples = examples(model)
     let first = try trainer.train(examples: examples) { $0.step < 2 }
@@ -66,7 +66,7 @@ struct TrainerTests {
     #expect(seen == second.losses && seen.count == 4 && second.end == .completed)
     #expect(abs(try #require(seen.first) - before) < 1e-4)
     #expect(try trainer.loss(of: examples, adapter: second.adapter).mean < before)
-    let other = try LoRATrainer(model: model, configuration: configuration { $0.rank = 2 })
+    let other = try AdapterTrainer(model: model, configuration: configuration { $0.rank = 2 })
     #expect(throws: TrainingError.self) {
       try other.train(examples: examples, startingFrom: first.adapter)
     }
@@ -78,7 +78,7 @@ struct TrainerTests {
     let all = examples(model)
     // What is held out contradicts what is trained, so its loss must turn soon.
     let heldOut = [TrainingExample(prompt: all[0].prompt, completion: all[1].completion)]
-    let trainer = try LoRATrainer(
+    let trainer = try AdapterTrainer(
       model: model, configuration: configuration { ($0.epochs, $0.learningRate) = (12, 2e-2) })
     let result = try trainer.train(examples: [all[0]], heldOut: heldOut)
     #expect(result.end == .earlyStopped)
@@ -97,10 +97,10 @@ struct TrainerTests {
       { $0.epochs = 0 }, { $0.clip = 0 }, { $0.alpha = .infinity },
     ] {
       #expect(throws: TrainingError.self) {
-        try LoRATrainer(model: model, configuration: configuration(change))
+        try AdapterTrainer(model: model, configuration: configuration(change))
       }
     }
-    let trainer = try LoRATrainer(model: model, configuration: configuration { $0.cutoff = 8 })
+    let trainer = try AdapterTrainer(model: model, configuration: configuration { $0.cutoff = 8 })
     #expect(throws: TrainingError.noExamples) { try trainer.train(examples: []) }
     let bad: [TrainingExample] = [
       .init(prompt: [1], completion: Array(repeating: 5, count: 9)),
@@ -113,7 +113,7 @@ struct TrainerTests {
         Issue.record("accepted \(example)")
       } catch TrainingError.example(let index, _) { #expect(index == 1) }
     }
-    let small = try LoRATrainer(
+    let small = try AdapterTrainer(
       model: model, configuration: configuration { $0.memoryLimit = 200 << 20 })
     do {
       _ = try small.train(examples: [

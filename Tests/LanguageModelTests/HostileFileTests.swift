@@ -11,7 +11,7 @@ struct HostileFileTests {
   private func problem(_ bytes: [UInt8]) throws -> GGUFError.Problem? {
     try TestModel.withFile(bytes) { path -> GGUFError.Problem? in
       do throws(GGUFError) {
-        _ = try LlamaModel.load(path: path)
+        _ = try LlamaModel(GGUFFile(path: path))
         return nil
       } catch {
         #expect(error.path == path)
@@ -46,9 +46,9 @@ struct HostileFileTests {
 
   @Test("Something else than a file, and files of other kinds, are refused with the reason")
   func otherFiles() throws {
-    #expect(throws: GGUFError.self) { try LlamaModel.load(path: "/nonexistent/model.gguf") }
-    #expect(throws: GGUFError.self) { try LlamaModel.load(path: "/") }
-    #expect(throws: GGUFError.self) { try LlamaModel.load(path: "/dev/zero") }
+    #expect(throws: GGUFError.self) { try GGUFFile(path: "/nonexistent/model.gguf") }
+    #expect(throws: GGUFError.self) { try GGUFFile(path: "/") }
+    #expect(throws: GGUFError.self) { try GGUFFile(path: "/dev/zero") }
     #expect(try problem([]) == .notGGUF)
     #expect(try problem(Array("PK\u{3}\u{4}whatever this is".utf8)) == .notGGUF)
     #expect(try problem { $0.version = 1 } == .unsupportedVersion(1))
@@ -115,6 +115,9 @@ struct HostileFileTests {
       try problem { $0.tensors[2].name = $0.tensors[1].name }
         == .duplicateTensor("blk.0.attn_norm.weight"))
     #expect(
+      try problem { $0.tensors[1].offset = 32 }
+        == .overlapping(tensor: "blk.0.attn_norm.weight", other: "token_embd.weight"))
+    #expect(
       try problem { $0.tensors[1].type = 99 }
         == .unknownTensorType(tensor: "blk.0.attn_norm.weight", type: 99))
     #expect(
@@ -177,13 +180,16 @@ struct HostileFileTests {
         == .missingTensor("blk.2.attn_norm.weight"))
     #expect(
       try problem { $0.set("general.architecture", .string("mamba")) }
-        == .unsupported(what: "the architecture", found: "mamba", supported: "llama"))
+        == .unsupported(
+          what: "the architecture", found: "mamba", supported: "llama, qwen2, qwen3"))
     #expect(
       try problem { $0.set("tokenizer.ggml.model", .string("bert")) }
-        == .unsupported(what: "the tokenizer model", found: "bert", supported: "gpt2"))
+        == .unsupported(
+          what: "the tokenizer model", found: "bert",
+          supported: "gpt2 (byte-level BPE), llama (SentencePiece BPE)"))
     guard
-      case .unsupported("the pre-tokenizer", "qwen2", let supported) = try problem({
-        $0.set("tokenizer.ggml.pre", .string("qwen2"))
+      case .unsupported("the pre-tokenizer", "tekken", let supported) = try problem({
+        $0.set("tokenizer.ggml.pre", .string("tekken"))
       })
     else {
       Issue.record("an unknown pre-tokenizer was taken")
@@ -212,7 +218,7 @@ struct HostileFileTests {
       }
       try Data(changed).write(to: url)
       do throws(GGUFError) {
-        let model = try LlamaModel.load(path: url.path)
+        let model = try LlamaModel(GGUFFile(path: url.path))
         // A file that loads computes, whatever the numbers are.
         if round % 50 < 2 {
           _ = try? model.forward([

@@ -11,7 +11,7 @@ private func tokens(_ count: Int, seed: UInt64) -> [Int32] {
   return (0..<count).map { _ in Int32(generator.next() % UInt64(TinyLlama.vocabulary)) }
 }
 
-private func lastLogits(_ model: LlamaModel, _ tokens: [Int32], _ adapter: LoRAAdapter? = nil)
+private func lastLogits(_ model: LlamaModel, _ tokens: [Int32], _ adapter: Adapter? = nil)
   throws -> [Float]
 {
   let chunk = Chunk(tokens: tokens, cache: KVCache(for: model.configuration), adapter: adapter)
@@ -22,9 +22,9 @@ private func difference(_ a: [Float], _ b: [Float]) -> Float {
   zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) }
 }
 
-private func randomAdapter(
+func randomAdapter(
   _ configuration: LlamaConfiguration, seed: UInt64, targets: [Projection] = Projection.allCases
-) throws -> LoRAAdapter {
+) throws -> Adapter {
   var generator = SplitMix64(seed: seed)
   func factor(_ count: Int) -> FloatBuffer {
     FloatBuffer((0..<count).map { _ in generator.nextUniform() * 0.1 })
@@ -40,7 +40,7 @@ private func randomAdapter(
         )
       })
   }
-  return try LoRAAdapter(
+  return try Adapter(
     rank: 3, alpha: 6, targets: targets, layers: layers, configuration: configuration)
 }
 
@@ -93,6 +93,42 @@ struct ModelTests {
         difference(Array(logits[1][0]), Array(whole[position - 1])) < 2e-3, "up to \(position)")
     }
     #expect(cache.count == 590)
+  }
+
+  @Test(
+    "With 8-bit activations a row's logits have the same bits alone and in a mixed batch",
+    arguments: [WeightType.q4_1, .q8_0])
+  func mixedBatches(type: WeightType) throws {
+    let tiny = TinyLlama(type: type)
+    let model = try tiny.load(precision: .int8)
+    let adapters = try (0..<3).map { try randomAdapter(model.configuration, seed: UInt64($0)) }
+    struct Input {
+      let tokens: [Int32]
+      let adapter: Adapter?
+    }
+    let inputs = [300, 1, 37, 130, 2].enumerated().map { index, count in
+      Input(
+        tokens: tokens(count, seed: UInt64(index + 40)),
+        adapter: index < adapters.count ? adapters[index] : nil)
+    }
+    func chunk(_ input: Input) -> Chunk {
+      Chunk(
+        tokens: input.tokens, cache: KVCache(for: model.configuration), adapter: input.adapter)
+    }
+    let together = try model.forward(inputs.map(chunk))
+    for (index, input) in inputs.enumerated() {
+      let alone = try model.forward([chunk(input)])[0]
+      #expect(alone[0] == together[index][0], "input \(index)")
+    }
+    // And where the rows are cut into other passes: prefill in pieces, then decoding.
+    let cache = KVCache(for: model.configuration)
+    var last: [Float] = []
+    for piece in [0..<1, 1..<90, 90..<218, 218..<219, 219..<300] {
+      last = try model.forward([
+        Chunk(tokens: Array(inputs[0].tokens[piece]), cache: cache, adapter: inputs[0].adapter)
+      ])[0][0]
+    }
+    #expect(last == together[0][0])
   }
 
   @Test("A fork goes on alone, and a truncated cache forgets")
@@ -247,8 +283,8 @@ struct ModelTests {
     #expect(throws: InferenceError.tokenOutsideVocabulary(token: 999, vocabulary: 262)) {
       try model.score(prompt: [1], candidates: [[2], [999]])
     }
-    #expect(throws: LoRAShapeError.self) {
-      try LoRAAdapter(
+    #expect(throws: AdapterError.self) {
+      try Adapter(
         rank: 2, alpha: 2, targets: [.query], layers: [[:], [:]],
         configuration: model.configuration)
     }

@@ -108,6 +108,22 @@ struct ReferenceTests {
     }
   }
 
+  @Test("With 8-bit activations the mean loss of the texts changes by less than 1 in 200")
+  func int8Losses() throws {
+    let model = try TestModel.int8.get()
+    let fixture = try fixtureDecoder().decode(
+      LogitsFixture.self, from: TestModel.fixture("logits.json"))
+    let found = try fixture.rows.flatMap { try model.losses(of: $0.ids) }
+    let expected = fixture.rows.flatMap(\.losses)
+    let (mean, reference) = (
+      found.reduce(0, +) / Float(found.count), expected.reduce(0, +) / Float(expected.count)
+    )
+    print("Mean loss of \(found.count) tokens with 8-bit activations: \(mean), exact \(reference)")
+    #expect(abs(mean - reference) < reference / 200)
+    let spread = zip(found, expected).map { abs($0 - $1) }.reduce(0, +) / Float(found.count)
+    #expect(spread < 0.1, "the mean difference of a token's loss")
+  }
+
   @Test("Random blocks expand to the weights that gguf-py computes")
   func blocks() throws {
     let fixture = try JSONDecoder().decode(
@@ -123,7 +139,7 @@ struct ReferenceTests {
       let matrix = QuantizedMatrix(
         type: type, rows: fixture.rows, columns: fixture.columns,
         bytes: UnsafeRawBufferPointer(start: owner.bytes, count: bytes.count), owner: owner)
-      for level in Elementwise.Level.allCases where level.rawValue <= Elementwise.level.rawValue {
+      for level in Elementwise.Level.available {
         var weights = [Float](repeating: .nan, count: fixture.rows * fixture.columns)
         matrix.expand(rows: 0..<fixture.rows, into: &weights, level: level)
         for (found, expected) in zip(weights, blocks.weights) {

@@ -19,7 +19,7 @@ struct SpeedTests {
   @Test("Prefill, decode and loss rates")
   func rates() throws {
     let load = try seconds(2) { _ = try LlamaModel.load(path: TestModel.path) }
-    let model = try TestModel.shared.get()
+    let model = try TestModel.int8.get()
     print("load \(Int(load * 1000)) ms, fingerprint \(seconds(1) { _ = model.fingerprint }) s")
     print("\(BLAS.shared.report.coreName) \(Int(BLAS.shared.measureGFLOPS())) GFLOP/s")
     let prompt = (0..<512).map { Int32(1000 + $0 * 7) }
@@ -52,27 +52,5 @@ struct SpeedTests {
     let text = String(repeating: "The quick brown fox, it's 1 of 12 jumping.\n", count: 20_000)
     let encode = seconds(2) { _ = model.tokenizer.encode(text) }
     print("tokeniser: \(Double(text.utf8.count) / encode / 1e6) MB/s")
-  }
-
-  @Test("Few rows: blocks against expansion")
-  func crossover() throws {
-    let model = try TestModel.shared.get()
-    for projection in [Projection.query, .gate, .down] {
-      let matrix = model.layers[3][projection]
-      for count in [1, 2, 4, 6, 8, 12, 16, 24, 32] {
-        let x = FloatBuffer(zeros: count * matrix.columns)
-        x.fill(0.3)
-        let y = FloatBuffer(zeros: count * matrix.rows)
-        let direct = seconds(9) { matrix.multiply(x.pointer, count: count, into: y.pointer) }
-        let expanded = seconds(9) {
-          Product.compute(
-            x.pointer, count: count, columns: matrix.columns, [(matrix, y.pointer)],
-            pool: .shared, fewRows: 0)
-        }
-        print(
-          "\(projection) \(count): direct \(Int(direct * 1e6)) us, expanded \(Int(expanded * 1e6)) us"
-        )
-      }
-    }
   }
 }

@@ -14,7 +14,10 @@ enum TestModel {
       .appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
   }
 
-  static let shared = Result { try LlamaModel.load(path: path) }
+  /// With exact products, for comparison with other implementations.
+  static let shared = Result { try LlamaModel.load(path: path, precision: .float32) }
+  /// As users have it.
+  static let int8 = Result { try LlamaModel.load(path: path) }
 
   static func fixture(_ name: String) throws -> Data {
     let folder = Bundle.module.resourceURL?.appending(path: "Fixtures")
@@ -171,8 +174,10 @@ struct TinyLlama {
     values.flatMap { value in withUnsafeBytes(of: value) { Array($0) } }
   }
 
-  func load() throws -> LlamaModel {
-    try TestModel.withFile(builder.build().bytes) { try LlamaModel.load(path: $0) }
+  func load(precision: ProductPrecision = .float32) throws -> LlamaModel {
+    try TestModel.withFile(builder.build().bytes) {
+      try LlamaModel.load(path: $0, precision: precision)
+    }
   }
 }
 
@@ -198,6 +203,13 @@ func randomBlocks(
       append(half: scale * 0.1)
       append(half: -scale * 0.75)
       appendRandom(16)
+    case .q5_0:
+      append(half: scale * 0.05)
+      appendRandom(20)
+    case .q5_1:
+      append(half: scale * 0.05)
+      append(half: -scale * 0.75)
+      appendRandom(20)
     case .q8_0:
       append(half: scale * 0.01)
       appendRandom(32)
@@ -205,6 +217,10 @@ func randomBlocks(
       append(half: scale * 0.003)
       append(half: scale * 0.02)
       appendRandom(140)
+    case .q5_K:
+      append(half: scale * 0.0015)
+      append(half: scale * 0.02)
+      appendRandom(172)
     case .q6_K:
       appendRandom(208)
       append(half: scale * 0.0005)

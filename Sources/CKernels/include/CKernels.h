@@ -9,19 +9,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "wide.h"
+#include "panels.h"
 #include "training.h"
 
 #pragma clang assume_nonnull begin
 
-enum { CK_LEVEL_SCALAR = 0, CK_LEVEL_VECTOR = 1 };
+// CK_LEVEL_WIDE: with AVX-512; kernels that have no version of their own for it run as vectors.
+enum { CK_LEVEL_SCALAR = 0, CK_LEVEL_VECTOR = 1, CK_LEVEL_WIDE = 2 };
 
 // Processor families that OpenBLAS has separate kernels for, weakest first.
 enum { CK_CPU_BASIC = 0, CK_CPU_AVX2 = 1, CK_CPU_AVX512 = 2, CK_CPU_OTHER = 3 };
 
 // ggml's numbers for tensor types.
 enum {
-  CK_F32 = 0, CK_F16 = 1, CK_Q4_0 = 2, CK_Q4_1 = 3, CK_Q8_0 = 8, CK_Q4_K = 12, CK_Q6_K = 14,
-  CK_BF16 = 30
+  CK_F32 = 0, CK_F16 = 1, CK_Q4_0 = 2, CK_Q4_1 = 3, CK_Q5_0 = 6, CK_Q5_1 = 7, CK_Q8_0 = 8,
+  CK_Q4_K = 12, CK_Q5_K = 13, CK_Q6_K = 14, CK_BF16 = 30
 };
 
 int32_t ck_best_level(void);
@@ -53,6 +56,8 @@ void ck_axpy(int32_t level, float alpha, const float *x, float *y, size_t count)
 void ck_weighted_rows(
     int32_t level, const float *factors, const float *source, size_t stride, size_t rows,
     size_t width, float *out);
+// The first index of the largest number, not numbers left out; `count` where that is not finite.
+size_t ck_argmax(int32_t level, const float *x, size_t count);
 // y = exp(x); in place is allowed.
 void ck_exp(int32_t level, const float *x, float *y, size_t count);
 // In place; returns the natural logarithm of the sum of exponentials of the input.

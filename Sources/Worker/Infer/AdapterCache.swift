@@ -18,7 +18,7 @@ actor AdapterCache {
   private let repository: AdapterRepository
   private let maximumBytes: Int
   /// Least recently used first.
-  private var entries: OrderedDictionary<Key, LoRAAdapter> = [:]
+  private var entries: OrderedDictionary<Key, Adapter> = [:]
   private(set) var byteCount = 0
 
   init(model: LlamaModel, repository: AdapterRepository, maximumBytes: Int) {
@@ -30,7 +30,7 @@ actor AdapterCache {
   /// The adapter of a version, loaded where it is not there yet. The caller's reference keeps it alive while in
   /// use, whatever the cache drops.
   /// - Throws: `DamagedAdapterError`, adapter file errors, `PostgresError`.
-  func adapter(_ record: AdapterRecord) async throws -> LoRAAdapter {
+  func adapter(_ record: AdapterRecord) async throws -> Adapter {
     let key = Key(stream: record.stream, version: record.version)
     if let hit = entries.removeValue(forKey: key) {
       entries[key] = hit

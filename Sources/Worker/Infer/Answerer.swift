@@ -81,7 +81,7 @@ struct Answerer: Sendable {
     let task: TaskDefinition
     let options: RequestOptions
     let prompt: [Int32]
-    let adapter: LoRAAdapter?
+    let adapter: Adapter?
     let maximumTokens: Int
     let personalization: PersonalizationReply.Personalization
     let queue: Double
@@ -143,7 +143,7 @@ struct Answerer: Sendable {
   /// The adapter that the request asks for; where an active one cannot be used, none and a note why.
   private func loadAdapter(
     _ request: PersonalizationRequest, _ personalization: inout PersonalizationReply.Personalization
-  ) async throws -> LoRAAdapter? {
+  ) async throws -> Adapter? {
     let record: AdapterRecord
     switch request.options.adapter {
     case .none: return nil

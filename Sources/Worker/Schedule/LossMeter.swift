@@ -39,7 +39,7 @@ struct LossMeter: Sendable {
         examples.append(try encoder.encode(prompt.text, task.completion(for: output)))
         ordinals.append(event.ordinal)
       }
-      let losses = try LoRATrainer(model: model, configuration: TrainingConfiguration())
+      let losses = try AdapterTrainer(model: model, configuration: TrainingConfiguration())
         .loss(of: examples, adapter: adapter).examples
       return Dictionary(
         zip(ordinals, losses).filter { $0.1.isFinite }, uniquingKeysWith: { first, _ in first })

@@ -10,7 +10,7 @@ enum StoredAdapter {
   /// - Throws: ``ForeignAdapterError`` for an adapter of another base model; errors of the adapter's files.
   static func decode(
     _ record: AdapterRecord, weights: Data, model: LlamaModel
-  ) throws -> LoRAAdapter {
+  ) throws -> Adapter {
     guard record.baseFingerprint == model.fingerprint else {
       throw ForeignAdapterError(
         stream: record.stream, version: record.version, fingerprint: record.baseFingerprint)
@@ -19,7 +19,7 @@ enum StoredAdapter {
     return try PEFTFolder.decode(
       weights,
       settings: PEFTConfiguration(json: try JSONEncoder().encode(record.configuration), file: file),
-      configuration: model.configuration, file: file)
+      model: model, file: file)
   }
 }
 

@@ -161,13 +161,13 @@ public struct TrainerService: Service {
   /// The active version, where it belongs to this base model and can be continued with these settings.
   private func parent(
     of stream: Storage.Stream
-  ) async throws -> (record: AdapterRecord, adapter: LoRAAdapter)? {
+  ) async throws -> (record: AdapterRecord, adapter: Adapter)? {
     let repository = AdapterRepository(client)
     guard let record = try await repository.active(stream) else { return nil }
     do {
       let weights = try await repository.weights(stream, version: record.version)
       let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
-      guard adapter.rank == settings.rank, Set(adapter.targets) == Set(settings.targets) else {
+      guard settings.trainingConfiguration(seed: 0).canContinue(adapter) else {
         logger.notice(
           "the active adapter has other settings; training from the base model",
           metadata: ["stream": "\(stream)"])

@@ -57,7 +57,7 @@ struct ModelScore: AsyncParsableCommand {
     }
   }
 
-  private func row(_ text: String, model: LlamaModel, adapter: LoRAAdapter?) throws -> Row {
+  private func row(_ text: String, model: LlamaModel, adapter: Adapter?) throws -> Row {
     let ids = model.tokenizer.encode(text)
     guard !ids.isEmpty else { throw ValidationError("A text to score must not be empty.") }
     let chunk = Chunk(

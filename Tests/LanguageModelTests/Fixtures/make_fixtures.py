@@ -125,12 +125,13 @@ def blocks():
     """Random bytes of every block type and the weights that the gguf package makes of them."""
     random_ = numpy.random.default_rng(7)
     made = {}
-    for name in ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"]:
+    for name in ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K", "Q5_0", "Q5_1", "Q5_K"]:
         kind = gguf.GGMLQuantizationType[name]
         length, size = gguf.GGML_QUANT_SIZES[kind]
         data = random_.integers(0, 256, (2, size * (256 // length)), dtype=numpy.uint8)
         halves = {"F16": range(0, 512, 2), "Q8_0": range(0, data.shape[1], 34), "Q4_0": range(0, data.shape[1], 18),
-                  "Q4_1": [o + d for o in range(0, data.shape[1], 20) for d in (0, 2)], "Q4_K": [0, 2], "Q6_K": [208], "BF16": []}[name]
+                  "Q4_1": [o + d for o in range(0, data.shape[1], 20) for d in (0, 2)], "Q5_0": range(0, data.shape[1], 22),
+                  "Q5_1": [o + d for o in range(0, data.shape[1], 24) for d in (0, 2)], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "BF16": []}[name]
         for row in data:  # scales that are numbers, of both signs and some subnormal
             for offset in halves:
                 scale = numpy.float16(random_.normal() * (1e-6 if random_.random() < 0.1 else 0.1))
@@ -163,4 +164,5 @@ def main():
             logits(model, tokenizer, args.model)
 
 
-main()
+if __name__ == "__main__":
+    main()

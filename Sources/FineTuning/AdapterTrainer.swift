@@ -1,4 +1,4 @@
-// Fine-tuning a LoRA adapter on examples: the public face of this module.
+// Fine-tuning an adapter on examples: the public face of this module.
 
 import Foundation
 import LanguageModel
@@ -30,7 +30,7 @@ public struct TrainingResult: Sendable {
     case earlyStopped
   }
 
-  public let adapter: LoRAAdapter
+  public let adapter: Adapter
   public let end: End
   /// The loss of every step's batch.
   public let losses: [Double]
@@ -42,23 +42,45 @@ public struct TrainingResult: Sendable {
   public let report: FineTuningReport
 }
 
-/// Trains and evaluates LoRA adapters of one base model. Every call blocks until it is done and
+/// Trains and evaluates adapters of one base model. Every call blocks until it is done and
 /// computes on ``ThreadPool/shared``: call it on a thread of its own, not on Swift's cooperative
 /// pool. Calls from several threads at once are safe; each has its own memory.
-public struct LoRATrainer: Sendable {
+public struct AdapterTrainer: Sendable {
   public let model: LlamaModel
   public let configuration: TrainingConfiguration
   private let weights: FrozenWeights
+  /// The adapter under the trained one; it is part of the model here.
+  public let under: Adapter?
   private let layout: AdapterLayout
 
-  /// - Throws: `TrainingError.configuration` for a setting out of range.
-  public init(model: LlamaModel, configuration: TrainingConfiguration) throws {
+  /// - Parameter over: an adapter, frozen, over which others are trained and evaluated: the task's
+  ///   under the users'. A result is to be stacked on it.
+  /// - Throws: `TrainingError` for a setting out of range or an adapter of another model.
+  public init(
+    model: LlamaModel, configuration: TrainingConfiguration, over under: Adapter? = nil
+  ) throws {
     try configuration.validate()
+    if case .tokens(let tokens) = configuration.promptInitialization,
+      let token = tokens.first(where: { $0 < 0 || Int($0) >= model.configuration.vocabulary })
+    {
+      throw TrainingError.configuration("token \(token) of the prompt is not in the vocabulary")
+    }
     self.model = model
     self.configuration = configuration
-    weights = FrozenWeights(model)
-    layout = AdapterLayout(
-      shape: weights.shape, rank: configuration.rank, targets: configuration.targets)
+    self.under = under
+    weights = try Self.weights(model, merged: under)
+    layout = AdapterLayout(shape: weights.shape, method: configuration.adapterMethod)
+  }
+
+  private static func weights(_ model: LlamaModel, merged: Adapter?) throws -> FrozenWeights {
+    var weights = FrozenWeights(model)
+    if let merged {
+      // A stack checks that its adapters have the model's sizes.
+      do {
+        weights.merged = try Adapter.stack([merged], configuration: model.configuration)
+      } catch { throw TrainingError.adapter(error.description) }
+    }
+    return weights
   }
 
   /// What training on `examples` would need, before it starts.
@@ -71,26 +93,29 @@ public struct LoRATrainer: Sendable {
   /// - Parameters:
   ///   - heldOut: evaluated before training and after each epoch; training stops after `patience`
   ///     epochs without a new lowest loss, and the result has the weights of the best epoch.
-  ///   - startingFrom: an adapter of the same rank, targets and scaling to go on from; else A is
-  ///     random and B zero, so that the first step sees the base model.
+  ///   - startingFrom: an adapter of the same method and settings to go on from; else PEFT's
+  ///     initialisation, with which LoRA, DoRA and (IA)³ begin at the base model.
   ///   - onStep: called after every step; false stops training, and what was reached so far counts.
   /// - Throws: `TrainingError`.
   public func train(
     examples: [TrainingExample], heldOut: [TrainingExample] = [],
-    startingFrom: LoRAAdapter? = nil, onStep: (TrainingProgress) -> Bool = { _ in true }
+    startingFrom: Adapter? = nil, onStep: (TrainingProgress) -> Bool = { _ in true }
   ) throws -> TrainingResult {
     guard !examples.isEmpty else { throw TrainingError.noExamples }
     let examples = try checked(examples)
     let heldOut = try checked(heldOut)
-    if let startingFrom, abs(startingFrom.scaling - configuration.scaling) > 1e-6 {
+    if let settings = startingFrom?.lora, layout.rank > 0,
+      abs(settings.scaling - configuration.scaling) > 1e-6
+    {
       throw TrainingError.adapter(
-        "it is scaled by \(startingFrom.scaling), these settings by \(configuration.scaling)")
+        "it is scaled by \(settings.scaling), these settings by \(configuration.scaling)")
     }
     let sizes = (examples + heldOut).map(\.tokenCount)
     let run = try TrainingRun(
       weights: weights, layout: layout, scaling: configuration.scaling,
       parameters: try startingFrom.map(layout.parameters)
-        ?? layout.initialParameters(seed: configuration.seed),
+        ?? layout.initialParameters(
+          seed: configuration.seed, weights: weights, prompt: configuration.promptInitialization),
       dropout: configuration.dropout, seed: configuration.seed, longest: sizes.max() ?? 0,
       batchRows: batchRows(examples + heldOut), memoryLimit: configuration.memoryLimit)
 
@@ -148,8 +173,7 @@ public struct LoRATrainer: Sendable {
     }
     let seconds = (clock.now - start) / .seconds(1)
     let adapter = try layout.adapter(
-      best?.parameters ?? run.parameters, alpha: configuration.alpha,
-      scaling: configuration.scaling, configuration: model.configuration)
+      best?.parameters ?? run.parameters, model: model, over: under)
     let report = FineTuningReport(
       tokens: tokens, losses: losses, batchSize: size, examples: examples.count,
       stepsPerEpoch: stepsPerEpoch, seconds: seconds, heldOut: heldOutLosses,
@@ -159,34 +183,47 @@ public struct LoRATrainer: Sendable {
       bestEpoch: best?.epoch, plan: run.plan, report: report)
   }
 
-  /// The losses of examples with an adapter, or of the base model without one. Any LoRA adapter of
-  /// this model will do, whatever its rank and targets.
+  /// The losses of examples with an adapter, or of the base model without one. Any adapter of
+  /// this model will do, whatever its method and settings.
   /// - Throws: `TrainingError`.
-  public func loss(of examples: [TrainingExample], adapter: LoRAAdapter?) throws -> HeldOutLoss {
+  public func loss(of examples: [TrainingExample], adapter: Adapter?) throws -> HeldOutLoss {
     guard !examples.isEmpty else { throw TrainingError.noExamples }
     let examples = try checked(examples)
-    let state = try adapter.map { adapter in
-      let layout = AdapterLayout(
-        shape: weights.shape, rank: adapter.rank, targets: adapter.targets)
-      return AdapterState(
-        layout: layout, scaling: adapter.scaling, parameters: try layout.parameters(of: adapter),
-        gradients: nil)
+    var weights = weights
+    var state: AdapterState?
+    if let adapter {
+      if let settings = adapter.lora, !settings.dora {
+        let layout = AdapterLayout(shape: weights.shape, method: .lora(settings))
+        state = AdapterState(
+          layout: layout, scaling: settings.scaling, parameters: try layout.parameters(of: adapter),
+          gradients: nil)
+      } else {
+        // Any other adapter is part of the weights meanwhile.
+        do {
+          weights.merged = try Adapter.stack(
+            [under, adapter].compactMap { $0 }, configuration: model.configuration)
+        } catch { throw TrainingError.adapter(error.description) }
+      }
     }
-    let longest = examples.map(\.tokenCount).max() ?? 0
+    let virtualTokens = weights.merged?.virtualTokenCount ?? 0
+    let longest = virtualTokens + (examples.map(\.tokenCount).max() ?? 0)
     let workspace = PassWorkspace(weights: weights, longest: longest)
     return TrainingRun.loss(
       of: examples,
       packs: PackedBatch.split(
-        examples, rowLimit: max(longest, MemoryPlan.enoughRows), sharePrefix: true),
+        examples, rowLimit: max(longest, MemoryPlan.enoughRows), sharePrefix: true,
+        virtualTokens: virtualTokens),
       workspace: workspace, adapter: state)
   }
 
   private func plan(for examples: [TrainingExample]) throws -> MemoryPlan {
     try MemoryPlan(
       weights: weights, layout: layout, drops: configuration.dropout > 0,
-      longest: examples.map(\.tokenCount).max() ?? 0, batchRows: batchRows(examples),
-      limit: configuration.memoryLimit)
+      longest: virtualTokens + (examples.map(\.tokenCount).max() ?? 0),
+      batchRows: virtualTokens + batchRows(examples), limit: configuration.memoryLimit)
   }
+
+  private var virtualTokens: Int { (under?.virtualTokenCount ?? 0) + layout.virtualTokens }
 
   /// The most tokens that a batch can have.
   private func batchRows(_ examples: [TrainingExample]) -> Int {
@@ -196,12 +233,13 @@ public struct LoRATrainer: Sendable {
   /// The examples cut to the cutoff, which no example's completion may exceed.
   private func checked(_ examples: [TrainingExample]) throws -> [TrainingExample] {
     let vocabulary = weights.shape.vocabulary
+    let cutoff = min(configuration.cutoff, model.configuration.contextLength - virtualTokens)
     return try examples.enumerated().map { index, example in
-      guard let cut = example.truncated(to: configuration.cutoff) else {
+      guard let cut = example.truncated(to: cutoff) else {
         throw TrainingError.example(
           index,
           "its completion has \(example.completion.count) tokens, more than the cutoff of "
-            + "\(configuration.cutoff)")
+            + "\(cutoff)")
       }
       guard cut.lossCount > 0 else {
         throw TrainingError.example(index, "it has no token to learn")
