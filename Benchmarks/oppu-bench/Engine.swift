@@ -59,16 +59,16 @@ struct Engine: ParsableCommand {
         say(
           String(
             format: "%@: loss of the last epoch %.4f, the peer's %.4f", name, loss,
-            run.last_epoch_loss))
+            run.lastEpochLoss))
       }
       if index < prefixed.count {
         report.add(
           "training, common instruction (\(name))", ours["examples_per_s \(index)"] ?? 0,
-          run?.examples_per_s, goal: 5, unit: "examples/s")
+          run?.examplesPerS, goal: 5, unit: "examples/s")
       } else {
         report.add(
           "training, no common prefix (\(name))", ours["tokens_per_s \(index)"] ?? 0,
-          run?.tokens_per_s, goal: 2.2, unit: "tokens/s")
+          run?.tokensPerS, goal: 2.2, unit: "tokens/s")
       }
     }
   }
@@ -90,19 +90,19 @@ struct Engine: ParsableCommand {
     say("prefill, decoding and 16 users, ours")
     let prefill = try programs.measure(.prefill)["tokens_per_s"] ?? 0
     report.add(
-      "prefill of 512 tokens, against PyTorch", prefill, torch?.tokens_per_s, goal: 1.5,
+      "prefill of 512 tokens, against PyTorch", prefill, torch?.tokensPerS, goal: 1.5,
       unit: "tokens/s")
     report.add(
-      "prefill of 512 tokens, against llama.cpp", prefill, llama?.prefill_tokens_per_s, goal: 4,
+      "prefill of 512 tokens, against llama.cpp", prefill, llama?.prefillTokensPerS, goal: 4,
       unit: "tokens/s")
     report.add(
       "decoding, one stream, against llama.cpp",
-      try programs.measure(.decode)["tokens_per_s"] ?? 0, llama?.decode_tokens_per_s, goal: 2,
+      try programs.measure(.decode)["tokens_per_s"] ?? 0, llama?.decodeTokensPerS, goal: 2,
       unit: "tokens/s")
     let users = try programs.measure(.users)
     report.add(
       "16 users with 16 adapters, against llama.cpp", users["requests_per_s"] ?? 0,
-      llama?.users_requests_per_s, goal: 8, unit: "requests/s")
+      llama?.usersRequestsPerS, goal: 8, unit: "requests/s")
     report.add(
       "16 users with adapters, against without", users["requests_per_s"] ?? 0,
       users["requests_per_s without adapters"], goal: 0.85, unit: "requests/s")

@@ -10,16 +10,16 @@ struct PeerError: Error, CustomStringConvertible {
 /// What a peer's script prints.
 struct PeerFigures: Decodable {
   struct Training: Decodable {
-    let examples_per_s: Double
-    let tokens_per_s: Double
-    let last_epoch_loss: Double
+    let examplesPerS: Double
+    let tokensPerS: Double
+    let lastEpochLoss: Double
   }
 
   let runs: [Training]?
-  let tokens_per_s: Double?
-  let prefill_tokens_per_s: Double?
-  let decode_tokens_per_s: Double?
-  let users_requests_per_s: Double?
+  let tokensPerS: Double?
+  let prefillTokensPerS: Double?
+  let decodeTokensPerS: Double?
+  let usersRequestsPerS: Double?
   let versions: [String: String]?
 }
 
@@ -59,9 +59,12 @@ struct Programs {
     _ program: String, _ arguments: [String], as type: Figures.Type
   ) throws -> Figures {
     let data = try output(program, arguments)
+    let decoder = JSONDecoder()
+    // Keys of our own figures are names of a dictionary and stay as they are.
+    if type == PeerFigures.self { decoder.keyDecodingStrategy = .convertFromSnakeCase }
     // What a library says on the way comes before the object.
     guard let line = String(decoding: data, as: UTF8.self).split(separator: "\n").last,
-      let figures = try? JSONDecoder().decode(type, from: Data(line.utf8))
+      let figures = try? decoder.decode(type, from: Data(line.utf8))
     else {
       throw PeerError(
         description: "\(program) \(arguments.first ?? "") printed no figures: "
