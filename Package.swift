@@ -84,6 +84,15 @@ let package = Package(
         .product(name: "TextTable", package: "TextTable"),
       ]),
 
+    // What scripts/bench runs.
+    .executableTarget(
+      name: "oppu-bench",
+      dependencies: [
+        "FineTuning", "LanguageModel", "LinearAlgebra",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "TextTable", package: "TextTable"),
+      ], path: "Benchmarks/oppu-bench"),
+
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
     .testTarget(
       name: "LanguageModelTests", dependencies: ["LanguageModel"], resources: [.copy("Fixtures")]),

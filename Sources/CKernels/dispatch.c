@@ -62,6 +62,10 @@ void ck_weighted_rows(
   CK_CHOOSE(ck_weighted_rows, factors, source, stride, rows, width, out);
 }
 
+size_t ck_argmax(int32_t level, const float *x, size_t count) {
+  return CK_CHOOSE(ck_argmax, x, count);
+}
+
 void ck_exp(int32_t level, const float *x, float *y, size_t count) {
   CK_CHOOSE(ck_exp, x, y, count);
 }

@@ -173,6 +173,40 @@ void ck_pack_panel(
   }
 }
 
+void ck_pack_floats(
+    const float *source, size_t row_stride, size_t column_stride, size_t rows, size_t cols,
+    void *panel) {
+  ck_layout layout;
+  ck_panel_layout(CK_Q8_0, &layout);
+  const size_t record = ck_layout_record(layout), factors = ck_layout_factor_bytes(layout);
+  memset(panel, 0, ck_panel_bytes(CK_Q8_0, cols));
+  for (size_t b = 0; b < cols / 32; b++) {
+    uint8_t *to = (uint8_t *)panel + b * record;
+    float most[CK_PANEL_ROWS] = {0}, inverse[CK_PANEL_ROWS] = {0};
+    for (size_t i = 0; i < 32; i++) {
+      const float *column = source + (b * 32 + i) * column_stride;
+      for (size_t r = 0; r < rows; r++) {
+        const float size = fabsf(column[r * row_stride]);
+        most[r] = size > most[r] ? size : most[r];
+      }
+    }
+    for (size_t r = 0; r < rows; r++) {
+      put_factor(layout, to, r, most[r] / 127);
+      const float scale = ck_half(to + r * 2);
+      inverse[r] = scale > 0 ? 1 / scale : 0;
+    }
+    for (size_t i = 0; i < 32; i++) {
+      const float *column = source + (b * 32 + i) * column_stride;
+      uint8_t *codes = to + factors + i / 4 * 64 + i % 4;
+      for (size_t r = 0; r < CK_PANEL_ROWS; r++) {
+        float code = r < rows ? rintf(column[r * row_stride] * inverse[r]) : 0;
+        code = code > 127 ? 127 : code < -127 ? -127 : code;
+        codes[4 * r] = (uint8_t)((int32_t)code + 128);
+      }
+    }
+  }
+}
+
 void ck_quantize_row_scalar(const float *x, size_t cols, int8_t *codes, float *factors) {
   for (size_t b = 0; b < cols / 32; b++, x += 32, codes += 32, factors += CK_FACTORS) {
     // Compared as integers, a number that is none is larger than all.

@@ -161,6 +161,14 @@ static float maximum(const float *x, size_t count) {
   return top;
 }
 
+size_t ck_argmax_scalar(const float *x, size_t count) {
+  size_t best = count;
+  for (size_t i = 0; i < count; i++) {
+    if (!isnan(x[i]) && (best == count || x[i] > x[best])) best = i;
+  }
+  return best < count && isfinite(x[best]) ? best : count;
+}
+
 float ck_softmax_scalar(float *x, size_t count) {
   float top = maximum(x, count), sum = 0;
   for (size_t i = 0; i < count; i++) sum += x[i] = expf(x[i] - top);

@@ -332,6 +332,21 @@ static float maximum(const float *x, size_t count) {
   return top;
 }
 
+size_t ck_argmax_vector(const float *x, size_t count) {
+  // min and max of the vector extensions leave numbers alone where the other is none.
+  const float top = maximum(x, count);
+  if (!isfinite(top)) return count;
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const i8v equal = LOAD(x + i) == ALL(top);
+    if (__builtin_reduce_or(equal)) break;
+  }
+  for (; i < count; i++) {
+    if (x[i] == top) return i;
+  }
+  return count;
+}
+
 float ck_softmax_vector(float *x, size_t count) {
   float top = maximum(x, count);
   v8 sums = ALL(0.0f);

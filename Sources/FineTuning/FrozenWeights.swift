@@ -82,15 +82,46 @@ struct FrozenWeights: Sendable {
   var embedding: QuantizedMatrix
   var output: QuantizedMatrix
   var outputNorm: [Float]
+  /// For products with 8-bit activations, which are f32 products where there are none.
+  var forward: InferenceWeights?
+  /// For those of the backward pass.
+  var backward: GradientWeights?
   /// An adapter under the one that is trained, or the one that is evaluated: it is merged into the
   /// weights whenever they are expanded, and has no gradient.
   var merged: Adapter?
 
-  /// Bytes of all matrices.
+  /// Bytes of all matrices and of the merged adapter.
   var byteCount: Int {
-    layers.reduce(embedding.byteCount) { sum, layer in
+    layers.reduce(embedding.byteCount + (merged?.byteCount ?? 0)) { sum, layer in
       sum + layer.groups.joined().reduce(0) { $0 + $1.byteCount }
     }
+  }
+
+  /// Bytes of the matrices for 8-bit products.
+  var packedByteCount: Int {
+    (forward?.byteCount ?? 0) + (backward?.byteCount ?? 0)
+  }
+
+  /// A group's matrices for 8-bit activations; nil where there are none, or another adapter is merged
+  /// into them.
+  func packed(_ group: ProjectionGroup, layer: Int) -> [PackedMatrix]? {
+    guard let forward, !isMerged(group, layer: layer) else { return nil }
+    var matrices: [PackedMatrix] = []
+    for projection in group.members {
+      guard case .packed(let matrix) = forward[layer, projection] else { return nil }
+      matrices.append(matrix)
+    }
+    return matrices
+  }
+
+  /// The group's matrix for gradients, [inputWidth × outputWidth].
+  func transposed(_ group: ProjectionGroup, layer: Int) -> PackedMatrix? {
+    isMerged(group, layer: layer) ? nil : backward?.layers[layer][group.rawValue]
+  }
+
+  private func isMerged(_ group: ProjectionGroup, layer: Int) -> Bool {
+    guard let merged else { return false }
+    return group.members.contains { !merged.changes(layer: layer, $0).isEmpty }
   }
 
   /// Expands a group's matrices to f32, one under the other: [outputWidth × inputWidth].
@@ -126,6 +157,10 @@ extension FrozenWeights {
     embedding = model.tokenEmbedding
     output = model.output
     outputNorm = model.outputNorm
+    if model.precision == .int8 {
+      forward = model.inferenceWeights
+      backward = model.gradientWeights
+    }
   }
 
   private static func sideBySide(_ biases: [[Float]?]) -> [Float]? {

@@ -62,6 +62,8 @@ struct LinearPass {
   let productScratch: Floats
   /// [rows × scaleWidth] for scaled inputs and outputs.
   let scaleScratch: Floats
+  /// [rows × width] for products that are added to others.
+  let sumScratch: Floats
 
   /// y [rows × out] = the group's outputs; with `accumulate`, y += them.
   /// `products` [rows × n·rank] receives X Aᵀ of the group's adapted projections.
@@ -69,16 +71,13 @@ struct LinearPass {
     _ group: ProjectionGroup, layer: Int, x: Floats, rows: Int, y: Floats,
     accumulate: Bool = false, products: Floats
   ) {
-    let inputWidth = group.inputWidth(weights.shape)
     let outputWidth = group.outputWidth(weights.shape)
     let scalesOutput = adapter?.layout.scales(.output, group) ?? false
     // A scaled output that is added to y is made beside it first.
     let z = scalesOutput && accumulate ? scaleScratch : y
-    weights.expand(group, layer: layer, into: weightScratch)
-    sgemm(
-      m: rows, n: outputWidth, k: inputWidth, a: scaledInput(group, layer: layer, x: x, rows: rows),
-      lda: inputWidth, b: weightScratch, ldb: inputWidth, transposeB: true,
-      beta: accumulate && !scalesOutput ? 1 : 0, c: z, ldc: outputWidth)
+    baseProducts(
+      group, layer: layer, x: scaledInput(group, layer: layer, x: x, rows: rows), rows: rows, y: z,
+      accumulate: accumulate && !scalesOutput)
     adapterProducts(group, layer: layer, x: x, rows: rows, products: products)
     guard let adapter else { return }
     for (index, site) in adapter.layout.sites(group).enumerated() {
@@ -98,6 +97,40 @@ struct LinearPass {
         Elementwise.addScaled(1, z + start, to: y + start, count: range.count * outputWidth)
       }
     }
+  }
+
+  /// y [rows × out] = x Wᵀ, or y += that.
+  private func baseProducts(
+    _ group: ProjectionGroup, layer: Int, x: Floats, rows: Int, y: Floats, accumulate: Bool
+  ) {
+    // Some milliseconds of work lie between two of these.
+    ComputeGate.shared.pause()
+    let inputWidth = group.inputWidth(weights.shape)
+    let outputWidth = group.outputWidth(weights.shape)
+    if let matrices = weights.packed(group, layer: layer) {
+      let input = QuantizedRows(x, count: rows, columns: inputWidth)
+      var target = accumulate ? sumScratch : y
+      for matrix in matrices {
+        matrix.multiply(input, into: target, yStride: outputWidth)
+        target += matrix.rows
+      }
+      if accumulate {
+        forRows(rows) { range in
+          let start = range.lowerBound * outputWidth
+          Elementwise.addScaled(
+            1, sumScratch + start, to: y + start, count: range.count * outputWidth)
+        }
+      }
+      // The norms of DoRA are those of the weights.
+      if adapter?.layout.isDoRA ?? false, adapter?.layout.scales(.output, group) ?? false {
+        weights.expand(group, layer: layer, into: weightScratch)
+      }
+      return
+    }
+    weights.expand(group, layer: layer, into: weightScratch)
+    sgemm(
+      m: rows, n: outputWidth, k: inputWidth, a: x, lda: inputWidth, b: weightScratch,
+      ldb: inputWidth, transposeB: true, beta: accumulate ? 1 : 0, c: y, ldc: outputWidth)
   }
 
   /// c [rows × outputWidth of the site, rows ldc apart] += s P Bᵀ.
@@ -178,13 +211,20 @@ struct LinearPass {
     let outputWidth = group.outputWidth(weights.shape)
     let trained = adapter?.gradients == nil ? nil : adapter
     let scalesOutput = trained?.layout.scales(.output, group) ?? false
-    if dx != nil || scalesOutput { weights.expand(group, layer: layer, into: weightScratch) }
+    ComputeGate.shared.pause()
+    let transposed = weights.transposed(group, layer: layer)
+    if (dx != nil && transposed == nil) || scalesOutput {
+      weights.expand(group, layer: layer, into: weightScratch)
+    }
     var dy = dy
     if scalesOutput {
       scaleGradients(group, layer: layer, dy: dy, x: x, rows: rows, products: products)
       dy = scaledGradient(group, layer: layer, dy: dy, rows: rows)
     }
-    if let dx {
+    if let dx, let transposed {
+      transposed.multiply(
+        QuantizedRows(dy, count: rows, columns: outputWidth), into: dx, yStride: inputWidth)
+    } else if let dx {
       sgemm(
         m: rows, n: inputWidth, k: outputWidth, a: dy, lda: outputWidth, b: weightScratch,
         ldb: inputWidth, c: dx, ldc: inputWidth)

@@ -56,10 +56,16 @@ struct LossPass {
     let logits = workspace.logits.pointer
     // Disjoint elements, one writer each.
     nonisolated(unsafe) let losses = losses
-    forEachTile { first, rows, tile in
-      sgemm(
-        m: range.count, n: rows, k: width, a: hidden, lda: width, b: tile, ldb: width,
-        transposeB: true, c: logits + first, ldc: vocabulary)
+    if case .packed(let output)? = weights.forward?.output {
+      output.multiply(
+        QuantizedRows(hidden, count: range.count, columns: width), into: logits,
+        yStride: vocabulary)
+    } else {
+      forEachTile { first, rows, tile in
+        sgemm(
+          m: range.count, n: rows, k: width, a: hidden, lda: width, b: tile, ldb: width,
+          transposeB: true, c: logits + first, ldc: vocabulary)
+      }
     }
     ThreadPool.shared.parallel(range.count) { index in
       let position = range.lowerBound + index
@@ -68,6 +74,12 @@ struct LossPass {
         dHidden == nil ? 0 : factor)
     }
     guard let dHidden else { return }
+    if let output = weights.backward?.output {
+      output.multiply(
+        QuantizedRows(logits, count: range.count, columns: vocabulary), into: dHidden,
+        yStride: width)
+      return
+    }
     forEachTile { first, rows, tile in
       sgemm(
         m: range.count, n: width, k: rows, a: logits + first, lda: vocabulary, b: tile,

@@ -32,7 +32,7 @@ public struct MemoryPlan: Sendable, Equatable {
     limit: Int
   ) throws {
     let shape = weights.shape
-    let weightBytes = weights.byteCount
+    let weightBytes = weights.byteCount + weights.packedByteCount
     let adapterBytes = (5 * layout.count + layout.normCount * shape.layers) * 4
     let products = layout.productWidth
     let stash = PassWorkspace.stashWidth(shape, productWidth: products)

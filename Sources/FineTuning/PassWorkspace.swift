@@ -59,7 +59,7 @@ final class PassWorkspace {
   static func scratchWidth(
     _ shape: TransformerShape, productWidth: Int, scaleWidth: Int, drops: Bool
   ) -> Int {
-    3 * shape.width + 3 * shape.attentionWidth + 2 * shape.feedForwardWidth + shape.qkvWidth
+    4 * shape.width + 3 * shape.attentionWidth + 2 * shape.feedForwardWidth + shape.qkvWidth
       + productWidth + scaleWidth + (drops ? max(shape.feedForwardWidth, shape.width) : 0)
   }
 
@@ -136,6 +136,7 @@ final class PassWorkspace {
     let normed: Floats  // [T × W]
     let dNormed: Floats  // [T × W]
     let dResidual: Floats  // [T × W]
+    let sums: Floats  // [T × W]
     let dAttention: Floats  // [T × A]
     let keyParts: Floats  // [T × A]
     let valueParts: Floats  // [T × A]
@@ -156,6 +157,7 @@ final class PassWorkspace {
     }
     return Scratch(
       normed: take(shape.width), dNormed: take(shape.width), dResidual: take(shape.width),
+      sums: take(shape.width),
       dAttention: take(shape.attentionWidth), keyParts: take(shape.attentionWidth),
       valueParts: take(shape.attentionWidth), activated: take(shape.feedForwardWidth),
       dActivated: take(shape.feedForwardWidth), dQKV: take(shape.qkvWidth),

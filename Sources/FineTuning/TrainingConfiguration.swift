@@ -84,6 +84,16 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
     }
   }
 
+  /// Whether training with these settings can go on from an adapter.
+  public func canContinue(_ adapter: Adapter) -> Bool {
+    switch (adapterMethod, adapter.methods.count == 1 ? adapter.methods.first : nil) {
+    case (.lora(let ours), .lora(let theirs)):
+      ours.rank == theirs.rank && ours.targets == theirs.targets && ours.dora == theirs.dora
+        && abs(ours.scaling - theirs.scaling) <= 1e-6
+    case (let ours, let theirs): ours == theirs
+    }
+  }
+
   /// What alpha and rank multiply the product of LoRA's factors with.
   public var scaling: Float {
     alpha / (rankStabilized ? Float(rank).squareRoot() : Float(rank))

@@ -45,6 +45,10 @@ final class TrainingRun {
   /// The common prefix of a pass is computed once, but not with dropout: each example is to draw
   /// masks of its own.
   func gradient(of examples: [TrainingExample]) -> Double {
+    ComputeGate.shared.background { computeGradient(of: examples) }
+  }
+
+  private func computeGradient(of examples: [TrainingExample]) -> Double {
     gradients.fill(0)
     let count = examples.reduce(0) { $0 + $1.lossCount }
     var sum = 0.0
@@ -99,7 +103,9 @@ final class TrainingRun {
     var sums = [Double](repeating: 0, count: examples.count)
     for pack in packs {
       let pass = TransformerPass(workspace, pack.batch, adapter: adapter, keepLayers: false)
-      let losses = LossPass(workspace: workspace, batch: pack.batch).run(pass.forward())
+      let losses = ComputeGate.shared.background {
+        LossPass(workspace: workspace, batch: pack.batch).run(pass.forward())
+      }
       for (loss, value) in zip(pack.batch.losses, losses) {
         sums[pack.first + loss.example] += value
       }

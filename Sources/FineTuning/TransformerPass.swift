@@ -1,6 +1,6 @@
 // The transformer's forward and backward pass over one packed batch, layer by layer.
 //
-// Only an adapter's factors get gradients. What a layer's backward pass cannot cheaply compute
+// Only an adapter's numbers get gradients. What a layer's backward pass cannot cheaply compute
 // again is kept from its forward pass; norms, the gated activation and attention's probabilities
 // are computed again. Shapes: T rows, W width, A attention width, F feed-forward width.
 
@@ -40,15 +40,17 @@ struct TransformerPass {
     linear = LinearPass(
       weights: workspace.weights, adapter: adapter,
       weightScratch: workspace.weightScratch.pointer, dropoutScratch: scratch.dropped,
-      productScratch: scratch.products, scaleScratch: scratch.scaled)
+      productScratch: scratch.products, scaleScratch: scratch.scaled,
+      sumScratch: scratch.sums)
   }
 
   /// Room for the gradient of `forward`'s result, [T × W].
   var dResidual: Floats { scratch.dResidual }
 
-  /// Runs all layers; the result is the residual stream [T × W] before the last norm.
+  /// Runs all layers; the result is the residual stream [T × W] before the last norm, of which only the
+  /// rows with a loss are defined.
   func forward() -> Floats {
-    forEachRow { row in
+    forEachRow(rows) { row in
       let token = Int(batch.tokens[row])
       let x = input(0) + row * shape.width
       if token >= 0 {
@@ -96,6 +98,28 @@ struct TransformerPass {
       + (index - frozenVirtualTokens) * shape.width
   }
 
+  /// The rows that go on after a layer's attention, nil for all: in the last layer those with a loss.
+  /// Of the others only keys and values there are of use.
+  private func rowsKept(_ layer: Int) -> [Int]? {
+    layer == shape.layers - 1 ? batch.losses.map(\.row) : nil
+  }
+
+  /// The kept rows of x one after the other in y, or x itself where all are kept.
+  private func gather(_ x: Floats, _ width: Int, _ kept: [Int]?, into y: Floats) -> Floats {
+    guard let kept else { return x }
+    for (index, row) in kept.enumerated() {
+      (y + index * width).update(from: x + row * width, count: width)
+    }
+    return y
+  }
+
+  /// Puts what ``gather`` laid together back in its rows of y.
+  private func scatter(_ x: Floats, _ width: Int, _ kept: [Int]?, into y: Floats) {
+    for (index, row) in (kept ?? []).enumerated() {
+      (y + row * width).update(from: x + index * width, count: width)
+    }
+  }
+
   private func input(_ layer: Int) -> Floats {
     let count = workspace.inputs.count
     return workspace.inputs[count > shape.layers ? layer : layer % count].pointer
@@ -109,39 +133,46 @@ struct TransformerPass {
   /// and the last product left out.
   private func forward(_ layer: Int, x: Floats, stash: PassWorkspace.Stash, out: Floats?) {
     let weights = workspace.weights.layers[layer]
-    let count = rows * shape.width
-    norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: stash.inverseRMS)
+    norm(
+      x, weights.attentionNorm, into: scratch.normed, inverseRMS: stash.inverseRMS, rows: self.rows)
     linear.forward(
-      .qkv, layer: layer, x: scratch.normed, rows: rows, y: stash.qkv,
+      .qkv, layer: layer, x: scratch.normed, rows: self.rows, y: stash.qkv,
       products: products(stash, .qkv))
     if let bias = weights.qkvBias { add(bias, to: stash.qkv) }
     normalizeHeads(weights, stash)
     rotate(stash.qkv, inverse: false)
     attention.forward(qkv: stash.qkv, out: stash.attention, logSums: stash.logSums)
-    stash.middle.update(from: x, count: count)
+    let kept = rowsKept(layer)
+    let rows = kept?.count ?? self.rows
+    let attended = gather(stash.attention, shape.attentionWidth, kept, into: scratch.keyParts)
+    let before = gather(x, shape.width, kept, into: stash.middle)
+    if before == x { stash.middle.update(from: x, count: rows * shape.width) }
     linear.forward(
-      .output, layer: layer, x: stash.attention, rows: rows, y: stash.middle, accumulate: true,
+      .output, layer: layer, x: attended, rows: rows, y: stash.middle, accumulate: true,
       products: products(stash, .output))
     norm(
       stash.middle, weights.feedForwardNorm, into: scratch.normed,
-      inverseRMS: stash.inverseRMS + rows)
+      inverseRMS: stash.inverseRMS + self.rows, rows: rows)
     linear.forward(
       .gateUp, layer: layer, x: scratch.normed, rows: rows, y: stash.gateUp,
       products: products(stash, .gateUp))
-    activate(stash.gateUp)
+    activate(stash.gateUp, rows: rows)
     guard let out else {
       linear.adapterProducts(
         .down, layer: layer, x: scratch.activated, rows: rows, products: products(stash, .down))
       return
     }
-    out.update(from: stash.middle, count: count)
+    let y = kept == nil ? out : scratch.dNormed
+    y.update(from: stash.middle, count: rows * shape.width)
     linear.forward(
-      .down, layer: layer, x: scratch.activated, rows: rows, y: out, accumulate: true,
+      .down, layer: layer, x: scratch.activated, rows: rows, y: y, accumulate: true,
       products: products(stash, .down))
+    scatter(y, shape.width, kept, into: out)
   }
 
   /// Turns d from the gradient of the layer's output into that of its input; in layer 0 nothing
-  /// below the first adapted projection is computed, unless virtual tokens are trained. The stash's gateUp becomes its own gradient.
+  /// below the first adapted projection is computed, unless virtual tokens are trained. The stash's
+  /// gateUp becomes its own gradient.
   private func backward(_ layer: Int, x: Floats, stash: PassWorkspace.Stash, d: Floats) {
     let weights = workspace.weights.layers[layer]
     // Whether anything before a group still wants a gradient.
@@ -151,36 +182,54 @@ struct TransformerPass {
           $0.rawValue >= group.rawValue || (adapter?.layout.sites($0).isEmpty ?? true)
         }
     }
-    activate(stash.gateUp)
+    let kept = rowsKept(layer)
+    let rows = kept?.count ?? self.rows
+    // dQKV is not in use before attention's own backward pass.
+    let dKept = gather(d, shape.width, kept, into: scratch.dQKV)
+    activate(stash.gateUp, rows: rows)
     linear.backward(
-      .down, layer: layer, dy: d, x: scratch.activated, rows: rows,
+      .down, layer: layer, dy: dKept, x: scratch.activated, rows: rows,
       products: products(stash, .down),
       dx: ends(at: .down) && !scalesInput(.down) ? nil : scratch.dActivated)
     if ends(at: .down) { return }
-    activateBackward(stash.gateUp)
-    norm(stash.middle, weights.feedForwardNorm, into: scratch.normed, inverseRMS: nil)
+    activateBackward(stash.gateUp, rows: rows)
+    norm(
+      stash.middle, weights.feedForwardNorm, into: scratch.normed, inverseRMS: nil, rows: rows)
     linear.backward(
       .gateUp, layer: layer, dy: stash.gateUp, x: scratch.normed, rows: rows,
       products: products(stash, .gateUp), dx: ends(at: .gateUp) ? nil : scratch.dNormed)
     if ends(at: .gateUp) { return }
     normBackward(
-      stash.middle, weights.feedForwardNorm, inverseRMS: stash.inverseRMS + rows, addingTo: d)
+      stash.middle, weights.feedForwardNorm, inverseRMS: stash.inverseRMS + self.rows,
+      addingTo: dKept, rows: rows)
+    let dAttended = kept == nil ? scratch.dAttention : scratch.valueParts
     linear.backward(
-      .output, layer: layer, dy: d, x: stash.attention, rows: rows,
+      .output, layer: layer, dy: dKept,
+      x: gather(stash.attention, shape.attentionWidth, kept, into: scratch.keyParts), rows: rows,
       products: products(stash, .output),
-      dx: ends(at: .output) && !scalesInput(.output) ? nil : scratch.dAttention)
+      dx: ends(at: .output) && !scalesInput(.output) ? nil : dAttended)
     if ends(at: .output) { return }
+    // The other rows of d are zero from the loss on.
+    scatter(dKept, shape.width, kept, into: d)
+    if kept != nil {
+      forEachRow(self.rows) { row in
+        (scratch.dAttention + row * shape.attentionWidth)
+          .update(repeating: 0, count: shape.attentionWidth)
+      }
+    }
+    scatter(dAttended, shape.attentionWidth, kept, into: scratch.dAttention)
     attention.backward(
       qkv: stash.qkv, out: stash.attention, logSums: stash.logSums, dOut: scratch.dAttention,
       dQKV: scratch.dQKV, keyParts: scratch.keyParts, valueParts: scratch.valueParts)
     rotate(scratch.dQKV, inverse: true)
     normalizeHeadsBackward(weights, stash)
-    norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: nil)
+    norm(x, weights.attentionNorm, into: scratch.normed, inverseRMS: nil, rows: self.rows)
     linear.backward(
-      .qkv, layer: layer, dy: scratch.dQKV, x: scratch.normed, rows: rows,
+      .qkv, layer: layer, dy: scratch.dQKV, x: scratch.normed, rows: self.rows,
       products: products(stash, .qkv), dx: ends(at: .qkv) ? nil : scratch.dNormed)
     if ends(at: .qkv) { return }
-    normBackward(x, weights.attentionNorm, inverseRMS: stash.inverseRMS, addingTo: d)
+    normBackward(
+      x, weights.attentionNorm, inverseRMS: stash.inverseRMS, addingTo: d, rows: self.rows)
   }
 
   private func scalesInput(_ group: ProjectionGroup) -> Bool {
@@ -193,9 +242,11 @@ struct TransformerPass {
     return stash.products + rows * before * layout.rank
   }
 
-  private func norm(_ x: Floats, _ weight: [Float], into y: Floats, inverseRMS: Floats?) {
+  private func norm(
+    _ x: Floats, _ weight: [Float], into y: Floats, inverseRMS: Floats?, rows: Int
+  ) {
     let width = shape.width
-    forEachRow { row in
+    forEachRow(rows) { row in
       let inverse = Elementwise.rmsNorm(
         x + row * width, weight: weight, into: y + row * width, count: width,
         epsilon: shape.rmsEpsilon)
@@ -204,10 +255,10 @@ struct TransformerPass {
   }
 
   private func normBackward(
-    _ x: Floats, _ weight: [Float], inverseRMS: Floats, addingTo d: Floats
+    _ x: Floats, _ weight: [Float], inverseRMS: Floats, addingTo d: Floats, rows: Int
   ) {
     let width = shape.width
-    forEachRow { row in
+    forEachRow(rows) { row in
       Elementwise.rmsNormBackward(
         x + row * width, weight: weight, dy: scratch.dNormed + row * width,
         inverseRMS: inverseRMS[row], addingTo: d + row * width, count: width)
@@ -215,7 +266,7 @@ struct TransformerPass {
   }
 
   private func add(_ bias: [Float], to qkv: Floats) {
-    forEachRow { row in
+    forEachRow(self.rows) { row in
       Elementwise.addScaled(1, bias, to: qkv + row * bias.count, count: bias.count)
     }
   }
@@ -225,7 +276,7 @@ struct TransformerPass {
     guard let queryNorm = weights.queryNorm, let keyNorm = weights.keyNorm else { return }
     let width = shape.headWidth
     let rawWidth = PassWorkspace.rawWidth(shape)
-    forEachRow { row in
+    forEachRow(self.rows) { row in
       let qkv = stash.qkv + row * shape.qkvWidth
       let raw = stash.raw + row * rawWidth
       raw.update(from: qkv, count: rawWidth)
@@ -244,7 +295,7 @@ struct TransformerPass {
     guard let queryNorm = weights.queryNorm, let keyNorm = weights.keyNorm else { return }
     let width = shape.headWidth
     let rawWidth = PassWorkspace.rawWidth(shape)
-    forEachRow { row in
+    forEachRow(self.rows) { row in
       withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { dy in
         guard let dy = dy.baseAddress else { return }
         for head in 0..<shape.heads + shape.kvHeads {
@@ -268,7 +319,7 @@ struct TransformerPass {
     workspace.angles.cosines.withUnsafeBufferPointer { cosines in
       workspace.angles.sines.withUnsafeBufferPointer { sines in
         guard let cosines = cosines.baseAddress, let sines = sines.baseAddress else { return }
-        forEachRow { row in
+        forEachRow(rows) { row in
           let place = batch.positions[row] * half
           Elementwise.rotate(
             qkv + row * shape.qkvWidth, cosines: cosines + place, sines: sines + place,
@@ -278,18 +329,18 @@ struct TransformerPass {
     }
   }
 
-  private func activate(_ gateUp: Floats) {
+  private func activate(_ gateUp: Floats, rows: Int) {
     let width = shape.feedForwardWidth
-    forEachRow { row in
+    forEachRow(rows) { row in
       let gate = gateUp + row * 2 * width
       Elementwise.siluMultiply(
         gate: gate, up: gate + width, into: scratch.activated + row * width, count: width)
     }
   }
 
-  private func activateBackward(_ gateUp: Floats) {
+  private func activateBackward(_ gateUp: Floats, rows: Int) {
     let width = shape.feedForwardWidth
-    forEachRow { row in
+    forEachRow(rows) { row in
       let gate = gateUp + row * 2 * width
       Elementwise.siluMultiplyBackward(
         gate: gate, up: gate + width, dOut: scratch.dActivated + row * width, dGate: gate,
@@ -297,7 +348,7 @@ struct TransformerPass {
     }
   }
 
-  private func forEachRow(_ body: (Int) -> Void) {
+  private func forEachRow(_ rows: Int, _ body: (Int) -> Void) {
     ThreadPool.shared.parallelRanges(rows) { range in
       for row in range { body(row) }
     }

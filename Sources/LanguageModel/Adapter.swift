@@ -2,6 +2,7 @@
 
 import Foundation
 import LinearAlgebra
+import Synchronization
 
 /// The two factors of one projection's change: ΔW = scaling · B A. Row-major f32, not to be written
 /// once the adapter is in use.
@@ -23,18 +24,39 @@ public struct LoRAFactors: Sendable {
 /// What one adapter does to one projection: y = outputScale ⊙ (f(inputScale ⊙ x) + scaling · B A x),
 /// where f is the projection without this adapter. A part that is nil does nothing.
 public struct ProjectionChange: Sendable {
-  public var factors: LoRAFactors?
+  public let factors: LoRAFactors?
   /// The width of A x; 0 without factors.
-  public var rank = 0
-  public var scaling: Float = 0
+  public let rank: Int
+  public let scaling: Float
   /// [input width], (IA)³ on a feed-forward projection.
-  public var inputScale: FloatBuffer?
+  public let inputScale: FloatBuffer?
   /// [output width], (IA)³, or DoRA's magnitude / ‖W + scaling · B A‖ of each row.
-  public var outputScale: FloatBuffer?
+  public let outputScale: FloatBuffer?
+  /// B as products read it, [rank × output width].
+  let bTransposed: FloatBuffer?
+
+  init(
+    factors: LoRAFactors? = nil, rank: Int = 0, scaling: Float = 0,
+    inputScale: FloatBuffer? = nil, outputScale: FloatBuffer? = nil
+  ) {
+    self.factors = factors
+    self.rank = rank
+    self.scaling = scaling
+    self.inputScale = inputScale
+    self.outputScale = outputScale
+    bTransposed = factors.map { factors in
+      let out = factors.b.count / rank
+      let transposed = FloatBuffer(uninitialized: factors.b.count)
+      for row in 0..<out {
+        for k in 0..<rank { transposed.pointer[k * out + row] = factors.b.pointer[row * rank + k] }
+      }
+      return transposed
+    }
+  }
 
   /// The memory of its numbers.
   var byteCount: Int {
-    [factors?.a, factors?.b, factors?.magnitude, inputScale, outputScale]
+    [factors?.a, factors?.b, bTransposed, factors?.magnitude, inputScale, outputScale]
       .reduce(0) { $0 + ($1?.count ?? 0) * 4 }
   }
 }
@@ -49,6 +71,10 @@ public final class Adapter: Sendable {
   public let width: Int
   /// The embeddings that stand before the prompt, [``virtualTokenCount`` × ``width``].
   public let virtualTokens: FloatBuffer?
+  /// Another number for every adapter that this process makes: keys and values computed with one
+  /// adapter are of no use to another.
+  let id = Adapter.nextID.add(1, ordering: .relaxed).newValue
+  private static let nextID = Atomic<UInt64>(0)
   /// By layer and `Projection.index`, from the lowest adapter to the uppermost.
   private let table: [[ProjectionChange]]
 
@@ -146,14 +172,16 @@ public final class Adapter: Sendable {
               + "\(factors.magnitude?.count ?? 0) magnitudes; wanted are "
               + "\(settings.dora ? output : 0).")
         }
-        var change = ProjectionChange(
-          factors: factors, rank: settings.rank, scaling: settings.scaling)
+        var norms: FloatBuffer?
         if let magnitude = factors.magnitude, let model {
-          change.outputScale = model.doraScale(
+          norms = model.doraScale(
             layer: number, projection, factors: factors, magnitude: magnitude,
             rank: settings.rank, scaling: settings.scaling, under: under)
         }
-        table.append([change])
+        table.append([
+          ProjectionChange(
+            factors: factors, rank: settings.rank, scaling: settings.scaling, outputScale: norms)
+        ])
       }
     }
     self.init(methods: [.lora(settings)], configuration: configuration, table: table)

@@ -1,5 +1,6 @@
 // What each sequence's adapter adds to a pass's products with the base model's weights.
 
+import CKernels
 import LinearAlgebra
 
 /// The adapters of a pass's segments.
@@ -56,20 +57,19 @@ struct AdapterProducts {
 
   /// Turns the base model's products into those with each segment's adapter.
   private func apply(_ x: FloatBuffer, layer: Int, _ outputs: [Output]) {
-    let tasks = segments.flatMap { segment in
-      outputs.compactMap { output in
-        let changes = segment.adapter?.changes(layer: layer, output.projection) ?? []
-        return changes.isEmpty ? nil : (segment, output, changes)
-      }
+    let run = { (task: Int) in
+      let segment = segments[task / outputs.count]
+      guard let adapter = segment.adapter else { return }
+      let output = outputs[task % outputs.count]
+      let changes = adapter.changes(layer: layer, output.projection)
+      if !changes.isEmpty { apply(changes, x, segment, output) }
     }
     // Small sums for a few rows: not worth another thread.
-    if rows < 8 && tasks.count < 8 {
-      for (segment, output, changes) in tasks { apply(changes, x, segment, output) }
+    let tasks = segments.count * outputs.count
+    if rows < 4 {
+      for task in 0..<tasks { run(task) }
     } else {
-      pool.parallel(tasks.count) { index in
-        let (segment, output, changes) = tasks[index]
-        apply(changes, x, segment, output)
-      }
+      pool.parallel(tasks, run)
     }
   }
 
@@ -80,28 +80,24 @@ struct AdapterProducts {
     let width = output.projection.outputWidth(in: configuration)
     let y = output.y.pointer + segment.row * width
     for (index, change) in changes.enumerated() {
-      if let factors = change.factors {
+      if let factors = change.factors, let bTransposed = change.bTransposed {
         var input = UnsafePointer(x.pointer + segment.row * columns)
         // The adapters above this one may scale what it sees.
-        let scales = changes[(index + 1)...].compactMap(\.inputScale)
-        let copy = FloatBuffer(uninitialized: scales.isEmpty ? 0 : segment.count * columns)
-        if !scales.isEmpty {
+        let above = changes[(index + 1)...]
+        let isScaled = above.contains { $0.inputScale != nil }
+        let copy = FloatBuffer(uninitialized: isScaled ? segment.count * columns : 0)
+        if isScaled {
           copy.pointer.update(from: input, count: copy.count)
-          for scale in scales {
+          for scale in above.compactMap(\.inputScale) {
             multiplyRows(copy.pointer, by: scale.pointer, rows: segment.count, width: columns)
           }
           input = UnsafePointer(copy.pointer)
         }
         let inner = FloatBuffer(uninitialized: segment.count * change.rank)
-        BLAS.shared.productOnThisThread(
-          m: segment.count, n: change.rank, k: columns, a: input, lda: columns,
-          b: factors.a.pointer, ldb: columns, transposeB: true, c: inner.pointer,
-          ldc: change.rank)
-        BLAS.shared.productOnThisThread(
-          m: segment.count, n: width, k: change.rank, alpha: change.scaling, a: inner.pointer,
-          lda: change.rank, b: factors.b.pointer, ldb: change.rank, transposeB: true, beta: 1,
-          c: y, ldc: width)
-        withExtendedLifetime(copy) {}
+        ck_low_rank(
+          Elementwise.level.rawValue, input, segment.count, columns, factors.a.pointer,
+          change.rank, bTransposed.pointer, width, change.scaling, inner.pointer, y)
+        withExtendedLifetime((copy, inner)) {}
       }
       if let scale = change.outputScale {
         multiplyRows(y, by: scale.pointer, rows: segment.count, width: width)

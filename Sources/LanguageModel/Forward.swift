@@ -60,6 +60,16 @@ public struct Logits: Sendable {
     self.offset = offset
   }
 
+  /// Calls `body` with a wanted position's logits in place.
+  func withRow<Result, Failure: Error>(
+    _ row: Int, _ body: (UnsafeBufferPointer<Float>) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    precondition(row >= 0 && row < rows)
+    defer { withExtendedLifetime(values) {} }
+    return try body(
+      UnsafeBufferPointer(start: values.pointer + offset + row * vocabulary, count: vocabulary))
+  }
+
   /// A copy of a wanted position's logits.
   public subscript(row: Int) -> [Float] {
     precondition(row >= 0 && row < rows)
@@ -85,9 +95,11 @@ extension LlamaModel {
     let rows = counts.reduce(0, +)
     let values = FloatBuffer(uninitialized: rows * configuration.vocabulary)
     if rows > 0 {
-      Product.compute(
-        hidden.pointer, count: rows, columns: configuration.width,
-        [(inferenceWeights.output, values.pointer)], pool: pool)
+      ComputeGate.shared.foreground {
+        Product.compute(
+          hidden.pointer, count: rows, columns: configuration.width,
+          [(inferenceWeights.output, values.pointer)], pool: pool)
+      }
     }
     var offset = 0
     return counts.map { count in
@@ -134,7 +146,7 @@ extension LlamaModel {
         index += 1
       }
       let pass = ForwardPass(model: self, segments: segments, pool: pool)
-      pass.run()
+      ComputeGate.shared.foreground { pass.run() }
       for (offset, segment) in segments.enumerated() {
         let number = first + offset
         let isEnd = done[number] == chunks[number].tokens.count
@@ -157,7 +169,8 @@ extension LlamaModel {
     return (hidden, counts)
   }
 
-  private func check(_ chunks: [Chunk]) throws(InferenceError) {
+  /// Throws ``InferenceError`` for chunks that cannot be computed.
+  func check(_ chunks: [Chunk]) throws(InferenceError) {
     var caches: Set<ObjectIdentifier> = []
     for chunk in chunks {
       guard !chunk.tokens.isEmpty else { throw .noTokens }

@@ -14,16 +14,19 @@ public struct GenerationRequest: Sendable {
   public var stopTokens: Set<Int32>
   /// The user's adapter, nil for the base model.
   public var adapter: Adapter?
+  /// What the text has to be, nil for anything.
+  public var constraint: OutputConstraint?
 
   public init(
     prompt: [Int32], maxTokens: Int, sampling: SamplingOptions = .greedy,
-    stopTokens: Set<Int32> = [], adapter: Adapter? = nil
+    stopTokens: Set<Int32> = [], adapter: Adapter? = nil, constraint: OutputConstraint? = nil
   ) {
     self.prompt = prompt
     self.maxTokens = maxTokens
     self.sampling = sampling
     self.stopTokens = stopTokens
     self.adapter = adapter
+    self.constraint = constraint
   }
 }
 
@@ -31,6 +34,8 @@ public struct GenerationRequest: Sendable {
 public enum FinishReason: String, Sendable, Codable {
   /// A stop token came.
   case stop
+  /// The text is all that its constraint allows.
+  case complete
   /// `maxTokens` were generated.
   case length
   /// The model's context is full.
@@ -43,10 +48,16 @@ public enum FinishReason: String, Sendable, Codable {
 public struct GenerationResult: Sendable {
   public let tokens: [Int32]
   public let finishReason: FinishReason
-  /// From the call's beginning until the prompts of its requests were computed.
+  /// Tokens of the prompt that an earlier request had computed.
+  public let reusedTokens: Int
+  /// From the request's arrival until its first token.
   public let prefillSeconds: Double
-  /// From then until this request's last token.
+  /// From then until its last token.
   public let decodeSeconds: Double
+
+  /// Of a request that never began.
+  static let none = GenerationResult(
+    tokens: [], finishReason: .cancelled, reusedTokens: 0, prefillSeconds: 0, decodeSeconds: 0)
 }
 
 extension LlamaModel {
@@ -57,77 +68,30 @@ extension LlamaModel {
   /// returns false to end that request; `isCancelled` is asked before every step and ends them all.
   /// Throws ``InferenceError``.
   public func generate(
-    _ requests: [GenerationRequest], pool: ThreadPool = .shared,
+    _ requests: [GenerationRequest], prefixes: PrefixCache? = nil, pool: ThreadPool = .shared,
     isCancelled: () -> Bool = { false },
     onToken: (_ request: Int, _ token: Int32) -> Bool = { _, _ in true }
   ) throws(InferenceError) -> [GenerationResult] {
-    let clock = ContinuousClock()
-    let start = clock.now
-    for request in requests { try request.sampling.check() }
-    var sequences = requests.enumerated().map { index, request in
-      Sequence(
-        index: index, cache: KVCache(for: configuration), sampler: Sampler(request.sampling),
-        next: request.prompt)
-    }
-    var active = sequences.indices.filter { requests[$0].maxTokens > 0 }
-    var prefillSeconds = 0.0
-    var isFirst = true
-    while !active.isEmpty {
+    let batch = GenerationBatch(model: self, prefixes: prefixes, pool: pool)
+    for request in requests { _ = try batch.add(request) }
+    var results = [GenerationResult?](repeating: nil, count: requests.count)
+    while !batch.isEmpty {
       if isCancelled() {
-        for index in active { sequences[index].finish(.cancelled, clock.now - start) }
+        for index in requests.indices where results[index] == nil {
+          results[index] = batch.cancel(index)
+        }
         break
       }
-      let logits = try forward(
-        active.map {
-          Chunk(
-            tokens: sequences[$0].next, cache: sequences[$0].cache,
-            adapter: requests[$0].adapter, logits: .last)
-        }, pool: pool)
-      if isFirst {
-        prefillSeconds = (clock.now - start) / .seconds(1)
-        isFirst = false
-      }
-      for (index, row) in zip(active, logits) {
-        let token = try sequences[index].sampler.choose(row[0])
-        let elapsed = clock.now - start
-        if requests[index].stopTokens.contains(token) {
-          sequences[index].finish(.stop, elapsed)
-          continue
-        }
-        sequences[index].tokens.append(token)
-        sequences[index].next = [token]
-        if !onToken(index, token) {
-          sequences[index].finish(.cancelled, elapsed)
-        } else if sequences[index].tokens.count >= requests[index].maxTokens {
-          sequences[index].finish(.length, elapsed)
-        } else if sequences[index].cache.count >= configuration.contextLength {
-          sequences[index].finish(.contextFull, elapsed)
+      for progress in try batch.step() {
+        results[progress.request] = progress.result
+        guard let token = progress.token else { continue }
+        if !onToken(progress.request, token) {
+          // It may have ended by itself with this token.
+          results[progress.request] =
+            batch.cancel(progress.request) ?? progress.result
         }
       }
-      active.removeAll { sequences[$0].reason != nil }
     }
-    return sequences.map { sequence in
-      GenerationResult(
-        tokens: sequence.tokens, finishReason: sequence.reason ?? .length,
-        prefillSeconds: prefillSeconds,
-        decodeSeconds: max(sequence.elapsed / .seconds(1) - prefillSeconds, 0))
-    }
-  }
-
-  /// A request under way.
-  private struct Sequence {
-    let index: Int
-    let cache: KVCache
-    var sampler: Sampler
-    /// What the next step computes: the prompt, then the last token.
-    var next: [Int32]
-    var tokens: [Int32] = []
-    var reason: FinishReason?
-    var elapsed = Duration.zero
-
-    mutating func finish(_ reason: FinishReason, _ elapsed: Duration) {
-      self.reason = reason
-      self.elapsed = elapsed
-    }
+    return results.map { $0 ?? .none }
   }
 }

@@ -12,6 +12,7 @@ public enum InferenceError: Error, Equatable, CustomStringConvertible, Localized
   case cacheOfAnotherAdapter(cacheVirtualTokens: Int, adapterVirtualTokens: Int)
   case adapterOfAnotherModel(adapterLayers: Int, modelLayers: Int)
   case invalidSampling(String)
+  case invalidConstraint(String)
   case notFinite
 
   public var errorDescription: String? { description }
@@ -31,7 +32,7 @@ public enum InferenceError: Error, Equatable, CustomStringConvertible, Localized
     case .adapterOfAnotherModel(let adapterLayers, let modelLayers):
       "The adapter was made for a model of another shape (\(adapterLayers) layers, here "
         + "\(modelLayers))."
-    case .invalidSampling(let what): what
+    case .invalidSampling(let what), .invalidConstraint(let what): what
     case .notFinite:
       "The model's output is not a finite number; its weights or the adapter's are damaged."
     }

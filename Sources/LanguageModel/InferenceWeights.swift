@@ -12,7 +12,7 @@ public enum ProductPrecision: String, Sendable, Codable, CaseIterable {
 }
 
 /// A matrix to multiply with.
-enum ProductMatrix: Sendable {
+package enum ProductMatrix: Sendable {
   /// For 8-bit activations.
   case packed(PackedMatrix)
   /// For f32 activations.
@@ -34,10 +34,10 @@ enum ProductMatrix: Sendable {
 }
 
 /// All matrices of a model that rows are multiplied with.
-struct InferenceWeights: Sendable {
+package struct InferenceWeights: Sendable {
   private let layers: [[ProductMatrix]]
   /// [vocabulary × width]
-  let output: ProductMatrix
+  package let output: ProductMatrix
 
   init(_ model: LlamaModel, precision: ProductPrecision) {
     func matrix(_ blocks: QuantizedMatrix) -> ProductMatrix {
@@ -48,7 +48,54 @@ struct InferenceWeights: Sendable {
     output = matrix(model.output)
   }
 
-  subscript(layer: Int, projection: Projection) -> ProductMatrix {
+  /// The memory of the packed matrices.
+  package var byteCount: Int {
+    (layers.joined() + [output]).reduce(0) { sum, matrix in
+      if case .packed(let packed) = matrix { sum + packed.byteCount } else { sum }
+    }
+  }
+
+  package subscript(layer: Int, projection: Projection) -> ProductMatrix {
     layers[layer][projection.index]
+  }
+}
+
+/// The matrices that gradients are multiplied with: those of a layer that share an input are one
+/// matrix under the other, transposed and rounded to 8 bits. A gradient moves by less than a
+/// hundredth of its length (docs/performance.md), far less than from one batch to the next.
+package struct GradientWeights: Sendable {
+  /// The projections of a layer that share an input.
+  package static let groups: [[Projection]] = [
+    [.query, .key, .value], [.output], [.gate, .up], [.down],
+  ]
+  /// By layer and group, [input width × sum of the output widths]; nil where a width is no multiple
+  /// of 32.
+  package let layers: [[PackedMatrix?]]
+  /// [width × vocabulary]
+  package let output: PackedMatrix?
+
+  init(_ model: LlamaModel) {
+    layers = model.layers.map { layer in
+      Self.groups.map { group in Self.transposed(group.map { layer[$0] }) }
+    }
+    output = Self.transposed([model.output])
+  }
+
+  /// The memory of the matrices.
+  package var byteCount: Int {
+    layers.joined().reduce(output?.byteCount ?? 0) { $0 + ($1?.byteCount ?? 0) }
+  }
+
+  private static func transposed(_ matrices: [QuantizedMatrix]) -> PackedMatrix? {
+    let columns = matrices[0].columns
+    let rows = matrices.reduce(0) { $0 + $1.rows }
+    let weights = FloatBuffer(uninitialized: rows * columns)
+    var next = weights.pointer
+    for matrix in matrices {
+      matrix.expand(into: next)
+      next += matrix.rows * columns
+    }
+    return PackedMatrix(
+      rounding: weights.pointer, rows: columns, columns: rows, rowStride: 1, columnStride: columns)
   }
 }

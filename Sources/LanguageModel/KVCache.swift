@@ -24,6 +24,21 @@ public final class KVCache {
     headWidth = configuration.headWidth
   }
 
+  /// A cache that begins with whole blocks of another.
+  init(for configuration: LlamaConfiguration, blocks: [FloatBuffer], virtualTokens: Int) {
+    layers = configuration.layers
+    kvHeads = configuration.kvHeads
+    headWidth = configuration.headWidth
+    count = blocks.count * Self.blockLength
+    self.blocks = blocks
+    self.virtualTokens = blocks.isEmpty ? 0 : virtualTokens
+  }
+
+  /// The blocks that the first `positions` positions fill.
+  func wholeBlocks(of positions: Int) -> [FloatBuffer] {
+    Array(blocks.prefix(positions / Self.blockLength))
+  }
+
   private init(forking other: KVCache) {
     layers = other.layers
     kvHeads = other.kvHeads

@@ -89,6 +89,7 @@ public final class LlamaModel: Sendable {
   /// How products with quantised weights are computed.
   public let precision: ProductPrecision
   private let packed = Mutex<InferenceWeights?>(nil)
+  private let transposed = Mutex<GradientWeights?>(nil)
 
   /// Opens a GGUF file or a Hugging Face folder. Throws ``GGUFError`` or ``ModelFileError``.
   public static func load(
@@ -150,10 +151,22 @@ public final class LlamaModel: Sendable {
 
   /// The matrices that rows are multiplied with. Made on first use, so that a model which is only
   /// trained on is not packed; about 0.2 s per 100 million weights and thread.
-  var inferenceWeights: InferenceWeights {
+  package var inferenceWeights: InferenceWeights {
     packed.withLock { known in
       if let known { return known }
       let weights = InferenceWeights(self, precision: precision)
+      known = weights
+      return weights
+    }
+  }
+
+  /// The matrices for a backward pass, made on first use and kept for the next training; nil where
+  /// products are to be exact, or where 8-bit products are no faster than f32 ones.
+  package var gradientWeights: GradientWeights? {
+    guard precision == .int8, [.vnni, .armDot].contains(Int8Level.best) else { return nil }
+    return transposed.withLock { known in
+      if let known { return known }
+      let weights = GradientWeights(self)
       known = weights
       return weights
     }

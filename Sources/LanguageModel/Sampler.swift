@@ -49,6 +49,22 @@ struct Sampler {
   }
 
   /// Throws ``InferenceError/notFinite`` where no logit is a number.
+  mutating func choose(_ logits: Logits, row: Int) throws(InferenceError) -> Int32 {
+    guard options.temperature == 0 || options.topK == 1 else { return try choose(logits[row]) }
+    let best = logits.withRow(row) { Elementwise.indexOfMaximum($0) }
+    guard let best else { throw .notFinite }
+    return Int32(best)
+  }
+
+  /// One of the given tokens. Throws ``InferenceError/notFinite`` where no logit of them is a number.
+  mutating func choose(
+    _ logits: Logits, row: Int, among tokens: [Int32]
+  ) throws(InferenceError) -> Int32 {
+    let part = logits.withRow(row) { row in tokens.map { row[Int($0)] } }
+    return tokens[Int(try choose(part))]
+  }
+
+  /// Throws ``InferenceError/notFinite`` where no logit is a number.
   mutating func choose(_ logits: [Float]) throws(InferenceError) -> Int32 {
     var best = -Float.infinity
     var bestIndex = -1

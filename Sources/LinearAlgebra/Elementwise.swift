@@ -49,6 +49,15 @@ public enum Elementwise {
       level.rawValue, Int32(CK_F32), source, stride * 4, rows, width, x, width, 1, y, rows)
   }
 
+  /// The first index of the largest number; nil where that is not finite.
+  public static func indexOfMaximum(
+    _ x: UnsafeBufferPointer<Float>, level: Level = level
+  ) -> Int? {
+    guard let base = x.baseAddress else { return nil }
+    let index = ck_argmax(level.rawValue, base, x.count)
+    return index < x.count ? index : nil
+  }
+
   /// y = e^x, element by element; `y` may be `x`.
   public static func exp(
     _ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, count: Int,

@@ -83,11 +83,49 @@ public struct PackedMatrix: @unchecked Sendable {
     }
   }
 
+  /// An f32 matrix rounded to 8 bits, a scale for each 32 columns of a row. Element (r, c) is
+  /// source[r · rowStride + c · columnStride]. nil unless `columns` is a multiple of 32.
+  public init?(
+    rounding source: UnsafePointer<Float>, rows: Int, columns: Int, rowStride: Int,
+    columnStride: Int, pool: ThreadPool = .shared
+  ) {
+    guard rows > 0, columns > 0, columns % 32 == 0 else { return nil }
+    type = .q8_0
+    self.rows = rows
+    self.columns = columns
+    let panelBytes = ck_panel_bytes(WeightType.q8_0.rawValue, columns)
+    self.panelBytes = panelBytes
+    let panels = (rows + Self.panelRows - 1) / Self.panelRows
+    let memory = ByteBuffer(count: panels * panelBytes)
+    self.memory = memory
+    pool.parallelRanges(panels) { range in
+      for panel in range {
+        let first = panel * Self.panelRows
+        ck_pack_floats(
+          source + first * rowStride, rowStride, columnStride, min(Self.panelRows, rows - first),
+          columns, memory.pointer + panel * panelBytes)
+      }
+    }
+  }
+
   /// The number of panels.
   public var panels: Int { memory.count / panelBytes }
 
   /// The size of the panels in memory.
   public var byteCount: Int { memory.count }
+
+  /// y[c · yStride + r] = row r · x[c] for all rows, on all of the pool's threads.
+  public func multiply(
+    _ x: QuantizedRows, into y: UnsafeMutablePointer<Float>, yStride: Int,
+    pool: ThreadPool = .shared
+  ) {
+    let step = 8
+    pool.parallel((panels + step - 1) / step) { task in
+      multiply(
+        x, into: y, yStride: yStride,
+        panels: task * step..<min((task + 1) * step, panels))
+    }
+  }
 
   /// y[c · yStride + r] = row r · x[c] for the rows of some panels and all rows c of `x`, on the
   /// calling thread. `y` points at row 0 of the matrix.

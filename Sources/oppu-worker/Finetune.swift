@@ -1,4 +1,4 @@
-// `oppu-worker finetune`: a LoRA adapter from a file of examples, without Kafka and PostgreSQL.
+// `oppu-worker finetune`: an adapter from a file of examples, without Kafka and PostgreSQL.
 
 import ArgumentParser
 import FineTuning
@@ -6,9 +6,11 @@ import Foundation
 import LanguageModel
 import Worker
 
+extension TrainingMethod: ExpressibleByArgument {}
+
 struct Finetune: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Train a LoRA adapter on a JSONL file of prompts and completions.",
+    abstract: "Train an adapter on a JSONL file of prompts and completions.",
     discussion: """
       Each line is {"prompt": "…", "completion": "…"}; the loss is on the completion and the end-of-text \
       token after it. Writes a PEFT adapter folder and prints one JSON object of figures on stdout; progress \
@@ -21,10 +23,21 @@ struct Finetune: AsyncParsableCommand {
   @Option(name: .long, help: "JSONL of {\"prompt\", \"completion\"}.") var data: String
   @Option(name: .long, help: "Folder for the trained adapter (PEFT's format).") var out: String?
   @Option(name: .long, help: "PEFT adapter folder to continue from.") var from: String?
-  @Option(name: .long, help: "Rank of the adapter.") var rank = 8
+  @Option(name: .long, help: "PEFT adapter folder to train over: frozen, and to be stacked under.")
+  var over: String?
+  @Option(name: .long, help: "lora, dora, ia3 or prompt_tuning.") var method = TrainingMethod.lora
+  @Option(name: .long, help: "Rank of LoRA and DoRA.") var rank = 8
   @Option(name: .long, help: "The update is scaled by alpha / rank.") var alpha: Float = 8
-  @Option(name: .long, help: "Projections with an adapter, with commas.")
-  var targets = "q_proj,v_proj"
+  @Flag(name: .long, help: "rsLoRA: scale by alpha / √rank instead.") var rslora = false
+  @Option(
+    name: .long,
+    help: """
+      Projections with an adapter, with commas (default: q_proj,v_proj; for ia3 k_proj,v_proj,down_proj, \
+      where down_proj's input is scaled).
+      """)
+  var targets: String?
+  @Option(name: .long, help: "Embeddings before the prompt, with prompt_tuning.")
+  var virtualTokens = 20
   @Option(name: .long, help: "Examples in an optimiser step.") var batch = 16
   @Option(name: .long, help: "Times that every example is seen.") var epochs = 2
   @Option(name: .long, help: "Peak learning rate of AdamW.") var lr: Float = 1e-4
@@ -48,15 +61,22 @@ struct Finetune: AsyncParsableCommand {
   }
 
   private func trainingConfiguration() throws -> TrainingConfiguration {
-    var settings = TrainingConfiguration()
+    var settings = TrainingConfiguration(method: method)
     settings.rank = rank
     settings.alpha = alpha
-    settings.targets = try targets.split(separator: ",").map { name in
-      guard let projection = Projection(rawValue: name.trimmingCharacters(in: .whitespaces)) else {
-        let known = Projection.allCases.map(\.rawValue).joined(separator: ", ")
-        throw ValidationError("--targets: there is no projection \"\(name)\"; there are \(known).")
+    settings.rankStabilized = rslora
+    settings.virtualTokens = virtualTokens
+    if let targets {
+      settings.targets = try targets.split(separator: ",").map { name in
+        guard let projection = Projection(rawValue: name.trimmingCharacters(in: .whitespaces))
+        else {
+          let known = Projection.allCases.map(\.rawValue).joined(separator: ", ")
+          throw ValidationError(
+            "--targets: there is no projection \"\(name)\"; there are \(known).")
+        }
+        return projection
       }
-      return projection
+      settings.feedForwardTargets = settings.targets.filter { $0 == .down }
     }
     settings.batchSize = batch
     settings.epochs = epochs
@@ -76,9 +96,10 @@ struct Finetune: AsyncParsableCommand {
     let examples = try TrainingData.read(
       path: data, endOfText: model.tokenizer.eos, cutoff: settings.cutoff,
       tokenize: model.tokenizer.encode)
-    let start = try from.map { try PEFTFolder.read($0, model: model) }
+    let under = try over.map { try PEFTFolder.read($0, model: model) }
+    let start = try from.map { try PEFTFolder.read($0, model: model, over: under) }
     let bar = ProgressLine()
-    let result = try AdapterTrainer(model: model, configuration: settings).train(
+    let result = try AdapterTrainer(model: model, configuration: settings, over: under).train(
       examples: examples, startingFrom: start
     ) { step in
       bar.show(

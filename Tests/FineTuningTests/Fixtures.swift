@@ -14,7 +14,7 @@ enum Fixtures {
   static let modelPath =
     ProcessInfo.processInfo.environment["OPPU_MODEL"]
     ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
-  static let model = Result { try LlamaModel.load(path: modelPath) }
+  static let model = Result { try LlamaModel.load(path: modelPath, precision: .float32) }
   static let gradients = Result {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase

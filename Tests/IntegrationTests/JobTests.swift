@@ -182,6 +182,29 @@ extension IntegrationTests {
       }
     }
 
+    @Test("an imported adapter becomes the active version, beside a finished job and an event")
+    func imported() async throws {
+      try await withJob { client, jobs in
+        let lease = try #require(try await lease(jobs))
+        #expect(try await jobs.finish(lease, adapter: adapter(Self.kim), result: [:]) == 1)
+        var foreign = adapter(Self.kim)
+        foreign.weights = Data([7, 8])
+        #expect(try await AdapterImport(client).store(foreign) == 2)
+        let repository = AdapterRepository(client)
+        #expect(try await repository.active(Self.kim)?.version == 2)
+        #expect(try await repository.weights(Self.kim, version: 2) == Data([7, 8]))
+        #expect(try await jobs.counts() == [.succeeded: 2])
+        let events = try await client.number(
+          "SELECT count(*) FROM outbox WHERE message->>'reason' = 'import'")
+        #expect(events == 1)
+        await #expect(throws: UnknownStreamError.self) {
+          try await AdapterImport(client).store(
+            adapter(Storage.Stream(userID: "nobody", task: "film_tag")))
+        }
+        #expect(try await jobs.counts() == [.succeeded: 2])
+      }
+    }
+
     @Test("the schema itself refuses a second adapter of a job and a second active one")
     func promotionTwice() async throws {
       try await withJob { client, jobs in

@@ -22,7 +22,7 @@ private func difference(_ a: [Float], _ b: [Float]) -> Float {
   zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) }
 }
 
-private func randomAdapter(
+func randomAdapter(
   _ configuration: LlamaConfiguration, seed: UInt64, targets: [Projection] = Projection.allCases
 ) throws -> Adapter {
   var generator = SplitMix64(seed: seed)

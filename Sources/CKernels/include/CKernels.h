@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "attention.h"
+#include "wide.h"
 #include "panels.h"
 #include "training.h"
 
@@ -56,6 +56,8 @@ void ck_axpy(int32_t level, float alpha, const float *x, float *y, size_t count)
 void ck_weighted_rows(
     int32_t level, const float *factors, const float *source, size_t stride, size_t rows,
     size_t width, float *out);
+// The first index of the largest number, not numbers left out; `count` where that is not finite.
+size_t ck_argmax(int32_t level, const float *x, size_t count);
 // y = exp(x); in place is allowed.
 void ck_exp(int32_t level, const float *x, float *y, size_t count);
 // In place; returns the natural logarithm of the sum of exponentials of the input.

@@ -29,6 +29,12 @@ size_t ck_panel_bytes(int32_t type, size_t cols);
 void ck_pack_panel(
     int32_t type, const void *source, size_t row_bytes, size_t rows, size_t cols, void *panel);
 
+// Packs f32 weights as CK_Q8_0 is packed: code * scale, the scale max |w| / 127 of each 32 columns of a
+// row, rounded down to a half. Row r, column c is at source[r * row_stride + c * column_stride].
+void ck_pack_floats(
+    const float *source, size_t row_stride, size_t column_stride, size_t rows, size_t cols,
+    void *panel);
+
 // Numbers of 4 bytes that go with the codes of a row of `cols` activations: for each 32 columns the
 // scale, its product with the sum of the codes and with that of each half, and -128 times the sum.
 static inline size_t ck_activation_factors(size_t cols) { return cols / 32 * 5; }

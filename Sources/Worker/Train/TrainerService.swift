@@ -167,7 +167,7 @@ public struct TrainerService: Service {
     do {
       let weights = try await repository.weights(stream, version: record.version)
       let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
-      guard adapter.rank == settings.rank, Set(adapter.targets) == Set(settings.targets) else {
+      guard settings.trainingConfiguration(seed: 0).canContinue(adapter) else {
         logger.notice(
           "the active adapter has other settings; training from the base model",
           metadata: ["stream": "\(stream)"])

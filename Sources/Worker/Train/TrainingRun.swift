@@ -40,7 +40,7 @@ struct TrainingRun: Sendable {
     }
     let training = try set.training.map { try encoder.encode($0.prompt, $0.completion) }
     let heldOut = try set.heldOut.map { try encoder.encode($0.prompt, $0.completion) }
-    var configuration = trainingConfiguration(seed: input.seed)
+    var configuration = settings.trainingConfiguration(seed: input.seed)
     configuration.epochs = affordableEpochs(training)
     let trainer = try AdapterTrainer(model: model, configuration: configuration)
     let begin = Date()
@@ -94,24 +94,27 @@ struct TrainingRun: Sendable {
       history: input.history.map(\.item), trainedThrough: learnt ?? 0, changedAt: change)
   }
 
-  private func trainingConfiguration(seed: UInt64) -> TrainingConfiguration {
-    var configuration = TrainingConfiguration()
-    configuration.rank = settings.rank
-    configuration.alpha = Float(settings.alpha)
-    configuration.targets = settings.targets
-    configuration.batchSize = settings.batchSize
-    configuration.learningRate = Float(settings.learningRate)
-    configuration.weightDecay = Float(settings.weightDecay)
-    configuration.clip = Float(settings.clip)
-    configuration.warmup = settings.warmup
-    configuration.cutoff = settings.cutoff
-    configuration.seed = seed
-    return configuration
-  }
-
   /// Epochs within the job's budget of tokens; a long history needs fewer of them anyway.
   private func affordableEpochs(_ examples: [TrainingExample]) -> Int {
     let tokens = examples.reduce(0) { $0 + $1.tokenCount }
     return max(1, min(settings.epochs, settings.maximumTokens / max(1, tokens)))
+  }
+}
+
+extension WorkerConfiguration.Train {
+  /// What the trainer is told; the epochs depend on the history.
+  public func trainingConfiguration(seed: UInt64) -> TrainingConfiguration {
+    var configuration = TrainingConfiguration()
+    configuration.rank = rank
+    configuration.alpha = Float(alpha)
+    configuration.targets = targets
+    configuration.batchSize = batchSize
+    configuration.learningRate = Float(learningRate)
+    configuration.weightDecay = Float(weightDecay)
+    configuration.clip = Float(clip)
+    configuration.warmup = warmup
+    configuration.cutoff = cutoff
+    configuration.seed = seed
+    return configuration
   }
 }

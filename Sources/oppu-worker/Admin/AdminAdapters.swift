@@ -7,7 +7,9 @@ import Storage
 struct AdminAdapters: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "adapters", abstract: "Adapter versions.",
-    subcommands: [AdaptersList.self, AdaptersShow.self], defaultSubcommand: AdaptersList.self)
+    subcommands: [
+      AdaptersList.self, AdaptersShow.self, AdaptersExport.self, AdaptersImport.self,
+    ], defaultSubcommand: AdaptersList.self)
 }
 
 struct AdaptersList: AsyncParsableCommand {

@@ -17,12 +17,22 @@ struct Model: AsyncParsableCommand {
 /// The model of a command, with an adapter where one is named.
 struct ModelArguments: ParsableArguments {
   @Argument(help: "The model: a GGUF file or a Hugging Face folder.") var model: String
-  @Option(name: .long, help: "PEFT adapter folder to apply.") var adapter: String?
+  @Option(
+    name: .long, help: "PEFT adapter folder to apply; several are stacked, the lowest first.")
+  var adapter: [String] = []
 
   /// Blocking; call it on a compute queue.
   func load() throws -> (model: LlamaModel, adapter: Adapter?) {
     let model = try LlamaModel.load(path: self.model)
-    return (model, try adapter.map { try PEFTFolder.read($0, model: model) })
+    var stack: Adapter?
+    for folder in adapter {
+      let next = try PEFTFolder.read(folder, model: model, over: stack)
+      stack =
+        try stack.map {
+          try Adapter.stack([$0, next], configuration: model.configuration)
+        } ?? next
+    }
+    return (model, stack)
   }
 }
 

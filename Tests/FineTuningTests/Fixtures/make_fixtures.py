@@ -191,4 +191,5 @@ def main():
         json.dump({"provenance": provenance, "rows": trained_by_peft(path, examples, tokenizer)}, file)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
-// Attention to a key-value cache: the scalar twin, and the vector kernel for each instruction set.
-#include "attention.h"
+// Attention and low-rank products: the scalar twins, and the vector kernels for each instruction set.
+#include "wide.h"
 
 #include "internal.h"
 
@@ -28,13 +28,27 @@ static void attend_scalar(size_t rows, const float *const *queries, float *const
   }
 }
 
+static void low_rank_scalar(const float *x, size_t rows, size_t width, const float *a, size_t rank,
+                            const float *b, size_t out, float scale, float *inner, float *y) {
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t k = 0; k < rank; k++) {
+      float sum = 0;
+      for (size_t i = 0; i < width; i++) sum += x[r * width + i] * a[k * width + i];
+      inner[r * rank + k] = sum * scale;
+    }
+    for (size_t k = 0; k < rank; k++) {
+      for (size_t j = 0; j < out; j++) y[r * out + j] += inner[r * rank + k] * b[k * out + j];
+    }
+  }
+}
+
 #if defined(__x86_64__)
 #define SUFFIX avx512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
 #define ROWS 4
 #define STRIPS 2
 #define PARTS 4
-#include "attention_body.h"
+#include "wide_body.h"
 #undef SUFFIX
 #undef TARGET
 #undef ROWS
@@ -45,14 +59,14 @@ static void attend_scalar(size_t rows, const float *const *queries, float *const
 #define ROWS 2
 #define STRIPS 2
 #define PARTS 2
-#include "attention_body.h"
+#include "wide_body.h"
 #else
 #define SUFFIX neon
 #define TARGET
 #define ROWS 2
 #define STRIPS 2
 #define PARTS 2
-#include "attention_body.h"
+#include "wide_body.h"
 #endif
 
 void ck_attend(
@@ -75,4 +89,25 @@ void ck_attend(
   }
 #endif
   attend_scalar(rows, queries, outs, visible, keys, values, width, scale, scores);
+}
+
+void ck_low_rank(
+    int32_t level, const float *x, size_t rows, size_t width, const float *a, size_t rank,
+    const float *b_transposed, size_t out, float scale, float *inner, float *y) {
+#if defined(__x86_64__)
+  if (level == CK_LEVEL_WIDE) {
+    low_rank_avx512(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
+    return;
+  }
+  if (level == CK_LEVEL_VECTOR) {
+    low_rank_avx2(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
+    return;
+  }
+#else
+  if (level != CK_LEVEL_SCALAR) {
+    low_rank_neon(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
+    return;
+  }
+#endif
+  low_rank_scalar(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
 }

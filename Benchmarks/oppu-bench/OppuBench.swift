@@ -1,0 +1,12 @@
+// The engine's speed and memory beside its peers', on this machine, in one run.
+
+import ArgumentParser
+
+@main
+struct OppuBench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "oppu-bench",
+    abstract: "Measures this project beside its peers on this machine.",
+    discussion: "scripts/bench builds and starts it.",
+    subcommands: [Engine.self, Measure.self])
+}

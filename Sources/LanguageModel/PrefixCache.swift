@@ -1,0 +1,128 @@
+// Beginnings of prompts whose keys and values are kept for the next request that begins like them.
+
+import LinearAlgebra
+import Synchronization
+
+/// Keeps the key-value blocks of prompts, bounded by bytes; the least recently used go first. What
+/// an adapter computed serves requests with that very adapter only: another version is another one.
+/// Shares blocks with the sequences that use them, copies nothing. For one model; safe for several
+/// threads.
+public final class PrefixCache: Sendable {
+  /// What the cache holds and did.
+  public struct Statistics: Sendable, Equatable {
+    public var byteCount = 0
+    public var blocks = 0
+    /// Positions of prompts that were found here, of those that were looked for.
+    public var reusedPositions = 0
+    public var wantedPositions = 0
+  }
+
+  /// A block of positions after those of `before`.
+  private struct Key: Hashable, Sendable {
+    /// The number of the entry that holds the block before, 0 for a sequence's first.
+    var before: UInt64
+    /// 0 for the base model.
+    var adapter: UInt64
+    /// Virtual token i as -1 - i.
+    var tokens: [Int32]
+  }
+
+  private struct Entry: Sendable {
+    let number: UInt64
+    let block: FloatBuffer
+    var lastUse: UInt64
+  }
+
+  private struct State: Sendable {
+    var entries: [Key: Entry] = [:]
+    var statistics = Statistics()
+    var nextNumber: UInt64 = 1
+    var clock: UInt64 = 0
+  }
+
+  public let byteLimit: Int
+  private let state = Mutex(State())
+
+  /// - Parameter byteLimit: what the kept blocks may take in memory; 0 keeps none.
+  public init(byteLimit: Int) { self.byteLimit = max(byteLimit, 0) }
+
+  public var statistics: Statistics { state.withLock { $0.statistics } }
+
+  /// A cache with the longest known beginning of the prompt, the adapter's virtual tokens included;
+  /// at least the prompt's last token is left to be computed.
+  func cache(for prompt: [Int32], adapter: Adapter?, of model: LlamaModel) -> KVCache {
+    let sequence = Self.sequence(prompt, adapter)
+    let virtualTokens = sequence.count - prompt.count
+    let blocks = state.withLock { state in
+      var blocks: [FloatBuffer] = []
+      var path: [Key] = []
+      var before: UInt64 = 0
+      for start in stride(from: 0, to: sequence.count - 1, by: KVCache.blockLength) {
+        guard start + KVCache.blockLength < sequence.count else { break }
+        let key = Key(
+          before: before, adapter: adapter?.id ?? 0,
+          tokens: Array(sequence[start..<start + KVCache.blockLength]))
+        guard let entry = state.entries[key] else { break }
+        blocks.append(entry.block)
+        path.append(key)
+        before = entry.number
+      }
+      // A beginning that ends among the virtual tokens is none: a chunk gives all of them or none.
+      if blocks.count * KVCache.blockLength <= virtualTokens { blocks = [] }
+      Self.touch(path, &state)
+      state.statistics.wantedPositions += sequence.count
+      state.statistics.reusedPositions += blocks.count * KVCache.blockLength
+      return blocks
+    }
+    return KVCache(for: model.configuration, blocks: blocks, virtualTokens: virtualTokens)
+  }
+
+  /// Keeps the whole blocks of a prompt whose positions the cache holds.
+  func keep(_ cache: KVCache, prompt: [Int32], adapter: Adapter?, of model: LlamaModel) {
+    let sequence = Self.sequence(prompt, adapter)
+    let blocks = cache.wholeBlocks(of: min(sequence.count, cache.count))
+    state.withLock { state in
+      var path: [Key] = []
+      var before: UInt64 = 0
+      for (index, block) in blocks.enumerated() {
+        let start = index * KVCache.blockLength
+        let key = Key(
+          before: before, adapter: adapter?.id ?? 0,
+          tokens: Array(sequence[start..<start + KVCache.blockLength]))
+        if state.entries[key] == nil {
+          state.entries[key] = Entry(number: state.nextNumber, block: block, lastUse: 0)
+          state.nextNumber += 1
+          state.statistics.byteCount += block.count * 4
+          state.statistics.blocks += 1
+        }
+        path.append(key)
+        before = state.entries[key]?.number ?? 0
+      }
+      Self.touch(path, &state)
+      evict(&state)
+    }
+  }
+
+  private static func sequence(_ prompt: [Int32], _ adapter: Adapter?) -> [Int32] {
+    (0..<(adapter?.virtualTokenCount ?? 0)).map { -1 - Int32($0) } + prompt
+  }
+
+  /// A block counts as used before the one it stands on, so that the ends of paths go first.
+  private static func touch(_ path: [Key], _ state: inout State) {
+    for key in path.reversed() {
+      state.clock += 1
+      state.entries[key]?.lastUse = state.clock
+    }
+  }
+
+  /// Down to nine tenths of the limit at once, so that not every request sorts the entries.
+  private func evict(_ state: inout State) {
+    guard state.statistics.byteCount > byteLimit else { return }
+    for (key, entry) in state.entries.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
+      guard state.statistics.byteCount > byteLimit / 10 * 9 else { return }
+      state.entries[key] = nil
+      state.statistics.byteCount -= entry.block.count * 4
+      state.statistics.blocks -= 1
+    }
+  }
+}

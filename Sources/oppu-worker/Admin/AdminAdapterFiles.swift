@@ -1,0 +1,138 @@
+// `admin adapters export` and `import`: versions as files of PEFT and llama.cpp.
+
+import ArgumentParser
+import FineTuning
+import Foundation
+import LanguageModel
+import Personalization
+import Storage
+import Worker
+
+enum AdapterFormat: String, CaseIterable, ExpressibleByArgument {
+  /// A folder of adapter_config.json and adapter_model.safetensors.
+  case peft
+  /// A file that llama.cpp loads beside the base model; LoRA only.
+  case gguf
+}
+
+struct AdaptersExport: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "export", abstract: "Write a version as a PEFT folder or a GGUF file.",
+    discussion: """
+      Example: oppu-worker admin adapters export alice film_tag --format gguf --out alice.gguf
+      """)
+
+  @OptionGroup var options: ConfigurationOptions
+  @Argument(help: "The user's id.") var user: String
+  @Argument(help: "The task.") var task: String
+  @Argument(help: "The version's number (default: the active one).") var version: Int?
+  @Option(name: .long, help: "peft, a folder, or gguf, a file for llama.cpp.")
+  var format = AdapterFormat.peft
+  @Option(name: .long, help: "The folder or file to write; it must not exist.") var out: String
+
+  func run() async throws {
+    try await withDatabase(options) { client, configuration in
+      guard !FileManager.default.fileExists(atPath: out) else {
+        throw ValidationError("--out: \(out) exists already.")
+      }
+      let stream = Stream(userID: user, task: task)
+      let repository = AdapterRepository(client)
+      let found =
+        if let version { try await repository.get(stream, version: version) } else {
+          try await repository.active(stream)
+        }
+      guard let found else {
+        Failure.say(
+          version.map { "\(stream) has no adapter version \($0)" }
+            ?? "\(stream) has no active adapter")
+        throw ExitCode.failure
+      }
+      let weights = try await repository.weights(stream, version: found.version)
+      let (path, out, format) = (configuration.model, out, format)
+      try await ComputeQueue("export").run {
+        let json = try JSONEncoder().encode(found.configuration)
+        let name = "adapter \(stream) version \(found.version)"
+        let settings = try PEFTConfiguration(json: json, file: name)
+        let model = try LlamaModel.load(path: path)
+        guard model.fingerprint == found.baseFingerprint else {
+          throw ForeignModelError(name: name, model: path, fingerprint: found.baseFingerprint)
+        }
+        let adapter = try PEFTFolder.decode(weights, settings: settings, model: model, file: name)
+        switch format {
+        case .peft: try PEFTFolder.write(adapter, to: out, baseModel: settings.baseModel)
+        case .gguf:
+          try GGUFAdapter.encode(adapter, configuration: model.configuration)
+            .write(to: URL(fileURLWithPath: out), options: .atomic)
+        }
+      }
+      Failure.say("wrote version \(found.version) of \(stream) to \(out)")
+    }
+  }
+}
+
+/// An adapter belongs to another base model than the one that is configured.
+struct ForeignModelError: Error, CustomStringConvertible {
+  let name: String
+  let model: String
+  let fingerprint: String
+  var description: String {
+    "\(name) belongs to another base model (fingerprint \(fingerprint.prefix(12))…) than \(model)"
+  }
+}
+
+struct AdaptersImport: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "import",
+    abstract: "Make a PEFT folder or a GGUF file a user's active version.",
+    discussion: """
+      The adapter must be for the configured base model. It is not judged on held-out events. Without \
+      --execute it shows the plan.
+      """)
+
+  @OptionGroup var options: ConfigurationOptions
+  @Argument(help: "The user's id.") var user: String
+  @Argument(help: "The task.") var task: String
+  @Option(name: .long, help: "A PEFT folder, or a GGUF file.") var from: String
+  @Flag(name: .long, help: "Store it.") var execute = false
+
+  func run() async throws {
+    try await withDatabase(options) { client, configuration in
+      let stream = Stream(userID: user, task: task)
+      let active = try await AdapterRepository(client).active(stream)
+      let (path, from, train) = (configuration.model, from, configuration.train)
+      let adapter = try await ComputeQueue("import").run {
+        let model = try LlamaModel.load(path: path)
+        var isFolder: ObjCBool = false
+        _ = FileManager.default.fileExists(atPath: from, isDirectory: &isFolder)
+        let adapter =
+          isFolder.boolValue
+          ? try PEFTFolder.read(from, model: model)
+          : try GGUFAdapter.read(path: from, configuration: model.configuration)
+        if !train.trainingConfiguration(seed: 0).canContinue(adapter) {
+          Failure.say(
+            "note: the worker's settings train another kind of adapter (train.rank, train.alpha, "
+              + "train.targets): the next training will begin from the base model")
+        }
+        let description = try PEFTConfiguration(
+          adapter, baseModel: URL(fileURLWithPath: path).lastPathComponent
+        ).json()
+        return NewAdapter(
+          stream: stream, parentVersion: nil, baseFingerprint: model.fingerprint,
+          configuration: try JSONDecoder().decode(JSONValue.self, from: description),
+          weights: try PEFTFolder.encode(adapter), trainedThrough: 0,
+          training: ["imported_from": .string(from)],
+          gate: GateRecord(
+            heldOutExamples: 0, parentLoss: nil, candidateLoss: nil, difference: nil,
+            differenceUpperBound: nil, promoted: true, verdict: "imported, not judged"))
+      }
+      let replaced = active.map { "version \($0.version)" } ?? "the base model"
+      guard execute else {
+        print("\(from) (\(adapter.weights.count) bytes) would replace \(replaced) of \(stream).")
+        print("Nothing was changed; run again with --execute.")
+        return
+      }
+      let version = try await AdapterImport(client).store(adapter)
+      Failure.say("\(from) is version \(version) of \(stream) and active; it replaced \(replaced)")
+    }
+  }
+}
