@@ -216,11 +216,18 @@ public struct AdapterTrainer: Sendable {
       workspace: workspace, adapter: state)
   }
 
-  private func plan(for examples: [TrainingExample]) throws -> MemoryPlan {
+  /// What training takes where the longest example has `longest` tokens and the largest batch
+  /// `batchRows`. Throws ``TrainingError/memory`` where that is over the configuration's limit.
+  public func plan(longest: Int, batchRows: Int) throws -> MemoryPlan {
     try MemoryPlan(
       weights: weights, layout: layout, drops: configuration.dropout > 0,
-      longest: virtualTokens + (examples.map(\.tokenCount).max() ?? 0),
-      batchRows: virtualTokens + batchRows(examples), limit: configuration.memoryLimit)
+      longest: virtualTokens + longest, batchRows: virtualTokens + batchRows,
+      limit: configuration.memoryLimit)
+  }
+
+  private func plan(for examples: [TrainingExample]) throws -> MemoryPlan {
+    try plan(
+      longest: examples.map(\.tokenCount).max() ?? 0, batchRows: batchRows(examples))
   }
 
   private var virtualTokens: Int { (under?.virtualTokenCount ?? 0) + layout.virtualTokens }

@@ -105,7 +105,8 @@ public struct FileDownload: Sendable {
     return size
   }
 
-  private static func hash(of file: URL) throws -> (bytes: Int, hash: String) {
+  /// The size and SHA-256, in hexadecimal, of a file.
+  public static func hash(of file: URL) throws -> (bytes: Int, hash: String) {
     let handle = try FileHandle(forReadingFrom: file)
     defer { try? handle.close() }
     var hash = SHA256()

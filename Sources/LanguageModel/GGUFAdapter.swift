@@ -22,7 +22,7 @@ public enum GGUFAdapter {
       throw AdapterError("The adapter was made for a model of another shape.")
     }
     var writer = GGUFWriter()
-    writer.set("general.architecture", .string("llama"))
+    writer.set("general.architecture", .string(configuration.architecture.rawValue))
     writer.set("general.type", .string("adapter"))
     writer.set("general.file_type", .unsigned(0))
     writer.set("adapter.type", .string("lora"))
@@ -53,7 +53,8 @@ public enum GGUFAdapter {
   public static func read(path: String, configuration: LlamaConfiguration) throws -> Adapter {
     let file = try GGUFFile(path: path)
     for (key, wanted) in [
-      ("general.type", "adapter"), ("general.architecture", "llama"), ("adapter.type", "lora"),
+      ("general.type", "adapter"),
+      ("general.architecture", configuration.architecture.rawValue), ("adapter.type", "lora"),
     ] {
       let found = try file.string(key)
       guard found == wanted else {
@@ -123,12 +124,13 @@ public enum GGUFAdapter {
     "blk.\(layer).\(projection.ggufName).weight"
   }
 
-  /// Where in GGUF each of the projection's rows lies.
+  /// Where in GGUF each of the projection's rows lies: only a llama's are interleaved.
   private static func order(_ projection: Projection, _ configuration: LlamaConfiguration) -> [Int]
   {
     let rows = projection.outputWidth(in: configuration)
     switch projection {
-    case .query, .key:
+    case .query where configuration.architecture == .llama,
+      .key where configuration.architecture == .llama:
       return LlamaLayer.halfSplitOrder(rows: rows, headWidth: configuration.headWidth)
     default: return Array(0..<rows)
     }

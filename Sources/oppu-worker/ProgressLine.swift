@@ -7,6 +7,7 @@ final class ProgressLine {
   private var lastShown = Date.distantPast
   private let width = 30
 
+  /// A total of 0 is one that is not known.
   func show(_ done: Int, of total: Int, _ text: String) {
     // A pipe gets a line every ten seconds, a terminal ten pictures a second.
     let interval = isTerminal ? 0.1 : 10
@@ -14,7 +15,7 @@ final class ProgressLine {
     lastShown = Date()
     let filled = total > 0 ? width * done / total : 0
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
-    let line = "\(bar) \(done)/\(total)  \(text)"
+    let line = "\(bar) \(done)\(total > 0 ? "/\(total)" : "")  \(text)"
     write(isTerminal ? "\r\u{1B}[K\(line)" : "\(line)\n")
   }
 

@@ -287,7 +287,7 @@ struct DownloadTests {
     #expect(folder.architecture == .qwen3)
     #expect(folder.types == ["F16": 16])
     #expect(folder.weightBytes == 2 * (folder.parameters - 2 * (2 * 32 + 2 * 16) - 32))
-    let default_ = ModelSummary(try TestModel.shared.get())
-    #expect(default_.parameters == 134_515_008)
+    let standard = ModelSummary(try TestModel.shared.get())
+    #expect(standard.parameters == 134_515_008)
   }
 }

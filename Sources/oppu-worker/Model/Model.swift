@@ -8,13 +8,15 @@ import Worker
 
 struct Model: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Inspect a model file, tokenise, score and generate.",
-    subcommands: [ModelInspect.self, ModelTokenize.self, ModelScore.self, ModelGenerate.self])
+    abstract: "Fetch and inspect a model, tokenise, score and generate.",
+    subcommands: [
+      ModelPull.self, ModelInspect.self, ModelTokenize.self, ModelScore.self, ModelGenerate.self,
+    ])
 }
 
 /// The model of a command, with an adapter where one is named.
 struct ModelArguments: ParsableArguments {
-  @Argument(help: "The model, a GGUF file.") var model: String
+  @Argument(help: "The model: a GGUF file or a Hugging Face folder.") var model: String
   @Option(
     name: .long, help: "PEFT adapter folder to apply; several are stacked, the lowest first.")
   var adapter: [String] = []
@@ -38,7 +40,7 @@ struct ModelTokenize: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tokenize", abstract: "The token ids of texts, as JSON.")
 
-  @Argument(help: "The model, a GGUF file.") var model: String
+  @Argument(help: "The model: a GGUF file or a Hugging Face folder.") var model: String
   @Option(name: .long, help: "A text; may be repeated. Without one, stdin is read.")
   var text: [String] = []
 

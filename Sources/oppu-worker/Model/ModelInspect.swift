@@ -1,39 +1,56 @@
-// `model inspect`: what a model file holds.
+// `model inspect`: what a model holds and what it needs.
 
 import ArgumentParser
+import FineTuning
 import Foundation
 import LanguageModel
 import Worker
 
 struct ModelInspect: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "inspect", abstract: "Architecture, sizes, types and tokenizer of a model file.")
+    commandName: "inspect",
+    abstract: "Architecture, sizes, types, memory and tokenizer of a model.")
 
-  @Argument(help: "The model, a GGUF file.") var model: String
+  @Argument(help: "The model: a GGUF file or a Hugging Face folder.") var model: String
   @OptionGroup var format: OutputOptions
+
+  /// The batch that memory for training is stated for.
+  private static let trainingExamples = 16
+  private static let trainingTokens = 256
 
   private struct Inspection: Encodable, Sendable {
     let file: String
     let fingerprint: String
+    let architecture: String
     let layers: Int
     let width: Int
     let heads: Int
     let kvHeads: Int
+    let headWidth: Int
     let feedForwardWidth: Int
     let vocabulary: Int
     let contextLength: Int
+    let slidingWindow: Int?
+    let ropeScaling: String
+    let tokenizer: String
     let parameters: Int
     let weightBytes: Int
     let types: [String: Int]
     let kvBytesPerToken: Int
+    let trainingBytes: Int
 
     enum CodingKeys: String, CodingKey {
-      case file, fingerprint, layers, width, heads, vocabulary, parameters, types
+      case file, fingerprint, architecture, layers, width, heads, vocabulary, parameters, types
+      case tokenizer
       case kvHeads = "kv_heads"
+      case headWidth = "head_width"
       case feedForwardWidth = "feed_forward_width"
       case contextLength = "context_length"
+      case slidingWindow = "sliding_window"
+      case ropeScaling = "rope_scaling"
       case weightBytes = "weight_bytes"
       case kvBytesPerToken = "kv_bytes_per_token"
+      case trainingBytes = "training_bytes"
     }
   }
 
@@ -42,18 +59,29 @@ struct ModelInspect: AsyncParsableCommand {
       let path = model
       let found = try await ComputeQueue("model").run { try Self.inspect(path) }
       let types = found.types.sorted { $0.key < $1.key }.map { "\($0.value) × \($0.key)" }
+      let window = found.slidingWindow.map { ", sliding window of \($0)" } ?? ""
+      let whole = found.weightBytes + found.kvBytesPerToken * found.contextLength
       try format.print(
         found,
         lines: [
-          ("file", found.file), ("fingerprint", found.fingerprint),
-          ("parameters", "\(found.parameters)"), ("layers", "\(found.layers)"),
-          ("width", "\(found.width)"),
-          ("heads", "\(found.heads) (\(found.kvHeads) for keys and values)"),
+          ("model", found.file), ("fingerprint", found.fingerprint),
+          ("architecture", found.architecture), ("parameters", "\(found.parameters)"),
+          ("layers", "\(found.layers)"), ("width", "\(found.width)"),
+          (
+            "heads",
+            "\(found.heads) of width \(found.headWidth) (\(found.kvHeads) for keys and values)"
+          ),
           ("feed-forward width", "\(found.feedForwardWidth)"),
-          ("vocabulary", "\(found.vocabulary)"), ("context", "\(found.contextLength) tokens"),
-          ("tensor types", types.joined(separator: ", ")),
+          ("vocabulary", "\(found.vocabulary)"), ("tokenizer", found.tokenizer),
+          ("context", "\(found.contextLength) tokens\(window)"),
+          ("RoPE scaling", found.ropeScaling), ("tensor types", types.joined(separator: ", ")),
           ("weights in memory", Show.bytes(Int64(found.weightBytes))),
           ("KV cache per token", Show.bytes(Int64(found.kvBytesPerToken))),
+          ("inference, one full context", Show.bytes(Int64(whole))),
+          (
+            "training, \(Self.trainingExamples) × \(Self.trainingTokens) tokens",
+            Show.bytes(Int64(found.trainingBytes))
+          ),
         ])
     }
   }
@@ -61,16 +89,21 @@ struct ModelInspect: AsyncParsableCommand {
   private static func inspect(_ path: String) throws -> Inspection {
     let model = try LlamaModel.load(path: path)
     let shape = model.configuration
-    var matrices = [model.tokenEmbedding]
-    for layer in model.layers { matrices += Projection.allCases.map { layer[$0] } }
-    let norms = (2 * shape.layers + 1) * shape.width
+    let summary = ModelSummary(model)
+    // Without a limit: what is wanted, not what fits.
+    var settings = TrainingConfiguration()
+    settings.memoryLimit = .max
+    let trainer = try AdapterTrainer(model: model, configuration: settings)
+    let tokens = min(trainingTokens, shape.contextLength)
+    let plan = try trainer.plan(longest: tokens, batchRows: trainingExamples * tokens)
     return Inspection(
-      file: path, fingerprint: model.fingerprint, layers: shape.layers, width: shape.width,
-      heads: shape.heads, kvHeads: shape.kvHeads, feedForwardWidth: shape.feedForwardWidth,
+      file: path, fingerprint: model.fingerprint, architecture: summary.architecture.rawValue,
+      layers: shape.layers, width: shape.width, heads: shape.heads, kvHeads: shape.kvHeads,
+      headWidth: shape.headWidth, feedForwardWidth: shape.feedForwardWidth,
       vocabulary: shape.vocabulary, contextLength: shape.contextLength,
-      parameters: matrices.reduce(norms) { $0 + $1.rows * $1.columns },
-      weightBytes: model.weightBytes,
-      types: Dictionary(matrices.map { ("\($0.type)", 1) }, uniquingKeysWith: +),
-      kvBytesPerToken: 2 * shape.layers * shape.kvWidth * 4)
+      slidingWindow: shape.slidingWindow, ropeScaling: summary.ropeScaling,
+      tokenizer: summary.tokenizer, parameters: summary.parameters,
+      weightBytes: summary.weightBytes, types: summary.types,
+      kvBytesPerToken: 2 * shape.layers * shape.kvWidth * 4, trainingBytes: plan.totalBytes)
   }
 }
