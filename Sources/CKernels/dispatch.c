@@ -89,10 +89,6 @@ void ck_rms_norm_backward(
   CK_CHOOSE(ck_rms_norm_backward, x, weight, dy, inverse_rms, dx, count);
 }
 
-void ck_silu_mul(int32_t level, const float *gate, const float *up, float *out, size_t count) {
-  CK_CHOOSE(ck_silu_mul, gate, up, out, count);
-}
-
 void ck_silu_mul_backward(
     int32_t level, const float *gate, const float *up, const float *dout, float *dgate, float *dup,
     size_t count) {

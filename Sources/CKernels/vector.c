@@ -398,15 +398,6 @@ void ck_rms_norm_backward_vector(
   for (; i < count; i++) dx[i] += dy[i] * weight[i] * inverse - x[i] * factor;
 }
 
-void ck_silu_mul_vector(const float *gate, const float *up, float *out, size_t count) {
-  size_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    v8 g = LOAD(gate + i);
-    STORE(out + i, g / (exp8(-g) + 1.0f) * LOAD(up + i));
-  }
-  ck_silu_mul_scalar(gate + i, up + i, out + i, count - i);
-}
-
 void ck_silu_mul_backward_vector(
     const float *gate, const float *up, const float *dout, float *dgate, float *dup, size_t count) {
   size_t i = 0;

@@ -111,3 +111,22 @@ void ck_low_rank(
 #endif
   low_rank_scalar(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
 }
+
+void ck_silu_mul(int32_t level, const float *gate, const float *up, float *out, size_t count) {
+#if defined(__x86_64__)
+  if (level == CK_LEVEL_WIDE) {
+    silu_mul_avx512(gate, up, out, count);
+    return;
+  }
+  if (level == CK_LEVEL_VECTOR) {
+    silu_mul_avx2(gate, up, out, count);
+    return;
+  }
+#else
+  if (level != CK_LEVEL_SCALAR) {
+    silu_mul_neon(gate, up, out, count);
+    return;
+  }
+#endif
+  ck_silu_mul_scalar(gate, up, out, count);
+}

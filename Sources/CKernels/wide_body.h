@@ -206,6 +206,17 @@ TARGET static void NAME(low_rank)(const float *x, size_t rows, size_t width, con
   }
 }
 
+TARGET static void NAME(silu_mul)(const float *gate, const float *up, float *out, size_t count) {
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const V g = LOAD(gate + i);
+    V e = -g;
+    NAME(exp)(&e);
+    STORE(out + i, g / (e + 1.0f) * LOAD(up + i));
+  }
+  ck_silu_mul_scalar(gate + i, up + i, out + i, count - i);
+}
+
 #undef INLINE
 #undef LOAD
 #undef STORE

@@ -44,8 +44,13 @@ package struct InferenceWeights: Sendable {
       if precision == .int8, let packed = PackedMatrix(blocks) { return .packed(packed) }
       return .blocks(blocks)
     }
-    layers = model.layers.map { layer in Projection.allCases.map { matrix(layer[$0]) } }
+    layers = model.layers.map { layer in
+      // What is packed is not read again, but for training and single rows of the embedding.
+      defer { model.releasePages() }
+      return Projection.allCases.map { matrix(layer[$0]) }
+    }
     output = matrix(model.output)
+    model.releasePages()
   }
 
   /// The memory of the packed matrices.
@@ -76,9 +81,11 @@ package struct GradientWeights: Sendable {
 
   init(_ model: LlamaModel) {
     layers = model.layers.map { layer in
-      Self.groups.map { group in Self.transposed(group.map { layer[$0] }) }
+      defer { model.releasePages() }
+      return Self.groups.map { group in Self.transposed(group.map { layer[$0] }) }
     }
     output = Self.transposed([model.output])
+    model.releasePages()
   }
 
   /// The memory of the matrices.

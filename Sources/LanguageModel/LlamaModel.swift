@@ -160,6 +160,9 @@ public final class LlamaModel: Sendable {
     }
   }
 
+  /// Gives the files' pages in memory back; reading them again is slower once, and nothing else.
+  func releasePages() { for file in files { file.releasePages() } }
+
   /// The matrices for a backward pass, made on first use and kept for the next training; nil where
   /// products are to be exact, or where 8-bit products are no faster than f32 ones.
   package var gradientWeights: GradientWeights? {

@@ -12,8 +12,9 @@ enum Product {
   static let fewRows = 16
   /// The most weights that one task expands: 2 MiB of f32.
   private static let tileFloats = 1 << 19
-  /// Panels in one task where there are many rows: enough work to hide the taking of a task.
-  private static let taskPanels = 8
+  /// Panels in one task where there are several rows: some microseconds of work, and so many tasks
+  /// that no thread waits long for the last one.
+  private static let taskPanels = 2
 
   /// Writes `count` rows of each product. All matrices have `columns` columns; X is
   /// [count × columns], dense.

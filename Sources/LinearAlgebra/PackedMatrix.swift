@@ -119,7 +119,7 @@ public struct PackedMatrix: @unchecked Sendable {
     _ x: QuantizedRows, into y: UnsafeMutablePointer<Float>, yStride: Int,
     pool: ThreadPool = .shared
   ) {
-    let step = 8
+    let step = 2
     pool.parallel((panels + step - 1) / step) { task in
       multiply(
         x, into: y, yStride: yStride,
