@@ -33,16 +33,20 @@ INLINE void NAME(exp)(V *in_out) {
   *in_out = (V)((VI)(result * (V)exponent) & kept);
 }
 
-// Scores of `rows` queries with `strips` strips of keys (both constants).
+// Scores of `rows` queries with `strips` strips of keys (both constants). What is at `ahead` comes
+// next: blocks are too short for the processor to foresee the following one.
 INLINE void NAME(score)(const size_t rows, const size_t strips, const float *const *queries,
-                        const float *keys, size_t width, float scale, float *scores,
-                        size_t stride) {
+                        const float *keys, const float *ahead, size_t width, float scale,
+                        float *scores, size_t stride) {
   V sums[ROWS][STRIPS];
   for (size_t r = 0; r < rows; r++)
     for (size_t s = 0; s < strips; s++) sums[r][s] = (V){};
   for (size_t d = 0; d < width; d++) {
     V k[STRIPS];
-    for (size_t s = 0; s < strips; s++) k[s] = LOAD(keys + (s * width + d) * CK_KV_STRIP);
+    for (size_t s = 0; s < strips; s++) {
+      k[s] = LOAD(keys + (s * width + d) * CK_KV_STRIP);
+      __builtin_prefetch(ahead + (s * width + d) * CK_KV_STRIP);
+    }
     for (size_t r = 0; r < rows; r++)
       for (size_t s = 0; s < strips; s++) sums[r][s] = k[s] * queries[r][d] + sums[r][s];
   }
@@ -81,9 +85,14 @@ INLINE void NAME(weigh)(const size_t rows, const size_t parts, const float *scor
   for (size_t start = 0; start < length; start += CK_KV_BLOCK) {
     const float *v = values[start / CK_KV_BLOCK] + column;
     const size_t count = length - start < CK_KV_BLOCK ? length - start : CK_KV_BLOCK;
-    for (size_t j = 0; j < count; j++, v += width) {
+    const float *ahead =
+        start + CK_KV_BLOCK < length ? values[start / CK_KV_BLOCK + 1] + column : v;
+    for (size_t j = 0; j < count; j++, v += width, ahead += width) {
       V value[PARTS];
-      for (size_t c = 0; c < parts; c++) value[c] = LOAD(v + 16 * c);
+      for (size_t c = 0; c < parts; c++) {
+        value[c] = LOAD(v + 16 * c);
+        __builtin_prefetch(ahead + 16 * c);
+      }
       for (size_t r = 0; r < rows; r++) {
         const float p = scores[r * stride + start + j];
         for (size_t c = 0; c < parts; c++) sums[r][c] = value[c] * p + sums[r][c];
@@ -102,11 +111,14 @@ INLINE void NAME(tile)(const size_t rows, const float *const *queries, float *co
   for (size_t start = 0; start < padded; start += CK_KV_BLOCK) {
     const float *k = keys[start / CK_KV_BLOCK];
     const size_t count = padded - start < CK_KV_BLOCK ? padded - start : CK_KV_BLOCK;
+    const float *ahead = start + CK_KV_BLOCK < padded ? keys[start / CK_KV_BLOCK + 1] : values[0];
     size_t j = 0;
     for (; j + STRIPS * 16 <= count; j += STRIPS * 16)
-      NAME(score)(rows, STRIPS, queries, k + j * width, width, scale, scores + start + j, padded);
+      NAME(score)(rows, STRIPS, queries, k + j * width, ahead + j * width, width, scale,
+                  scores + start + j, padded);
     for (; j < count; j += 16)
-      NAME(score)(rows, 1, queries, k + j * width, width, scale, scores + start + j, padded);
+      NAME(score)(rows, 1, queries, k + j * width, ahead + j * width, width, scale,
+                  scores + start + j, padded);
   }
   for (size_t r = 0; r < rows; r++) NAME(normalize)(scores + r * padded, visible[r], padded);
   size_t column = 0;
