@@ -84,7 +84,7 @@ public struct Logits: Sendable {
 extension LlamaModel {
   /// The most rows of one pass; longer input goes through in several, so that scratch memory stays
   /// bounded.
-  static var rowsPerPass: Int { 512 }
+  static var rowsPerPass: Int { 256 }
 
   /// Computes new tokens of one or several sequences in common passes and returns one ``Logits`` per
   /// chunk. Blocks the calling thread. Throws ``InferenceError``, then without touching any cache.

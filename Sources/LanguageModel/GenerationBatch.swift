@@ -29,7 +29,7 @@ public final class GenerationBatch {
   ///   - prefixes: where beginnings of prompts are kept for later requests.
   ///   - rowsPerStep: rows of one step at most, as long as not more requests are decoding.
   public init(
-    model: LlamaModel, prefixes: PrefixCache? = nil, rowsPerStep: Int = 512,
+    model: LlamaModel, prefixes: PrefixCache? = nil, rowsPerStep: Int = 256,
     pool: ThreadPool = .shared
   ) {
     self.model = model

@@ -117,28 +117,37 @@ private final class Job: @unchecked Sendable {
 
 /// The jobs that want helpers, and the idle threads' waiting room.
 ///
-/// Unchecked: `jobs` and `closed` are read and written under `condition`'s lock only.
+/// A pass of a model has some hundred computations of microseconds each, so nothing on their way may
+/// sleep: the list has a spin lock, held for a few instructions, and idle threads look out for a while
+/// before they wait on the condition.
+///
+/// Unchecked: `jobs` is read and written under the spin lock only, `closed` under the condition's.
 private final class WorkQueue: @unchecked Sendable {
-  private let condition = NSCondition()
+  private let isLocked = Atomic<Bool>(false)
   private var jobs: [Job] = []
+  private let condition = NSCondition()
   private var closed = false
-  private var sleepers = 0
+  private let sleepers = Atomic<Int>(0)
   /// Changes with every new job, so that an idle thread can look without taking the lock.
   private let generation = Atomic<Int>(0)
+  /// How long a thread that has just helped looks out for more: longer than the gaps between the
+  /// computations of a pass, shorter than anybody would notice as load.
+  private static let lookOut = Duration.microseconds(200)
 
   func add(_ job: Job) {
-    condition.lock()
-    jobs.append(job)
-    generation.add(1, ordering: .releasing)
-    let wake = sleepers > 0
-    condition.unlock()
-    if wake { condition.broadcast() }
+    withLock { jobs.append(job) }
+    // In this order, and a thread that goes to sleep counts itself before it looks again: either it
+    // sees the new generation, or this sees the sleeper.
+    generation.add(1, ordering: .sequentiallyConsistent)
+    if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+      condition.lock()
+      condition.broadcast()
+      condition.unlock()
+    }
   }
 
   func remove(_ job: Job) {
-    condition.lock()
-    jobs.removeAll { $0 === job }
-    condition.unlock()
+    withLock { jobs.removeAll { $0 === job } }
   }
 
   func close() {
@@ -155,34 +164,50 @@ private final class WorkQueue: @unchecked Sendable {
     }
   }
 
-  /// The next job to help with. A thread that has just helped looks out for about 50 microseconds
-  /// before it sleeps: the products of one decoded token follow each other faster than a sleeping
-  /// thread wakes up.
+  private func withLock<Result>(_ body: () -> Result) -> Result {
+    var turns = 0
+    while isLocked.exchange(true, ordering: .acquiring) {
+      turns += 1
+      if turns > 1000 { sched_yield() } else { ck_pause() }
+    }
+    defer { isLocked.store(false, ordering: .releasing) }
+    return body()
+  }
+
+  /// The next job to help with; nil once the queue is closed.
   private func next() -> Job? {
-    condition.lock()
     while true {
-      if closed {
-        condition.unlock()
-        return nil
-      }
-      if let job = jobs.first(where: { $0.hasWork }) {
-        job.helpers.add(1, ordering: .relaxed)
-        condition.unlock()
+      let seen = generation.load(ordering: .sequentiallyConsistent)
+      let job = withLock {
+        let job = jobs.first { $0.hasWork }
+        job?.helpers.add(1, ordering: .relaxed)
         return job
       }
-      let seen = generation.load(ordering: .relaxed)
-      condition.unlock()
-      var turns = 0
-      while turns < 1500, generation.load(ordering: .acquiring) == seen {
-        ck_pause()
-        turns += 1
-      }
-      condition.lock()
-      if generation.load(ordering: .relaxed) == seen, !closed {
-        sleepers += 1
-        condition.wait()
-        sleepers -= 1
-      }
+      if let job { return job }
+      if isUnchanged(seen), !sleep(seen) { return nil }
     }
+  }
+
+  /// Looks out for a new generation; whether none came.
+  private func isUnchanged(_ seen: Int) -> Bool {
+    let clock = ContinuousClock()
+    let start = clock.now
+    repeat {
+      for _ in 0..<64 {
+        if generation.load(ordering: .acquiring) != seen { return false }
+        ck_pause()
+      }
+    } while clock.now - start < Self.lookOut
+    return true
+  }
+
+  /// Waits for a new generation; false once the queue is closed.
+  private func sleep(_ seen: Int) -> Bool {
+    condition.lock()
+    sleepers.add(1, ordering: .sequentiallyConsistent)
+    while generation.load(ordering: .sequentiallyConsistent) == seen, !closed { condition.wait() }
+    sleepers.subtract(1, ordering: .sequentiallyConsistent)
+    defer { condition.unlock() }
+    return !closed
   }
 }
