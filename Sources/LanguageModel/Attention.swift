@@ -6,7 +6,7 @@ import LinearAlgebra
 /// Attention in one layer: out = softmax(Q Kᵀ / sqrt(headWidth)) V for each head.
 enum Attention {
   /// Query rows of a task, each with all heads that share a key-value head.
-  private static let taskRows = 8
+  private static let taskRows = 16
 
   /// Some query rows of a segment with one key-value head.
   private struct Task {

@@ -39,8 +39,8 @@ enum Product {
     _ outputs: [(matrix: PackedMatrix, y: UnsafeMutablePointer<Float>)], _ pool: ThreadPool
   ) {
     let rows = QuantizedRows(x, count: count, columns: columns, pool: pool)
-    if count < 4 {
-      // Bound by memory: an even share for each thread, and no further bookkeeping.
+    if count < 64 {
+      // Some microseconds of work: an even share for each thread, and no further bookkeeping.
       pool.parallel(pool.width) { part in
         for (matrix, y) in outputs {
           let share = matrix.panels * part / pool.width..<matrix.panels * (part + 1) / pool.width
