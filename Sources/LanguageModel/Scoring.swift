@@ -23,18 +23,22 @@ extension LlamaModel {
     return try logProbabilities(hidden, of: Array(tokens.dropFirst()), pool: pool).map { -$0 }
   }
 
-  /// The summed natural log-probability of each candidate after the prompt, which is computed once.
-  /// An empty candidate scores 0. Throws ``InferenceError``.
+  /// The summed natural log-probability of each candidate after the prompt, which is computed once,
+  /// and how many of the prompt's tokens were found in `prefixes`. An empty candidate scores 0.
+  /// Throws ``InferenceError``.
   public func score(
-    prompt: [Int32], candidates: [[Int32]], adapter: Adapter? = nil,
+    prompt: [Int32], candidates: [[Int32]], adapter: Adapter? = nil, prefixes: PrefixCache? = nil,
     pool: ThreadPool = .shared
-  ) throws(InferenceError) -> [Double] {
+  ) throws(InferenceError) -> (logProbabilities: [Double], reusedTokens: Int) {
     for token in candidates.joined() where token < 0 || token >= configuration.vocabulary {
       throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
     }
-    let cache = KVCache(for: configuration)
-    let (promptHidden, _) = try hiddenRows(
-      [Chunk(tokens: prompt, cache: cache, adapter: adapter, logits: .last)], pool: pool)
+    let cache =
+      prefixes?.cache(for: prompt, adapter: adapter, of: self) ?? KVCache(for: configuration)
+    let known = max(cache.count - (adapter?.virtualTokenCount ?? 0), 0)
+    let chunk = Chunk(tokens: Array(prompt[known...]), cache: cache, adapter: adapter)
+    let (promptHidden, _) = try hiddenRows([chunk], pool: pool)
+    prefixes?.keep(cache, prompt: prompt, adapter: adapter, of: self)
     let width = configuration.width
     // The prompt's last state predicts every candidate's first token; the rest follows in groups
     // that keep the memory of their caches and states bounded.
@@ -67,7 +71,7 @@ extension LlamaModel {
       let found = try logProbabilities(states, of: targets, pool: pool)
       for (owner, value) in zip(owners, found) { scores[owner] += Double(value) }
     }
-    return scores
+    return (scores, known)
   }
 
   /// log softmax(output · hidden row)[target], for targets.count rows, by tiles of the vocabulary:
@@ -89,15 +93,17 @@ extension LlamaModel {
       let logits = FloatBuffer(uninitialized: slots * rows * height)
       let sums = FloatBuffer(uninitialized: tiles * rows)
       let chosen = FloatBuffer(zeros: rows)
-      pool.parallelSlots(tiles) { slot, tile in
-        let range = tile * height..<min((tile + 1) * height, vocabulary)
-        let tileLogits = logits.pointer + slot * rows * height
-        product.compute(range, slot: slot, into: tileLogits, stride: height)
-        for row in 0..<rows {
-          let line = tileLogits + row * height
-          let target = Int(targets[start + row])
-          if range.contains(target) { chosen.pointer[row] = line[target - range.lowerBound] }
-          sums.pointer[row * tiles + tile] = Elementwise.logSumExp(line, count: range.count)
+      ComputeGate.shared.foreground {
+        pool.parallelSlots(tiles) { slot, tile in
+          let range = tile * height..<min((tile + 1) * height, vocabulary)
+          let tileLogits = logits.pointer + slot * rows * height
+          product.compute(range, slot: slot, into: tileLogits, stride: height)
+          for row in 0..<rows {
+            let line = tileLogits + row * height
+            let target = Int(targets[start + row])
+            if range.contains(target) { chosen.pointer[row] = line[target - range.lowerBound] }
+            sums.pointer[row * tiles + tile] = Elementwise.logSumExp(line, count: range.count)
+          }
         }
       }
       for row in 0..<rows {

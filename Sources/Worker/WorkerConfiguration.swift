@@ -104,5 +104,7 @@ public struct WorkerConfiguration: Sendable {
     public var promptTokens = 1_024
     public var defaultDeadline: Duration = .seconds(60)
     public var adapterCacheBytes = 256 << 20
+    /// For keys and values of prompts' beginnings.
+    public var prefixCacheBytes = 128 << 20
   }
 }

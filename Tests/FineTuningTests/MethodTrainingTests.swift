@@ -33,7 +33,8 @@ struct MethodTrainingTests {
     _ model: LlamaModel, _ examples: [TrainingExample], _ adapter: Adapter?
   ) throws -> Double {
     let sums = try examples.map {
-      try -model.score(prompt: $0.prompt, candidates: [$0.completion], adapter: adapter)[0]
+      try -model.score(prompt: $0.prompt, candidates: [$0.completion], adapter: adapter)
+        .logProbabilities[0]
     }
     return sums.reduce(0, +) / Double(examples.reduce(0) { $0 + $1.completion.count })
   }

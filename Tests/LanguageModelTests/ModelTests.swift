@@ -230,6 +230,7 @@ struct ModelTests {
 
     let candidates = (0..<9).map { tokens(Int($0) % 4, seed: 10 + $0) } + [tokens(400, seed: 3)]
     let scores = try model.score(prompt: input, candidates: candidates, adapter: adapter)
+      .logProbabilities
     for (candidate, score) in zip(candidates, scores) {
       let truth = try logProbabilities(input + candidate).dropFirst(49).reduce(0, +)
       #expect(abs(score - truth) < 1e-3 * max(1, abs(truth)))

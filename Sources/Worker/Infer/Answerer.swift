@@ -22,6 +22,7 @@ struct Answerer: Sendable {
   private let history: HistoryRepository
   private let adapters: AdapterRepository
   private let cache: AdapterCache
+  private let prefixes: PrefixCache
   private let compute = ComputeQueue("infer")
   private let logger: Logger
 
@@ -35,6 +36,7 @@ struct Answerer: Sendable {
     adapters = AdapterRepository(client)
     cache = AdapterCache(
       model: model, repository: adapters, maximumBytes: settings.adapterCacheBytes)
+    prefixes = PrefixCache(byteLimit: settings.prefixCacheBytes)
     self.logger = logger
   }
 
@@ -62,7 +64,9 @@ struct Answerer: Sendable {
     batch.sort { $0.index < $1.index }
     let rows = batch.map(\.row)
     do {
-      let outputs = try await compute.run { [model] in try Self.compute(rows, model: model) }
+      let outputs = try await compute.run { [model, prefixes] in
+        try Self.compute(rows, model: model, prefixes: prefixes)
+      }
       for (entry, output) in zip(batch, outputs) {
         replies[entry.index] = reply(jobs[entry.index].request, entry.row, output)
       }
@@ -176,18 +180,21 @@ struct Answerer: Sendable {
   private struct Output: Sendable {
     var text: String?
     var completionTokens: Int
+    var cachedTokens: Int
     var prefill: Double
     var decode: Double
   }
 
   /// Labels and ratings are chosen by their likelihood among all answers of the task; texts are generated, all
   /// in one batch. Runs on the compute queue.
-  private static func compute(_ rows: [Prepared], model: LlamaModel) throws -> [Output] {
+  private static func compute(
+    _ rows: [Prepared], model: LlamaModel, prefixes: PrefixCache
+  ) throws -> [Output] {
     var outputs = [Output?](repeating: nil, count: rows.count)
     var texts: [Int] = []
     for (index, row) in rows.enumerated() {
       if let candidates = row.task.candidates {
-        outputs[index] = try choose(among: candidates, row, model: model)
+        outputs[index] = try choose(among: candidates, row, model: model, prefixes: prefixes)
       } else {
         texts.append(index)
       }
@@ -199,27 +206,32 @@ struct Answerer: Sendable {
           sampling: SamplingOptions(
             temperature: Float(rows[index].options.temperature),
             topP: Float(rows[index].options.topP), seed: rows[index].options.seed),
-          stopTokens: [model.tokenizer.eos], adapter: rows[index].adapter)
-      })
+          stopTokens: model.tokenizer.stopTokens, adapter: rows[index].adapter)
+      }, prefixes: prefixes)
     for (index, result) in zip(texts, results) {
       outputs[index] = Output(
         text: rows[index].task.parse(model.tokenizer.decode(result.tokens)),
-        completionTokens: result.tokens.count, prefill: result.prefillSeconds * 1000,
+        completionTokens: result.tokens.count, cachedTokens: result.reusedTokens,
+        prefill: result.prefillSeconds * 1000,
         decode: result.decodeSeconds * 1000)
     }
-    return outputs.map { $0 ?? Output(text: nil, completionTokens: 0, prefill: 0, decode: 0) }
+    return outputs.map {
+      $0 ?? Output(text: nil, completionTokens: 0, cachedTokens: 0, prefill: 0, decode: 0)
+    }
   }
 
   private static func choose(
-    among candidates: [String], _ row: Prepared, model: LlamaModel
+    among candidates: [String], _ row: Prepared, model: LlamaModel, prefixes: PrefixCache
   ) throws -> Output {
     let begin = Date()
-    let tokens = candidates.map { model.tokenizer.encode($0) + [model.tokenizer.eos] }
-    let scores = try model.score(prompt: row.prompt, candidates: tokens, adapter: row.adapter)
-    let answer = row.task.answer(logProbabilities: scores)
+    let tokens = candidates.map { model.tokenizer.encodeContinuation($0) + [model.tokenizer.eos] }
+    let scores = try model.score(
+      prompt: row.prompt, candidates: tokens, adapter: row.adapter, prefixes: prefixes)
+    let answer = row.task.answer(logProbabilities: scores.logProbabilities)
     let chosen = row.task.answers?.firstIndex { $0 == answer?.output }
     return Output(
       text: answer?.output, completionTokens: chosen.map { tokens[$0].count } ?? 0,
+      cachedTokens: scores.reusedTokens,
       prefill: milliseconds(since: begin), decode: 0)
   }
 
@@ -236,7 +248,8 @@ struct Answerer: Sendable {
       requestID: request.requestID, userID: request.userID, task: request.task.name, status: .ok,
       output: text, personalization: row.personalization, model: modelName,
       usage: .init(
-        promptTokens: row.prompt.count, completionTokens: output.completionTokens, cachedTokens: 0),
+        promptTokens: row.prompt.count, completionTokens: output.completionTokens,
+        cachedTokens: output.cachedTokens),
       timing: .init(
         queue: row.queue, load: row.load, prefill: output.prefill, decode: output.decode))
   }

@@ -23,7 +23,7 @@ struct ExampleEncoder: Sendable {
   /// Prompt and completion in tokens; the completion ends in end-of-text, cut to its own half of the cutoff
   /// where a user wrote more than the model is to learn at once.
   func encode(_ prompt: String, _ completion: String) throws -> TrainingExample {
-    var target = tokenizer.encode(completion)
+    var target = tokenizer.encodeContinuation(completion)
     target.append(tokenizer.eos)
     let question = tokenizer.encode(prompt)
     target = Array(target.prefix(max(1, cutoff - min(question.count, cutoff / 2))))

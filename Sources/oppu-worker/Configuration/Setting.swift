@@ -328,6 +328,9 @@ extension Setting {
       .integer(
         "infer.adapterCacheBytes", \.infer.adapterCacheBytes, 1_048_576...1_099_511_627_776,
         "Memory for adapters that were used lately."),
+      .integer(
+        "infer.prefixCacheBytes", \.infer.prefixCacheBytes, 0...1_099_511_627_776,
+        "Memory for beginnings of prompts that may come again; 0 keeps none."),
     ]
   }
 }

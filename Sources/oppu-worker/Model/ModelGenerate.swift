@@ -28,7 +28,7 @@ struct ModelGenerate: AsyncParsableCommand {
           prompt: model.tokenizer.encode(prompt), maxTokens: maxTokens,
           sampling: SamplingOptions(
             temperature: temperature, topK: topK, topP: topP, seed: seed),
-          stopTokens: [model.tokenizer.eos], adapter: adapter)
+          stopTokens: model.tokenizer.stopTokens, adapter: adapter)
         var decoder = Tokenizer.StreamDecoder(model.tokenizer)
         let result = try model.generate(
           [request],
