@@ -41,6 +41,8 @@ def train(path):
     rows.sort(key=lambda row: len(row[0]))  # batches of like lengths: the least padding
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=options.rate, weight_decay=0.01)
+    steps = options.epochs * -(-len(rows) // options.batch)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     losses = []
     start = time.perf_counter()
     for _ in range(options.epochs):
@@ -56,6 +58,7 @@ def train(path):
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 0.3)
             optimizer.step()
+            schedule.step()
             optimizer.zero_grad()
             losses.append(loss.item())
     seconds = time.perf_counter() - start
