@@ -5,7 +5,6 @@ import FineTuning
 import Foundation
 import LanguageModel
 import LinearAlgebra
-import Synchronization
 
 struct Soak: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -23,27 +22,45 @@ struct Soak: ParsableCommand {
   func run() throws {
     let model = try LlamaModel.load(path: model)
     let shared = Shared(end: .now + .seconds(minutes * 60))
+    // What the model makes on first use is made before there are threads: the thread sanitizer does
+    // not know Swift's Mutex and would take its protection for none.
+    try Self.train(model, shared, seed: seed, rounds: 1)
+    _ = try model.generate([GenerationRequest(prompt: [1], maxTokens: 1)])
     let workers: [@Sendable () throws -> Void] = [
       { try Self.train(model, shared, seed: seed) },
       { try Self.generate(model, shared, seed: seed + 1) },
       { try Self.score(model, shared, seed: seed + 2) },
     ]
-    let failure = Mutex<String?>(nil)
+    let failure = Locked<String?>(nil)
     let group = DispatchGroup()
     for work in workers {
       group.enter()
       let thread = Thread {
-        do { try work() } catch { failure.withLock { $0 = "\(error)" } }
+        do { try work() } catch { failure.with { $0 = "\(error)" } }
         group.leave()
       }
       thread.stackSize = 8 << 20
       thread.start()
     }
     group.wait()
-    if let failure = failure.withLock({ $0 }) { throw PeerError(description: failure) }
-    let counts = shared.counts.withLock { $0 }
+    if let failure = failure.with({ $0 }) { throw PeerError(description: failure) }
+    let counts = shared.counts.with { $0 }
     print(
       "seed \(seed): \(counts.trainings) trainings, \(counts.texts) texts, \(counts.scores) scores")
+  }
+
+  /// A value behind a lock that sanitizers know.
+  ///
+  /// Unchecked: the value is touched under the lock only.
+  private final class Locked<Value>: @unchecked Sendable {
+    private let lock = NSLock()
+    private var value: Value
+
+    init(_ value: Value) { self.value = value }
+
+    func with<Result>(_ body: (inout Value) -> Result) -> Result {
+      lock.withLock { body(&value) }
+    }
   }
 
   /// What the threads share.
@@ -55,14 +72,14 @@ struct Soak: ParsableCommand {
     }
 
     let end: ContinuousClock.Instant
-    let counts = Mutex(Counts())
-    let adapters = Mutex<[Adapter]>([])
+    let counts = Locked(Counts())
+    let adapters = Locked<[Adapter]>([])
     var isOver: Bool { .now >= end }
 
     init(end: ContinuousClock.Instant) { self.end = end }
 
     func anyAdapter(_ generator: inout SplitMix64) -> Adapter? {
-      adapters.withLock { $0.randomElement(using: &generator) }
+      adapters.with { $0.randomElement(using: &generator) }
     }
   }
 
@@ -74,9 +91,13 @@ struct Soak: ParsableCommand {
     }
   }
 
-  private static func train(_ model: LlamaModel, _ shared: Shared, seed: UInt64) throws {
+  private static func train(
+    _ model: LlamaModel, _ shared: Shared, seed: UInt64, rounds: Int = .max
+  ) throws {
     var generator = SplitMix64(seed: seed)
-    while !shared.isOver {
+    var round = 0
+    while round < rounds, !shared.isOver {
+      round += 1
       for method in TrainingMethod.allCases {
         var settings = TrainingConfiguration(method: method)
         settings.batchSize = 4
@@ -92,8 +113,8 @@ struct Soak: ParsableCommand {
         }
         let trainer = try AdapterTrainer(model: model, configuration: settings)
         let adapter = try trainer.train(examples: examples, heldOut: examples).adapter
-        shared.adapters.withLock { $0 = ($0 + [adapter]).suffix(8) }
-        shared.counts.withLock { $0.trainings += 1 }
+        shared.adapters.with { $0 = ($0 + [adapter]).suffix(8) }
+        shared.counts.with { $0.trainings += 1 }
       }
     }
   }
@@ -113,7 +134,7 @@ struct Soak: ParsableCommand {
             adapter: shared.anyAdapter(&generator)))
       }
       let ended = try batch.step().count { $0.result != nil }
-      shared.counts.withLock { $0.texts += ended }
+      shared.counts.with { $0.texts += ended }
     }
   }
 
@@ -124,7 +145,7 @@ struct Soak: ParsableCommand {
       _ = try model.score(
         prompt: tokens(1...50, model, &generator), candidates: candidates,
         adapter: shared.anyAdapter(&generator))
-      shared.counts.withLock { $0.scores += 1 }
+      shared.counts.with { $0.scores += 1 }
     }
   }
 }
