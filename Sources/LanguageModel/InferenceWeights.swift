@@ -4,8 +4,8 @@ import LinearAlgebra
 
 /// How the forward pass computes products with quantised weights.
 public enum ProductPrecision: String, Sendable, Codable, CaseIterable {
-  /// Activations rounded to 8 bits, a scale for each 32 of them: several times faster, and the loss
-  /// of a text changes by less than 1 in 1000 (docs/performance.md).
+  /// Activations rounded to 8 bits, a scale for each 32 of them: several times faster, and the mean
+  /// loss of texts changes by some thousandths (docs/performance.md).
   case int8
   /// Activations as they are.
   case float32
@@ -66,8 +66,8 @@ package struct InferenceWeights: Sendable {
 }
 
 /// The matrices that gradients are multiplied with: those of a layer that share an input are one
-/// matrix under the other, transposed and rounded to 8 bits. A gradient moves by less than a
-/// hundredth of its length (docs/performance.md), far less than from one batch to the next.
+/// matrix under the other, transposed and rounded to 8 bits (docs/performance.md says
+/// what that does to a gradient).
 package struct GradientWeights: Sendable {
   /// The projections of a layer that share an input.
   package static let groups: [[Projection]] = [

@@ -49,6 +49,12 @@ struct Finetune: AsyncParsableCommand {
   @Option(name: .long, help: "Longest example in tokens; prompts are cut at their beginning.")
   var cutoff = 2048
   @Option(name: .long, help: "Threads (default: OPPU_THREADS, or all cores).") var threads = 0
+  @Option(
+    name: .long,
+    help:
+      "int8: products with 8-bit activations and gradients, several times faster; float32: exact ones."
+  )
+  var precision: ProductPrecision = .int8
   @Option(name: .long, help: "Seed of initial weights and order.") var seed: UInt64 = 0
 
   func run() async throws {
@@ -92,7 +98,7 @@ struct Finetune: AsyncParsableCommand {
   }
 
   private func train(_ settings: TrainingConfiguration) throws -> FineTuningReport {
-    let model = try LlamaModel.load(path: model)
+    let model = try LlamaModel.load(path: model, precision: precision)
     let examples = try TrainingData.read(
       path: data, endOfText: model.tokenizer.eos, cutoff: settings.cutoff,
       tokenize: model.tokenizer.encode)
@@ -115,3 +121,5 @@ struct Finetune: AsyncParsableCommand {
     return result.report
   }
 }
+
+extension ProductPrecision: ExpressibleByArgument {}

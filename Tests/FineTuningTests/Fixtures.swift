@@ -15,6 +15,8 @@ enum Fixtures {
     ProcessInfo.processInfo.environment["OPPU_MODEL"]
     ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
   static let model = Result { try LlamaModel.load(path: modelPath, precision: .float32) }
+  /// As users have it.
+  static let int8Model = Result { try LlamaModel.load(path: modelPath) }
   static let gradients = Result {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -49,7 +51,7 @@ enum Fixtures {
 
   static func run(
     rank: Int, alpha: Float, targets: [Projection], examples: [TrainingExample],
-    memoryLimit: Int = 1 << 31
+    memoryLimit: Int = 1 << 31, model: Result<LlamaModel, any Error> = Fixtures.model
   ) throws -> TrainingRun {
     let weights = FrozenWeights(try model.get())
     let layout = AdapterLayout(shape: weights.shape, rank: rank, targets: targets)
