@@ -65,6 +65,21 @@ public struct AdapterTrainer: Sendable {
     {
       throw TrainingError.configuration("token \(token) of the prompt is not in the vocabulary")
     }
+    if configuration.method == .ia3,
+      let biased = configuration.targets.first(where: { target in
+        !configuration.feedForwardTargets.contains(target)
+          && model.layers[0].bias(target) != nil
+      })
+    {
+      throw TrainingError.configuration(
+        "(IA)³ cannot be trained on \(biased.rawValue) of this model, which has biases there; "
+          + "choose other targets or another method")
+    }
+    if let under, let biased = under.scaledBiases(of: model).first {
+      throw TrainingError.adapter(
+        "it scales \(biased.rawValue), which has biases in this model; nothing can be trained over it"
+      )
+    }
     self.model = model
     self.configuration = configuration
     self.under = under

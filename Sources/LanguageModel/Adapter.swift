@@ -91,6 +91,19 @@ public final class Adapter: Sendable {
     table[layer * Projection.allCases.count + projection.index]
   }
 
+  /// What a projection's bias is multiplied with: the scales of (IA)³, which are of whole outputs;
+  /// DoRA's are of the weights alone.
+  func biasScales(layer: Int, _ projection: Projection) -> [FloatBuffer] {
+    changes(layer: layer, projection).filter { $0.factors == nil }.compactMap(\.outputScale)
+  }
+
+  /// The projections whose biases in a model the adapter would have to scale.
+  package func scaledBiases(of model: LlamaModel) -> [Projection] {
+    Projection.allCases.filter { projection in
+      model.layers[0].bias(projection) != nil && !biasScales(layer: 0, projection).isEmpty
+    }
+  }
+
   /// The factors of a layer's projection in the uppermost adapter that has any there.
   public func factors(layer: Int, _ projection: Projection) -> LoRAFactors? {
     changes(layer: layer, projection).last { $0.factors != nil }?.factors

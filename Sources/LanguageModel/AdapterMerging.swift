@@ -102,6 +102,10 @@ extension LlamaModel {
     guard adapter.virtualTokens == nil else {
       throw AdapterError("Virtual tokens (prompt tuning) cannot be merged into weights.")
     }
+    guard adapter.scaledBiases(of: self).isEmpty else {
+      throw AdapterError(
+        "An (IA)³ adapter on projections with biases is not merged: biases stay as they are.")
+    }
     var hash = SHA256()
     hash.update(data: Data(fingerprint.utf8))
     var merged: [LlamaLayer] = []

@@ -99,7 +99,7 @@ struct ForwardPass {
       normalized, layer: number,
       [(.query, queries), (.key, keys), (.value, values)])
     for (projection, y) in [(Projection.query, queries), (.key, keys), (.value, values)] {
-      if let bias = layer.bias(projection) { add(bias, to: y) }
+      if let bias = layer.bias(projection) { add(bias, of: projection, layer: number, to: y) }
     }
     if let weight = layer.queryNorm { normalizeHeads(queries, weight, configuration.heads) }
     if let weight = layer.keyNorm { normalizeHeads(keys, weight, configuration.kvHeads) }
@@ -152,10 +152,16 @@ struct ForwardPass {
     }
   }
 
-  /// Adds a projection's bias to every row.
-  private func add(_ bias: [Float], to y: FloatBuffer) {
-    forRows { range in
-      for row in range {
+  /// Adds a projection's bias to every row. (IA)³ scales a projection's whole output, the bias too.
+  private func add(
+    _ bias: [Float], of projection: Projection, layer: Int, to y: FloatBuffer
+  ) {
+    for segment in segments {
+      var bias = bias
+      for scale in segment.adapter?.biasScales(layer: layer, projection) ?? [] {
+        for index in bias.indices { bias[index] *= scale.pointer[index] }
+      }
+      for row in segment.row..<segment.row + segment.count {
         Elementwise.addScaled(1, bias, to: y.pointer + row * bias.count, count: bias.count)
       }
     }

@@ -91,6 +91,31 @@ struct AdapterTests {
     return try Adapter(promptEmbeddings: rows, configuration: model.configuration)
   }
 
+  @Test("(IA)³ scales a projection's bias with its output, and cannot be merged there")
+  func biases() throws {
+    let model = try LlamaModel.load(path: ModelFixtures.path("qwen2"), precision: .float32)
+    let configuration = model.configuration
+    // Attention gives nothing where its values are nothing, nor where its output is.
+    func silencing(_ projection: Projection) throws -> Adapter {
+      let zeros = FloatBuffer(zeros: projection.outputWidth(in: configuration))
+      return try Adapter(
+        IA3Settings(targets: [projection], feedForward: []),
+        layers: (0..<configuration.layers).map { _ in [projection: zeros] },
+        configuration: configuration)
+    }
+    let (values, output) = (try silencing(.value), try silencing(.output))
+    func logits(_ adapter: Adapter?) throws -> [Float] {
+      try model.forward([
+        Chunk(tokens: [5, 9, 7], cache: KVCache(for: configuration), adapter: adapter)
+      ])[0][0]
+    }
+    let (found, expected) = (try logits(values), try logits(output))
+    #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 1e-5 })
+    #expect(try logits(nil) != found)
+    #expect(throws: AdapterError.self) { try model.merging(values) }
+    _ = try model.merging(output)
+  }
+
   @Test(
     "An adapter of every method, and every stack of them, computes what it computes merged",
     arguments: ["lora", "dora", "ia3", "lora+lora", "lora+ia3", "ia3+lora", "ia3+dora+lora"])
