@@ -113,7 +113,8 @@ struct ForwardPass {
     normalize(layer.feedForwardNorm)
     multiply(normalized, layer: number, [(.gate, gate), (.up, up)])
     let width = configuration.feedForwardWidth
-    forRows { range in
+    // An exponential for each number.
+    forRows(width: 4 * width) { range in
       let start = range.lowerBound * width
       Elementwise.siluMultiply(
         gate: gate.pointer + start, up: up.pointer + start, into: gate.pointer + start,
@@ -123,9 +124,10 @@ struct ForwardPass {
     addToStream(normalized)
   }
 
-  /// Splits the rows over the threads where that pays.
-  private func forRows(_ body: (Range<Int>) -> Void) {
-    if rows < 16 { body(0..<rows) } else { pool.parallelRanges(rows, body) }
+  /// Splits the rows over the threads where that pays: another thread takes a microsecond or two to
+  /// join in, as long as some rows of `width` numbers take.
+  private func forRows(width: Int, _ body: (Range<Int>) -> Void) {
+    if rows * width < 16_384 { body(0..<rows) } else { pool.parallelRanges(rows, body) }
   }
 
   private func normalize(_ weight: [Float]) {
@@ -133,7 +135,7 @@ struct ForwardPass {
     let width = configuration.width
     weight.withUnsafeBufferPointer { weight in
       guard let weight = weight.baseAddress else { return }
-      forRows { range in
+      forRows(width: width) { range in
         for row in range {
           Elementwise.rmsNorm(
             stream.pointer + row * width, weight: weight, into: normalized.pointer + row * width,
@@ -145,7 +147,7 @@ struct ForwardPass {
 
   private func addToStream(_ x: FloatBuffer) {
     let width = model.configuration.width
-    forRows { range in
+    forRows(width: width) { range in
       let start = range.lowerBound * width
       Elementwise.addScaled(
         1, x.pointer + start, to: stream.pointer + start, count: range.count * width)
@@ -169,7 +171,7 @@ struct ForwardPass {
 
   /// RMSNorm of each head of queries or keys, in place.
   private func normalizeHeads(_ x: FloatBuffer, _ weight: [Float], _ heads: Int) {
-    forRows { range in
+    forRows(width: heads * weight.count) { range in
       for head in range.lowerBound * heads..<range.upperBound * heads {
         let place = x.pointer + head * weight.count
         Elementwise.rmsNorm(

@@ -39,7 +39,12 @@ public struct QuantizedRows {
           factors.pointer + row * width)
       }
     }
-    if count < 16 { quantize(0..<count) } else { pool.parallelRanges(count, quantize) }
+    // A few microseconds of work are done before another thread joins in.
+    if count * columns < 16_384 {
+      quantize(0..<count)
+    } else {
+      pool.parallelRanges(count, quantize)
+    }
     self.count = count
     self.columns = columns
     self.codes = codes
