@@ -56,12 +56,6 @@ void ck_axpy(int32_t level, float alpha, const float *x, float *y, size_t count)
   CK_CHOOSE(ck_axpy, alpha, x, y, count);
 }
 
-void ck_weighted_rows(
-    int32_t level, const float *factors, const float *source, size_t stride, size_t rows,
-    size_t width, float *out) {
-  CK_CHOOSE(ck_weighted_rows, factors, source, stride, rows, width, out);
-}
-
 size_t ck_argmax(int32_t level, const float *x, size_t count) {
   return CK_CHOOSE(ck_argmax, x, count);
 }

@@ -72,7 +72,6 @@ static inline void ck_q4_k_scale(const uint8_t *s, int j, uint8_t *scale, uint8_
                               size_t, size_t, float *, size_t);                                    \
   float ck_dot_##suffix(const float *, const float *, size_t);                                     \
   void ck_axpy_##suffix(float, const float *, float *, size_t);                                    \
-  void ck_weighted_rows_##suffix(const float *, const float *, size_t, size_t, size_t, float *);    \
   size_t ck_argmax_##suffix(const float *, size_t);                                                \
   void ck_exp_##suffix(const float *, float *, size_t);                                            \
   float ck_softmax_##suffix(float *, size_t);                                                      \

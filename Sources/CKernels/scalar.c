@@ -145,12 +145,6 @@ void ck_axpy_scalar(float alpha, const float *x, float *y, size_t count) {
   for (size_t i = 0; i < count; i++) y[i] += alpha * x[i];
 }
 
-void ck_weighted_rows_scalar(
-    const float *factors, const float *source, size_t stride, size_t rows, size_t width,
-    float *out) {
-  for (size_t i = 0; i < rows; i++) ck_axpy_scalar(factors[i], source + i * stride, out, width);
-}
-
 void ck_exp_scalar(const float *x, float *y, size_t count) {
   for (size_t i = 0; i < count; i++) y[i] = expf(x[i]);
 }

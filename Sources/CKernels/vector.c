@@ -291,31 +291,6 @@ void ck_axpy_vector(float alpha, const float *x, float *y, size_t count) {
   for (; i < count; i++) y[i] += alpha * x[i];
 }
 
-void ck_weighted_rows_vector(
-    const float *factors, const float *source, size_t stride, size_t rows, size_t width,
-    float *out) {
-  size_t j = 0;
-  for (; j + 32 <= width; j += 32) {
-    v8 s0 = LOAD(out + j), s1 = LOAD(out + j + 8), s2 = LOAD(out + j + 16);
-    v8 s3 = LOAD(out + j + 24);
-    for (size_t i = 0; i < rows; i++) {
-      const float *row = source + i * stride + j;
-      v8 factor = ALL(factors[i]);
-      s0 = LOAD(row) * factor + s0;
-      s1 = LOAD(row + 8) * factor + s1;
-      s2 = LOAD(row + 16) * factor + s2;
-      s3 = LOAD(row + 24) * factor + s3;
-    }
-    STORE(out + j, s0);
-    STORE(out + j + 8, s1);
-    STORE(out + j + 16, s2);
-    STORE(out + j + 24, s3);
-  }
-  if (j < width) {
-    ck_weighted_rows_scalar(factors, source + j, stride, rows, width - j, out + j);
-  }
-}
-
 void ck_exp_vector(const float *x, float *y, size_t count) {
   size_t i = 0;
   for (; i + 8 <= count; i += 8) STORE(y + i, exp8(LOAD(x + i)));

@@ -34,21 +34,6 @@ public enum Elementwise {
     level: Level = level
   ) { ck_axpy(level.rawValue, alpha, x, y, count) }
 
-  /// out += Σ factors[i] · row i, over `rows` rows of `width` numbers that are `stride` apart.
-  public static func addWeightedRows(
-    _ factors: UnsafePointer<Float>, of source: UnsafePointer<Float>, stride: Int, rows: Int,
-    width: Int, to out: UnsafeMutablePointer<Float>, level: Level = level
-  ) { ck_weighted_rows(level.rawValue, factors, source, stride, rows, width, out) }
-
-  /// y[i] = dot(x, row i), over `rows` rows of `width` numbers that are `stride` apart.
-  public static func dotRows(
-    _ x: UnsafePointer<Float>, with source: UnsafePointer<Float>, stride: Int, rows: Int,
-    width: Int, into y: UnsafeMutablePointer<Float>, level: Level = level
-  ) {
-    ck_rows_times(
-      level.rawValue, Int32(CK_F32), source, stride * 4, rows, width, x, width, 1, y, rows)
-  }
-
   /// The first index of the largest number; nil where that is not finite.
   public static func indexOfMaximum(
     _ x: UnsafeBufferPointer<Float>, level: Level = level

@@ -99,12 +99,6 @@ public struct QuantizedMatrix: @unchecked Sendable {
   /// The size of the weights in memory.
   public var byteCount: Int { rows * rowBytes }
 
-  /// The bytes of one row.
-  public func rowBytes(at row: Int) -> UnsafeRawBufferPointer {
-    precondition(row >= 0 && row < rows)
-    return UnsafeRawBufferPointer(start: bytes + row * rowBytes, count: rowBytes)
-  }
-
   /// The bytes from a row on.
   func bytes(fromRow row: Int) -> UnsafeRawPointer {
     precondition(row >= 0 && row < rows)

@@ -179,13 +179,6 @@ struct KernelTests {
         gate: x, up: w, dOut: dy, dGate: &a, dUp: &b, count: count, level: $0)
       return a + b
     }
-    both("addWeightedRows", 1e-5) { level in
-      var y = [Float](repeating: 0.5, count: max(count / 5, 1))
-      let rows = min(count, 5)
-      Elementwise.addWeightedRows(
-        w, of: x, stride: count / rows, rows: rows, width: count / 5, to: &y, level: level)
-      return y
-    }
   }
 
   @Test("exp is exact to a few parts in ten million over its whole range")

@@ -52,10 +52,6 @@ void ck_rows_times(
 float ck_dot(int32_t level, const float *a, const float *b, size_t count);
 // y += alpha * x
 void ck_axpy(int32_t level, float alpha, const float *x, float *y, size_t count);
-// out[j] += sum over i < rows of factors[i] * source[i * stride + j], for j < width.
-void ck_weighted_rows(
-    int32_t level, const float *factors, const float *source, size_t stride, size_t rows,
-    size_t width, float *out);
 // The first index of the largest number, not numbers left out; `count` where that is not finite.
 size_t ck_argmax(int32_t level, const float *x, size_t count);
 // y = exp(x); in place is allowed.
