@@ -98,6 +98,8 @@ public enum TemplateError: Error, Equatable, CustomStringConvertible, LocalizedE
   case unclosedBrace(template: String)
   case strayBrace(template: String)
   case malformedPlaceholder(String, template: String)
+  /// What has no place in a pattern, with "has no" at its end, and the pattern.
+  case malformedPattern(String, String)
 
   public var description: String {
     switch self {
@@ -107,6 +109,8 @@ public enum TemplateError: Error, Equatable, CustomStringConvertible, LocalizedE
       "the template \"\(template)\" has a \"}\" without its \"{\" (write }} for the brace itself)"
     case .malformedPlaceholder(let text, let template):
       "the placeholder {\(text)} in \"\(template)\" is not {name} or {name:words}"
+    case .malformedPattern(let what, let pattern):
+      "\(what) place in the pattern \"\(pattern)\""
     }
   }
 

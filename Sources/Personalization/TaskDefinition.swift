@@ -114,6 +114,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public var maximumInputBytes: Int
   /// The longest output taken, in UTF-8 bytes.
   public var maximumOutputBytes: Int
+  /// Where LaMP's files keep the fields; nil for a task that says nothing about them.
+  public var lamp: LaMPFormat?
 
   /// Throws `TaskDefinitionError` where the parts do not fit together.
   public init(
@@ -121,7 +123,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     prompt: PromptTemplate, historyItem: PromptTemplate, query: PromptTemplate? = nil,
     labels: [String] = [], rating: RatingScale? = nil, multiline: Bool = false,
     maximumTokens: Int? = nil, metrics: [Metric]? = nil, maximumInputBytes: Int = 65_536,
-    maximumOutputBytes: Int = 16_384
+    maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil
   ) throws {
     self.name = name
     self.kind = kind
@@ -138,6 +140,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     self.metrics = metrics ?? Array(Metric.applicable(to: kind).prefix(2))
     self.maximumInputBytes = maximumInputBytes
     self.maximumOutputBytes = maximumOutputBytes
+    self.lamp = lamp
     try check()
   }
 
@@ -157,7 +160,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       maximumTokens: container.decode(Int.self, forKey: .maximumTokens),
       metrics: container.decode([Metric].self, forKey: .metrics),
       maximumInputBytes: container.decode(Int.self, forKey: .maximumInputBytes),
-      maximumOutputBytes: container.decode(Int.self, forKey: .maximumOutputBytes))
+      maximumOutputBytes: container.decode(Int.self, forKey: .maximumOutputBytes),
+      lamp: container.decodeIfPresent(LaMPFormat.self, forKey: .lamp))
   }
 
   private func check() throws {
@@ -214,6 +218,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       throw fail(
         "metrics", "\(metric.rawValue) does not measure a \(kind.rawValue) task; \(names) do")
     }
+    try lamp?.check(fields: fields, fail)
   }
 
   private func checkAnswers(_ fail: (String, String) -> TaskDefinitionError) throws {
@@ -263,5 +268,17 @@ enum TextForm {
 
   static func collapsed(_ text: String) -> String {
     text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+  }
+
+  /// The longest start of whole characters within so many UTF-8 bytes.
+  static func start(of text: String, bytes: Int) -> String {
+    var end = text.startIndex
+    var length = 0
+    for index in text.indices {
+      length += text[index].utf8.count
+      if length > bytes { break }
+      end = text.index(after: index)
+    }
+    return String(text[..<end])
   }
 }

@@ -58,6 +58,7 @@ struct TaskFile {
   private static let keys: Set = [
     "description", "kind", "labels", "rating", "fields", "prompt", "history_item", "query",
     "multiline", "maximum_tokens", "metrics", "maximum_input_bytes", "maximum_output_bytes",
+    "lamp",
   ]
 
   private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
@@ -65,12 +66,7 @@ struct TaskFile {
     let body = try mapping(node, path)
     try refuseUnknown(Self.keys, in: body, path)
     func template(_ key: String) throws -> PromptTemplate? {
-      guard let node = body[key] else { return nil }
-      do {
-        return try PromptTemplate(string(node, "\(path).\(key)"))
-      } catch let error as TemplateError {
-        throw problem(error.description, node, "\(path).\(key)")
-      }
+      try body[key].map { try self.template($0, "\(path).\(key)") }
     }
     func required<Value>(_ key: String, _ value: Value?) throws -> Value {
       guard let value else { throw problem("the key \(key) is missing", nameNode, path) }
@@ -100,10 +96,78 @@ struct TaskFile {
         } ?? 65_536,
         maximumOutputBytes: body["maximum_output_bytes"].map {
           try integer($0, "\(path).maximum_output_bytes")
-        } ?? 16_384)
+        } ?? 16_384,
+        lamp: body["lamp"].map { try lampFormat($0, "\(path).lamp") })
     } catch let error as TaskDefinitionError {
-      throw problem(error.problem, body[error.key] ?? nameNode, "\(path).\(error.key)")
+      throw problem(error.problem, place(of: error.key, in: node), "\(path).\(error.key)")
     }
+  }
+
+  /// The value of a key such as `lamp.history`, or what holds it where it is not there.
+  private func place(of key: String, in task: Node) -> Node {
+    var node = task
+    for name in key.split(separator: ".") {
+      guard case .mapping(let mapping) = node, let inner = mapping[String(name)] else { break }
+      node = inner
+    }
+    return node
+  }
+
+  private func lampFormat(_ node: Node, _ path: String) throws -> LaMPFormat {
+    let body = try mapping(node, path)
+    try refuseUnknown(["query", "history"], in: body, path)
+    guard let query = body["query"], let history = body["history"] else {
+      throw problem("expected query and history", node, path)
+    }
+    var keys: [String: [String]] = [:]
+    for (key, value) in try mapping(history, "\(path).history") {
+      let field = try string(key, "\(path).history")
+      keys[field] = try strings(value, "\(path).history.\(field)")
+    }
+    guard let output = keys.removeValue(forKey: "output") else {
+      throw problem("expected output: the key of the user's answer", history, "\(path).history")
+    }
+    let patterns: [Node] = if case .sequence(let list) = query { Array(list) } else { [query] }
+    return LaMPFormat(
+      query: try patterns.map { try queryPattern($0, "\(path).query") }, history: keys,
+      output: output)
+  }
+
+  /// Either a pattern alone or a mapping with the fields that are put together from it.
+  private func queryPattern(_ node: Node, _ path: String) throws -> LaMPQueryPattern {
+    guard case .mapping(let body) = node else {
+      return LaMPQueryPattern(try pattern(node, path))
+    }
+    try refuseUnknown(["pattern", "fields"], in: body, path)
+    guard let source = body["pattern"] else { throw problem("expected pattern", node, path) }
+    var fields: [String: PromptTemplate] = [:]
+    for (key, value) in try body["fields"].map({ try mapping($0, "\(path).fields") }) ?? [:] {
+      let field = try string(key, "\(path).fields")
+      fields[field] = try template(value, "\(path).fields.\(field)")
+    }
+    return LaMPQueryPattern(try pattern(source, "\(path).pattern"), fields: fields)
+  }
+
+  private func pattern(_ node: Node, _ path: String) throws -> TextPattern {
+    do {
+      return try TextPattern(string(node, path))
+    } catch let error as TemplateError {
+      throw problem(error.description, node, path)
+    }
+  }
+
+  private func template(_ node: Node, _ path: String) throws -> PromptTemplate {
+    do {
+      return try PromptTemplate(string(node, path))
+    } catch let error as TemplateError {
+      throw problem(error.description, node, path)
+    }
+  }
+
+  /// One string or a list of strings.
+  private func strings(_ node: Node, _ path: String) throws -> [String] {
+    guard case .sequence(let list) = node else { return [try string(node, path)] }
+    return try list.map { try string($0, path) }
   }
 
   /// Either a list of names or a mapping from names to their limits.

@@ -1,0 +1,120 @@
+// LaMP's files: users with their histories and the questions that an evaluation asks for them.
+
+import Foundation
+
+/// One question to be answered as a user would.
+public struct LaMPQuery: Codable, Sendable, Hashable {
+  public var id: String
+  /// The task's fields, taken out of the question's text.
+  public var input: [String: JSONValue]
+  /// What the user really answered, in the task's form.
+  public var gold: String
+  /// When it was asked, where the file tells.
+  public var occurredAt: Date?
+
+  public init(id: String, input: [String: JSONValue], gold: String, occurredAt: Date? = nil) {
+    self.id = id
+    self.input = input
+    self.gold = gold
+    self.occurredAt = occurredAt
+  }
+}
+
+/// One user of a LaMP folder.
+public struct LaMPUser: Codable, Sendable, Hashable {
+  /// The file's `user_id`; without one each question is a user of its own, called by its id.
+  public var id: String
+  /// Oldest first; as in the file where it tells no dates. `eventID` is the file's item id.
+  public var history: [HistoryItem]
+  public var queries: [LaMPQuery]
+
+  public init(id: String, history: [HistoryItem], queries: [LaMPQuery]) {
+    self.id = id
+    self.history = history
+    self.queries = queries
+  }
+}
+
+/// A problem with one row of a LaMP file, and what was done about it: reading went on.
+public struct LaMPNote: Codable, Sendable, Hashable, CustomStringConvertible {
+  /// The file's name without its folder.
+  public let file: String
+  /// The row in the file, from 1; nil where the note is about the file.
+  public let row: Int?
+  /// The row's id, where it has one.
+  public let id: String?
+  public let problem: String
+
+  public var description: String {
+    var place = file
+    if let row { place += ", row \(row)" }
+    if let id { place += " (id \(id))" }
+    return "\(place): \(problem)"
+  }
+}
+
+/// Why a LaMP folder cannot be used at all.
+public struct LaMPFileError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  public let file: String
+  public let problem: String
+
+  public var description: String { "\(file): \(problem)" }
+  public var errorDescription: String? { description }
+}
+
+/// A folder in LaMP's format: `questions.json`, `outputs.json` and, where there is one, `others.json`
+/// with users who are no targets, for the task adapter.
+///
+/// ```
+/// questions.json  [{"id", "user_id"?, "date"?, "input", "profile": [{"id", …fields, "date"?}]}]
+/// outputs.json    {"task", "golds": [{"id", "output"}]}
+/// others.json     [{"user_id", "profile": […], "query": [{"id", "input", "gold"}]}]
+/// ```
+///
+/// Ids may be strings or numbers. A row that cannot be used is left out with a note; a file that
+/// cannot be used is an error.
+public struct LaMPDataset: Sendable {
+  public let task: TaskDefinition
+  /// What `outputs.json` calls the task; predictions are written under the same name.
+  public let taskName: String
+  /// The target users, in order of their first question, each with at least one query.
+  public let users: [LaMPUser]
+  /// Users for the task adapter; empty without `others.json`.
+  public let others: [LaMPUser]
+  /// The input fields that queries tell. A history may tell more (an article's title, say): examples
+  /// that are to look like the queries are made of these.
+  public let queryFields: Set<String>
+  /// What was left out or mended while reading.
+  public let notes: [LaMPNote]
+  /// Every question's id in its file's form (a string or a number), in the file's order.
+  private let questionIDs: [(text: String, original: JSONValue)]
+
+  /// Reads a folder.
+  ///
+  /// Throws `LaMPFileError` where a file is missing, is no JSON or no list, or where no question of it
+  /// can be used.
+  public init(folder: String, task: TaskDefinition) throws {
+    var reader = try LaMPReader(task: task, folder: folder)
+    let golds = try reader.golds()
+    let targets = try reader.questions(golds: golds)
+    others = try reader.others()
+    self.task = task
+    taskName = golds.task ?? task.name
+    users = targets.users
+    queryFields = reader.queryFields
+    notes = reader.notes.list
+    questionIDs = targets.ids
+  }
+
+  /// Answers in LaMP's submission format, `{"task", "golds": [{"id", "output"}]}`, in the order of the
+  /// questions and with their ids as the file has them.
+  ///
+  /// - Parameter answers: by question id; questions without one are left out.
+  public func submission(_ answers: [String: String]) -> Data {
+    let golds: [JSONValue] = questionIDs.compactMap { question in
+      answers[question.text].map { ["id": question.original, "output": .string($0)] }
+    }
+    let file: JSONValue = ["task": .string(taskName), "golds": .array(golds)]
+    return Data((file.canonical + "\n").utf8)
+  }
+}
