@@ -9,7 +9,7 @@ import Foundation
 ///     idf = ln(N − n + 0.5) − ln(n + 0.5), or epsilon × the mean idf of all terms where negative
 ///     score = Σ over query words of idf × f (k1 + 1) / (f + k1 (1 − b + b l / L))
 ///
-/// Words are what white space separates, in lower case.
+/// Words are what white space separates, in lower case; a word that a query repeats counts again.
 public struct BM25Index: Sendable {
   public let k1: Double
   public let b: Double
@@ -32,8 +32,34 @@ public struct BM25Index: Sendable {
   /// The number of documents.
   public var count: Int { lengths.count }
 
+  /// Python's `text.lower().split()`: scalars, not characters, so that a mark after a space does not
+  /// glue two words together.
   static func words(_ text: String) -> [String] {
-    text.lowercased().split(whereSeparator: \.isWhitespace).map(String.init)
+    var words: [String] = []
+    let lower = text.lowercased()
+    let bytes = lower.utf8
+    var start = bytes.startIndex
+    func close(at end: String.Index) {
+      if start < end { words.append(String(lower[start..<end])) }
+    }
+    var index = bytes.startIndex
+    while index < bytes.endIndex {
+      let byte = bytes[index]
+      if byte > 0x20, byte < 0x80 {
+        index = bytes.index(after: index)
+        continue
+      }
+      let scalar = lower.unicodeScalars[index]
+      let next = lower.unicodeScalars.index(after: index)
+      // Python also splits at the four separators of ASCII.
+      if scalar.properties.isWhitespace || (0x1C...0x1F).contains(scalar.value) {
+        close(at: index)
+        start = next
+      }
+      index = next
+    }
+    close(at: bytes.endIndex)
+    return words
   }
 
   /// Adds a document; its number is the count before.
@@ -91,39 +117,24 @@ public struct BM25Index: Sendable {
 
   /// The numbers of the k best documents, best first; of equal scores the newer one comes first.
   ///
-  /// - Parameter first: documents with lower numbers are not considered.
-  public func topK(_ query: String, k: Int, from first: Int = 0) -> [Int] {
+  /// - Parameters:
+  ///   - first: documents with lower numbers are not considered.
+  ///   - weigh: what to make of a document's score, by its number; the score itself by default.
+  public func topK(
+    _ query: String, k: Int, from first: Int = 0, weigh: (Int, Double) -> Double = { $1 }
+  ) -> [Int] {
     guard k > 0, first < count else { return [] }
     let scores = scores(query)
-    let order = (max(0, first)..<count).sorted {
-      scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 > $1
+    // Sorted, best first, never longer than k: the whole list is never sorted.
+    var best: [(score: Double, number: Int)] = []
+    for number in max(0, first)..<count {
+      let score = weigh(number, scores[number])
+      // Numbers rise, so an equal score is a newer document's and goes first.
+      if best.count == k, let last = best.last, score < last.score { continue }
+      let place = best.firstIndex { $0.score <= score } ?? best.count
+      best.insert((score, number), at: place)
+      if best.count > k { best.removeLast() }
     }
-    return Array(order.prefix(k))
-  }
-}
-
-/// A user's history for a task with its index: what training and serving both retrieve from.
-public struct HistoryRetriever: Sendable {
-  public let task: TaskDefinition
-  public private(set) var items: [HistoryItem] = []
-  private var index = BM25Index()
-
-  /// - Parameter items: oldest first.
-  public init(task: TaskDefinition, items: [HistoryItem] = []) {
-    self.task = task
-    for item in items { append(item) }
-  }
-
-  /// Adds the next newer item.
-  public mutating func append(_ item: HistoryItem) {
-    items.append(item)
-    index.append(task.queryText(item.input))
-  }
-
-  /// The k items nearest to an input, best first.
-  ///
-  /// - Parameter first: items with lower positions, such as those before a shift, are left out.
-  public func retrieve(_ input: [String: JSONValue], k: Int, from first: Int = 0) -> [HistoryItem] {
-    index.topK(task.queryText(input), k: k, from: first).map { items[$0] }
+    return best.map(\.number)
   }
 }

@@ -28,13 +28,21 @@ extension TaskDefinition {
     return texts
   }
 
-  /// What retrieval searches by: for a request its query, for a past item the text it is found by.
+  /// What retrieval searches by.
   public func queryText(_ input: [String: JSONValue]) -> String { query.render(fieldTexts(input)) }
+
+  /// What a past item is found by.
+  public func itemText(_ item: HistoryItem) -> String { historyQuery.render(values(of: item)) }
 
   /// One line of a prompt for a past item.
   public func historyLine(_ item: HistoryItem) -> String {
+    TextForm.collapsed(historyItem.render(values(of: item)))
+  }
+
+  /// A past item's texts for templates that may hold `{output}`.
+  func values(of item: HistoryItem) -> [String: String] {
     var values = fieldTexts(item.input)
     values["output"] = item.output
-    return TextForm.collapsed(historyItem.render(values))
+    return values
   }
 }

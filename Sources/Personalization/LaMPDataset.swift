@@ -75,6 +75,10 @@ public struct LaMPFileError: Error, Equatable, CustomStringConvertible, Localize
 /// cannot be used is an error.
 public struct LaMPDataset: Sendable {
   public let task: TaskDefinition
+  /// The task of the histories' items: `task`, or another one where the files' items have no answer
+  /// to it (a paper without a citation is no question of LaMP_1). What histories train and how their
+  /// lines stand in a prompt is this one's.
+  public let historyTask: TaskDefinition
   /// What `outputs.json` calls the task; predictions are written under the same name.
   public let taskName: String
   /// The target users, in order of their first question, each with at least one query.
@@ -91,14 +95,18 @@ public struct LaMPDataset: Sendable {
 
   /// Reads a folder.
   ///
-  /// Throws `LaMPFileError` where a file is missing, is no JSON or no list, or where no question of it
-  /// can be used.
-  public init(folder: String, task: TaskDefinition) throws {
-    var reader = try LaMPReader(task: task, folder: folder)
+  /// - Parameter catalogue: where the task's `history_task` is looked up.
+  /// - Throws: `LaMPFileError` where a file is missing, is no JSON or no list, or where no question of it
+  ///   can be used; `UnknownTaskError` for a `history_task` that the catalogue lacks.
+  public init(
+    folder: String, task: TaskDefinition, catalogue: TaskCatalogue = .builtIn
+  ) throws {
+    var reader = try LaMPReader(task: task, folder: folder, catalogue: catalogue)
     let golds = try reader.golds()
     let targets = try reader.questions(golds: golds)
     others = try reader.others()
     self.task = task
+    historyTask = reader.historyTask
     taskName = golds.task ?? task.name
     users = targets.users
     queryFields = reader.queryFields

@@ -19,6 +19,21 @@ public struct LaMPQueryPattern: Codable, Sendable, Hashable {
   }
 }
 
+/// How a task whose answer is a choice between texts makes questions of items that have only the text
+/// that the user chose: at one place stands the item's own text, at the others those of earlier items
+/// of the same user.
+public struct LaMPChoices: Codable, Sendable, Hashable {
+  /// The keys of an item under which the chosen text may stand.
+  public var own: [String]
+  /// The fields of the choices, in the order of the task's labels.
+  public var options: [String]
+
+  public init(own: [String], options: [String]) {
+    self.own = own
+    self.options = options
+  }
+}
+
 /// Where LaMP's files (arXiv 2304.11406) keep a task's fields: in a query after its instruction, in a
 /// history item under keys.
 public struct LaMPFormat: Codable, Sendable, Hashable {
@@ -27,16 +42,27 @@ public struct LaMPFormat: Codable, Sendable, Hashable {
   /// For a field the keys of a history item under which it may stand; the first that is there is
   /// taken. Fields that are not listed are not read.
   public var history: [String: [String]]
-  /// The same for the output.
+  /// The same for the output; empty for a task of choices.
   public var output: [String]
+  /// For a task of choices instead of `output`.
+  public var choices: LaMPChoices?
+  /// The task whose format a file's histories have where their items have no answer to this one: what
+  /// they train is that task.
+  public var historyTask: String?
 
   public init(
-    query: [LaMPQueryPattern], history: [String: [String]], output: [String]
+    query: [LaMPQueryPattern], history: [String: [String]], output: [String],
+    choices: LaMPChoices? = nil, historyTask: String? = nil
   ) {
     self.query = query
     self.history = history
     self.output = output
+    self.choices = choices
+    self.historyTask = historyTask
   }
+
+  /// The keys of an item that hold the user's answer.
+  var answerKeys: [String] { choices?.own ?? output }
 
   /// For a task that says nothing: the whole query is its first required field, and items have the
   /// task's own names and `output`.
@@ -51,7 +77,8 @@ public struct LaMPFormat: Codable, Sendable, Hashable {
 
   /// Throws what `fail` makes of a key and a problem.
   func check(
-    fields: [InputField], _ fail: (_ key: String, _ problem: String) -> TaskDefinitionError
+    fields: [InputField], labels: [String],
+    _ fail: (_ key: String, _ problem: String) -> TaskDefinitionError
   ) throws {
     let names = fields.map(\.name)
     let known = names.joined(separator: ", ")
@@ -80,8 +107,24 @@ public struct LaMPFormat: Codable, Sendable, Hashable {
       }
       guard !keys.isEmpty else { throw fail("lamp.history", "\(field) has no key") }
     }
-    guard !output.isEmpty else { throw fail("lamp.history", "output has no key") }
-    if let missing = fields.first(where: { $0.required && history[$0.name] == nil }) {
+    var told = Set(history.keys)
+    if let choices {
+      guard output.isEmpty else {
+        throw fail("lamp.choices", "the choice is the output; history cannot have output too")
+      }
+      for field in choices.options where !names.contains(field) {
+        throw fail("lamp.choices", "unknown field \(field); the fields are \(known)")
+      }
+      guard choices.options.count == labels.count, !choices.own.isEmpty else {
+        throw fail(
+          "lamp.choices",
+          "expected own and as many options as the task has labels, \(labels.count)")
+      }
+      told.formUnion(choices.options)
+    } else if output.isEmpty {
+      throw fail("lamp.history", "expected output: the key of the user's answer")
+    }
+    if let missing = fields.first(where: { $0.required && !told.contains($0.name) }) {
       throw fail("lamp.history", "the required field \(missing.name) is not listed")
     }
   }

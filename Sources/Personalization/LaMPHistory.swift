@@ -41,20 +41,25 @@ struct LaMPHistory {
         guard let keys = format.history[field.name] else { continue }
         values[field.name] = keys.lazy.compactMap { members[$0] }.first { !$0.isNull }
       }
-      let output = format.output.lazy.compactMap { members[$0] }.first { !$0.isNull }
+      let output = format.answerKeys.lazy.compactMap { members[$0] }.first { !$0.isNull }
       let known = positions[id]
       if case .some(nil) = known { continue }
       for problem in task.cutLongFields(&values) where known == nil {
         problems.append("\(name): \(problem)")
       }
       guard let output else {
-        let keys = format.output.joined(separator: " or ")
+        let keys = format.answerKeys.joined(separator: " or ")
         problems.append("\(name) has no \(keys); left out")
         positions[id] = .some(nil)
         continue
       }
       do {
-        let content = try task.validate(input: .object(values), output: output)
+        let content =
+          if let choices = format.choices {
+            try task.chosen(output, among: choices, input: values)
+          } else {
+            try task.validate(input: .object(values), output: output)
+          }
         let date = members["date"].flatMap(LaMPDate.init)
         if let date = members["date"], !date.isNull, LaMPDate(date) == nil, known == nil {
           problems.append("\(name): the date \(date.canonical) cannot be read; taken as undated")
@@ -97,6 +102,30 @@ struct LaMPHistory {
     return ids
   }
 
+  /// Turns items that hold only what was chosen into questions with all choices, oldest first. The
+  /// other choices are drawn from earlier items, so an item before which there are too few is left out.
+  func asChoices(_ choices: LaMPChoices, task: TaskDefinition) -> [HistoryItem] {
+    var earlier: [String] = []
+    var made: [HistoryItem] = []
+    for item in oldestFirst {
+      let own = item.output
+      var others = earlier.filter { $0 != own }
+      if others.count == earlier.count { earlier.append(own) }
+      guard others.count >= choices.options.count - 1 else { continue }
+      // The same file always gives the same questions.
+      var generator = SplitMix64(seed: TextForm.hash(item.eventID))
+      others.shuffle(using: &generator)
+      let place = Int.random(in: 0..<choices.options.count, using: &generator)
+      var texts = others.prefix(choices.options.count - 1)[...]
+      texts.insert(own, at: place)
+      var item = item
+      for (field, text) in zip(choices.options, texts) { item.input[field] = .string(text) }
+      item.output = task.labels[place]
+      made.append(item)
+    }
+    return made
+  }
+
   /// All items, oldest first. An undated item keeps its place after the item before it in the file;
   /// of equal dates the file's order counts. Without any date an item's time is its place in seconds,
   /// which tells the order and nothing else.
@@ -120,6 +149,17 @@ struct LaMPHistory {
 }
 
 extension TaskDefinition {
+  /// Checks an item that holds what a user chose, with that text in place of every choice.
+  func chosen(
+    _ output: JSONValue, among choices: LaMPChoices, input: [String: JSONValue]
+  ) throws -> ValidatedContent {
+    var whole = input
+    for field in choices.options { whole[field] = output }
+    let content = try validate(input: .object(whole), output: .string(labels[0]))
+    let kept = content.input.filter { !choices.options.contains($0.key) }
+    return ValidatedContent(input: kept, output: TextForm.collapsed(output.plainText ?? ""))
+  }
+
   /// Shortens texts that are longer than their fields take, so that a long row is not lost. Returns
   /// what was cut.
   func cutLongFields(_ input: inout [String: JSONValue]) -> [String] {

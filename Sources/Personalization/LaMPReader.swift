@@ -54,16 +54,50 @@ struct LaMPReader {
   }
 
   let task: TaskDefinition
+  /// The task whose format histories have: another one where the files' items have no answer to
+  /// `task`.
+  let historyTask: TaskDefinition
   private let format: LaMPFormat
+  private let historyFormat: LaMPFormat
   private let folder: URL
   private(set) var notes = LaMPNotes()
   /// The fields that queries have told so far.
   private(set) var queryFields: Set<String> = []
 
-  init(task: TaskDefinition, folder: String) throws {
+  init(task: TaskDefinition, folder: String, catalogue: TaskCatalogue) throws {
     self.task = task
     self.folder = URL(fileURLWithPath: folder)
     format = try task.lamp ?? .plain(task.fields)
+    var other: TaskDefinition?
+    if let name = format.historyTask {
+      let url = self.folder.appendingPathComponent("questions.json")
+      if try !Self.hasAnswers(url, under: format.answerKeys) {
+        other = try catalogue.task(named: name)
+      }
+    }
+    historyTask = other ?? task
+    historyFormat = try other.map { try $0.lamp ?? .plain($0.fields) } ?? format
+  }
+
+  /// Whether any of the first items of a file has one of the keys.
+  private static func hasAnswers(_ url: URL, under keys: [String]) throws -> Bool {
+    /// Ends the reading early.
+    struct Enough: Error {}
+    guard let data = try? Data(contentsOf: url, options: .mappedIfSafe) else { return true }
+    var reader = JSONReader(data)
+    var (items, found) = (0, false)
+    do {
+      _ = try reader.elements { question in
+        for item in question["profile"]?.array ?? [] {
+          items += 1
+          found = found || keys.contains { item[$0]?.isNull == false }
+          if found || items == 1_000 { throw Enough() }
+        }
+      }
+    } catch is JSONTextError {
+      return true  // Told when the file is read.
+    } catch is Enough {}
+    return found
   }
 
   // MARK: Files
@@ -321,7 +355,9 @@ struct LaMPReader {
         if let template = entry.fields[field.name] {
           fields[field.name] = .string(template.render(values))
         } else if let value = values[field.name] {
-          fields[field.name] = .string(value)
+          // A query's text may tell 5.0 where the items' number is 5.
+          let isWhole = value.hasSuffix(".0") && value.dropLast(2).allSatisfy(\.isWholeNumber)
+          fields[field.name] = .string(isWhole ? String(value.dropLast(2)) : value)
         }
       }
       return fields
@@ -338,7 +374,9 @@ struct LaMPReader {
       return
     }
     if items.isEmpty { note(place, "the history is empty") }
-    for problem in history.add(items, task: task, format: format) { note(place, problem) }
+    for problem in history.add(items, task: historyTask, format: historyFormat) {
+      note(place, problem)
+    }
   }
 
   private mutating func finished(_ user: OpenUser, _ file: String) -> LaMPUser {
@@ -356,6 +394,8 @@ struct LaMPReader {
         }
       }
     }
-    return LaMPUser(id: user.id, history: history.oldestFirst, queries: user.queries)
+    let items =
+      historyFormat.choices.map { history.asChoices($0, task: historyTask) } ?? history.oldestFirst
+    return LaMPUser(id: user.id, history: items, queries: user.queries)
   }
 }

@@ -36,14 +36,18 @@ public enum PromptError: Error, Equatable, CustomStringConvertible, LocalizedErr
 /// input's longest field from its end; never the instruction.
 public struct PromptBuilder: Sendable {
   public let task: TaskDefinition
+  /// The task of retrieved items, where a history has another format than the task's questions.
+  public let historyTask: TaskDefinition
   /// The most tokens a prompt may have, its completion not counted.
   public let maximumTokens: Int
   private let countTokens: @Sendable (String) -> Int
 
   public init(
-    task: TaskDefinition, maximumTokens: Int, countTokens: @escaping @Sendable (String) -> Int
+    task: TaskDefinition, historyTask: TaskDefinition? = nil, maximumTokens: Int,
+    countTokens: @escaping @Sendable (String) -> Int
   ) {
     self.task = task
+    self.historyTask = historyTask ?? task
     self.maximumTokens = maximumTokens
     self.countTokens = countTokens
   }
@@ -93,7 +97,7 @@ public struct PromptBuilder: Sendable {
     var text = ""
     if let profile { text += profile + "\n" }
     if !items.isEmpty {
-      for item in items.reversed() { text += task.historyLine(item) + "\n" }
+      for item in items.reversed() { text += historyTask.historyLine(item) + "\n" }
       text += "\n"
     } else if profile != nil {
       text += "\n"

@@ -76,20 +76,38 @@ public struct PromptTemplate: Sendable, Hashable, Codable, CustomStringConvertib
     return names
   }
 
-  /// The template with values in place; a name without a value becomes nothing.
+  /// The template with values in place. A name without a value, or with an empty one, becomes nothing,
+  /// together with one of the two spaces it stands between. Of several lines, one whose names all have
+  /// no value is left out.
   public func render(_ values: [String: String]) -> String {
-    var text = ""
+    var lines: [(text: String, names: Int, filled: Int)] = [("", 0, 0)]
+    /// Whether the value before was missing, so that a space after it may be one too many.
+    var isOpen = false
     for part in parts {
       switch part {
-      case .literal(let literal): text += literal
+      case .literal(let literal):
+        for (index, piece) in literal.split(separator: "\n", omittingEmptySubsequences: false)
+          .enumerated()
+        {
+          if index > 0 { lines.append(("", 0, 0)) }
+          var piece = piece
+          let text = lines[lines.count - 1].text
+          if isOpen, piece.first == " ", text.isEmpty || text.last == " " { piece.removeFirst() }
+          isOpen = false
+          lines[lines.count - 1].text += piece
+        }
       case .placeholder(let name, let limit):
-        guard let value = values[name] else { continue }
-        var words = value.split(whereSeparator: \.isWhitespace)
+        lines[lines.count - 1].names += 1
+        if values[name] != nil { lines[lines.count - 1].filled += 1 }
+        var words = values[name]?.split(whereSeparator: \.isWhitespace) ?? []
         if let limit, words.count > limit { words = Array(words[..<limit]) }
-        text += words.joined(separator: " ")
+        isOpen = words.isEmpty
+        if isOpen { continue }
+        lines[lines.count - 1].text += words.joined(separator: " ")
       }
     }
-    return text
+    if lines.count == 1 { return lines[0].text }
+    return lines.filter { $0.names == 0 || $0.filled > 0 }.map(\.text).joined(separator: "\n")
   }
 }
 

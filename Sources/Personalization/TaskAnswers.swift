@@ -192,13 +192,13 @@ extension TaskDefinition {
       return exact.label
     }
     func isWhole(_ range: Range<String.Index>) -> Bool {
-      let before = range.lowerBound == plain.startIndex ? nil : plain[..<range.lowerBound].last
-      let after = plain[range.upperBound...].first
+      let before = range.lowerBound == folded.startIndex ? nil : folded[..<range.lowerBound].last
+      let after = folded[range.upperBound...].first
       return ![before, after].contains { $0.map { $0.isLetter || $0.isNumber } ?? false }
     }
     var best: (label: String, start: String.Index, length: Int)?
     for (label, text) in known {
-      guard let range = plain.range(of: text), isWhole(range) else { continue }
+      guard let range = folded.range(of: text), isWhole(range) else { continue }
       let found = (label: label, start: range.lowerBound, length: text.count)
       if let earlier = best,
         (earlier.start, -earlier.length) <= (found.start, -found.length)

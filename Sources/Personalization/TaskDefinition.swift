@@ -99,8 +99,11 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public var prompt: PromptTemplate
   /// One earlier event as it stands in a prompt, without its line end.
   public var historyItem: PromptTemplate
-  /// What retrieval searches for and in, made of input fields only.
+  /// What retrieval searches by, made of input fields only.
   public var query: PromptTemplate
+  /// What a past item is found by: as `query`, but it may hold `{output}`, for histories whose items
+  /// have no more than their output.
+  public var historyQuery: PromptTemplate
   /// The answers of a label task; empty otherwise.
   public var labels: [String]
   /// The scale of a rating task; nil otherwise.
@@ -121,7 +124,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public init(
     name: String, kind: OutputKind, description: String = "", fields: [InputField],
     prompt: PromptTemplate, historyItem: PromptTemplate, query: PromptTemplate? = nil,
-    labels: [String] = [], rating: RatingScale? = nil, multiline: Bool = false,
+    historyQuery: PromptTemplate? = nil, labels: [String] = [], rating: RatingScale? = nil,
+    multiline: Bool = false,
     maximumTokens: Int? = nil, metrics: [Metric]? = nil, maximumInputBytes: Int = 65_536,
     maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil
   ) throws {
@@ -131,8 +135,10 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     self.fields = fields
     self.prompt = prompt
     self.historyItem = historyItem
-    self.query =
+    let searched =
       try query ?? PromptTemplate(fields.map { "{\($0.name)}" }.joined(separator: " "))
+    self.query = searched
+    self.historyQuery = historyQuery ?? searched
     self.labels = labels
     self.rating = rating
     self.multiline = multiline
@@ -154,6 +160,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       prompt: container.decode(PromptTemplate.self, forKey: .prompt),
       historyItem: container.decode(PromptTemplate.self, forKey: .historyItem),
       query: container.decode(PromptTemplate.self, forKey: .query),
+      historyQuery: container.decodeIfPresent(PromptTemplate.self, forKey: .historyQuery),
       labels: container.decode([String].self, forKey: .labels),
       rating: container.decodeIfPresent(RatingScale.self, forKey: .rating),
       multiline: container.decode(Bool.self, forKey: .multiline),
@@ -187,6 +194,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     let known = names.joined(separator: ", ")
     for (key, template, hasOutput) in [
       ("prompt", prompt, false), ("history_item", historyItem, true), ("query", query, false),
+      ("history_query", historyQuery, true),
     ] {
       for placeholder in template.placeholders
       where !names.contains(placeholder) && !(hasOutput && placeholder == "output") {
@@ -218,7 +226,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       throw fail(
         "metrics", "\(metric.rawValue) does not measure a \(kind.rawValue) task; \(names) do")
     }
-    try lamp?.check(fields: fields, fail)
+    try lamp?.check(fields: fields, labels: labels, fail)
   }
 
   private func checkAnswers(_ fail: (String, String) -> TaskDefinitionError) throws {
@@ -268,6 +276,11 @@ enum TextForm {
 
   static func collapsed(_ text: String) -> String {
     text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+  }
+
+  /// A number for a text that is the same in every run (FNV-1a, 64 bits).
+  static func hash(_ text: String) -> UInt64 {
+    text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
   }
 
   /// The longest start of whole characters within so many UTF-8 bytes.

@@ -58,7 +58,7 @@ struct TaskFile {
   private static let keys: Set = [
     "description", "kind", "labels", "rating", "fields", "prompt", "history_item", "query",
     "multiline", "maximum_tokens", "metrics", "maximum_input_bytes", "maximum_output_bytes",
-    "lamp",
+    "history_query", "lamp",
   ]
 
   private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
@@ -83,7 +83,7 @@ struct TaskFile {
         fields: fields(required("fields", body["fields"]), "\(path).fields"),
         prompt: required("prompt", try template("prompt")),
         historyItem: required("history_item", try template("history_item")),
-        query: template("query"),
+        query: template("query"), historyQuery: template("history_query"),
         labels: body["labels"].map { node in
           try sequence(node, "\(path).labels").map { try string($0, "\(path).labels") }
         } ?? [],
@@ -115,7 +115,7 @@ struct TaskFile {
 
   private func lampFormat(_ node: Node, _ path: String) throws -> LaMPFormat {
     let body = try mapping(node, path)
-    try refuseUnknown(["query", "history"], in: body, path)
+    try refuseUnknown(["query", "history", "choices", "history_task"], in: body, path)
     guard let query = body["query"], let history = body["history"] else {
       throw problem("expected query and history", node, path)
     }
@@ -124,13 +124,22 @@ struct TaskFile {
       let field = try string(key, "\(path).history")
       keys[field] = try strings(value, "\(path).history.\(field)")
     }
-    guard let output = keys.removeValue(forKey: "output") else {
-      throw problem("expected output: the key of the user's answer", history, "\(path).history")
-    }
+    let output = keys.removeValue(forKey: "output") ?? []
     let patterns: [Node] = if case .sequence(let list) = query { Array(list) } else { [query] }
-    return LaMPFormat(
-      query: try patterns.map { try queryPattern($0, "\(path).query") }, history: keys,
-      output: output)
+    return try LaMPFormat(
+      query: patterns.map { try queryPattern($0, "\(path).query") }, history: keys,
+      output: output, choices: body["choices"].map { try choices($0, "\(path).choices") },
+      historyTask: body["history_task"].map { try string($0, "\(path).history_task") })
+  }
+
+  private func choices(_ node: Node, _ path: String) throws -> LaMPChoices {
+    let body = try mapping(node, path)
+    try refuseUnknown(["own", "options"], in: body, path)
+    guard let own = body["own"], let options = body["options"] else {
+      throw problem("expected own and options", node, path)
+    }
+    return LaMPChoices(
+      own: try strings(own, "\(path).own"), options: try strings(options, "\(path).options"))
   }
 
   /// Either a pattern alone or a mapping with the fields that are put together from it.

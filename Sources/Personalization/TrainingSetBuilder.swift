@@ -6,8 +6,15 @@ import Foundation
 public struct TrainingSetSettings: Codable, Sendable, Hashable {
   /// Past items retrieved into each prompt; 0 for none.
   public var retrieve: Int = 0
-  /// Whether prompts carry the computed profile (of the items before the example).
+  /// How they are chosen.
+  public var retrieval: RetrievalMethod = .bm25
+  /// Whether prompts carry a profile: the one given, or the computed one of the items before the
+  /// example.
   public var usesProfile: Bool = false
+  /// The input fields that examples are asked with; nil for all. Where a history tells more than
+  /// questions will (LaMP's articles have titles, its questions do not), examples are to look like
+  /// the questions. Retrieved lines still tell everything.
+  public var inputFields: Set<String>?
   /// The part of the new events that is held out, the newest ones.
   public var heldOutFraction: Double = 0.2
   public var heldOutMinimum: Int = 3
@@ -71,9 +78,11 @@ public struct TrainingSetBuilder: Sendable {
   ///   - changedAt: after a shift, the position in `history` of the first event of the new
   ///     behaviour. Of the events before it only `replayBeforeShift` are trained on, and none is
   ///     held out.
+  ///   - profile: the profile that questions will carry, such as one written by the model, for
+  ///     `usesProfile`. Without it each example has the computed profile of the items before it.
   /// - Throws: `PromptError` where a prompt's instruction alone is over budget.
   public func build(
-    history: [HistoryItem], trainedThrough: Int = 0, changedAt: Int? = nil
+    history: [HistoryItem], trainedThrough: Int = 0, changedAt: Int? = nil, profile: String? = nil
   ) throws -> TrainingSet {
     let change = min(max(changedAt ?? 0, 0), history.count)
     let learnt = min(max(trainedThrough, 0), history.count)
@@ -88,14 +97,14 @@ public struct TrainingSetBuilder: Sendable {
       replayed, newest: learnt, max(0, settings.replay - before.count), &generator)
     let chosen = Set(before).union(again).union(firstNew < heldOut ? firstNew..<heldOut : 0..<0)
 
-    var retriever = HistoryRetriever(task: prompts.task)
+    var retriever = HistoryRetriever(task: prompts.task, method: settings.retrieval)
     var training: [TrainingText] = []
     var held: [TrainingText] = []
     for (position, item) in history.enumerated() {
       if position >= heldOut || chosen.contains(position) {
         let first = settings.retrieveOnlyAfterShift && position >= change ? change : 0
         let example = try example(
-          item, retriever: retriever, from: first, isReplay: position < learnt)
+          item, retriever: retriever, from: first, profile: profile, isReplay: position < learnt)
         if position >= heldOut { held.append(example) } else { training.append(example) }
       }
       // Only now: an example never finds itself nor anything newer.
@@ -105,14 +114,18 @@ public struct TrainingSetBuilder: Sendable {
   }
 
   private func example(
-    _ item: HistoryItem, retriever: HistoryRetriever, from first: Int, isReplay: Bool
+    _ item: HistoryItem, retriever: HistoryRetriever, from first: Int, profile: String?,
+    isReplay: Bool
   ) throws -> TrainingText {
+    var input = item.input
+    if let asked = settings.inputFields { input = input.filter { asked.contains($0.key) } }
     let past = retriever.items[min(first, retriever.items.count)...]
     let prompt = try prompts.build(
-      input: item.input,
+      input: input,
       retrieved: settings.retrieve > 0
-        ? retriever.retrieve(item.input, k: settings.retrieve, from: first) : [],
-      profile: settings.usesProfile ? ComputedProfile.text(for: past, task: prompts.task) : nil)
+        ? retriever.retrieve(input, k: settings.retrieve, from: first) : [],
+      profile: settings.usesProfile
+        ? profile ?? ComputedProfile.text(for: past, task: prompts.task) : nil)
     return TrainingText(
       eventID: item.eventID, prompt: prompt.text,
       completion: prompts.task.completion(for: item.output), retrieved: prompt.retrieved,

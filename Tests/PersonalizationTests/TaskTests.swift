@@ -18,8 +18,9 @@ import Testing
   func builtIn() {
     #expect(
       TaskCatalogue.builtIn.names == [
-        "LaMP_2M", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7", "email_subject",
-        "film_rating", "film_tag",
+        "LaMP_1", "LaMP_2M", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7",
+        "LongLaMP_abstract", "LongLaMP_review", "LongLaMP_topic", "email_subject", "film_rating",
+        "film_tag", "reddit_qa",
       ])
   }
 
@@ -35,7 +36,7 @@ import Testing
     #expect {
       try TaskCatalogue.builtIn.task(named: "film_tags")
     } throws: {
-      "\($0)".hasPrefix("unknown task \"film_tags\"; the catalogue has LaMP_2M, ")
+      "\($0)".hasPrefix("unknown task \"film_tags\"; the catalogue has LaMP_1, ")
     }
   }
 
