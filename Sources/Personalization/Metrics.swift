@@ -9,13 +9,33 @@ public enum Metrics {
     of metric: Metric, predictions: [String?], golds: [String], task: TaskDefinition
   ) -> Double {
     switch metric {
-    case .accuracy: accuracy(predictions, golds)
-    case .macroF1: macroF1(predictions, golds, labels: task.labels)
+    case .accuracy: accuracy(predictions.map { $0.map(trimmed) }, golds.map(trimmed))
+    case .macroF1:
+      macroF1(predictions.map { $0.map(trimmed) }, golds.map(trimmed), labels: task.labels)
     case .meanAbsoluteError: meanAbsoluteError(ratings(predictions, golds, task))
     case .rootMeanSquaredError: rootMeanSquaredError(ratings(predictions, golds, task))
     case .rouge1: mean(zip(predictions, golds).map { rouge1($0 ?? "", $1) })
     case .rougeL: mean(zip(predictions, golds).map { rougeL($0 ?? "", $1) })
     }
+  }
+
+  /// The part of one answer in a metric that is a mean over answers; nil for the metrics that are not
+  /// (macro F1, RMSE), and for an error against a gold that is no rating.
+  public static func score(
+    of metric: Metric, prediction: String?, gold: String, task: TaskDefinition
+  ) -> Double? {
+    switch metric {
+    case .accuracy: prediction.map(trimmed) == trimmed(gold) ? 1 : 0
+    case .meanAbsoluteError:
+      ratings([prediction], [gold], task).first.map { abs($0.prediction - $0.gold) }
+    case .rouge1: rouge1(prediction ?? "", gold)
+    case .rougeL: rougeL(prediction ?? "", gold)
+    case .macroF1, .rootMeanSquaredError: nil
+    }
+  }
+
+  private static func trimmed(_ text: String) -> String {
+    text.trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
   public static func accuracy(_ predictions: [String?], _ golds: [String]) -> Double {
@@ -54,10 +74,34 @@ public enum Metrics {
     let low = task.rating?.minimum ?? 1
     let high = task.rating?.maximum ?? 5
     return zip(predictions, golds).compactMap { prediction, gold in
-      guard let gold = Double(gold) else { return nil }
+      guard let gold = number(gold) else { return nil }
       let far = abs(low - gold) > abs(high - gold) ? low : high
-      return (prediction.flatMap(Double.init) ?? far, gold)
+      return (prediction.flatMap(number) ?? far, gold)
     }
+  }
+
+  /// The finite number that a text is, as Python's `float` reads it: white space around it, digits of
+  /// any script and single underscores between digits are taken, hexadecimals are not.
+  static func number(_ text: String) -> Double? {
+    let scalars = trimmed(text).unicodeScalars.map { scalar -> UnicodeScalar in
+      guard scalar.value > 0x7F, scalar.properties.numericType == .decimal,
+        let value = scalar.properties.numericValue
+      else { return scalar }
+      return UnicodeScalar(UInt8(0x30 + Int(value)))
+    }
+    func isDigit(_ index: Int) -> Bool {
+      scalars.indices.contains(index) && ("0"..."9").contains(scalars[index])
+    }
+    var plain = ""
+    for (index, scalar) in scalars.enumerated() {
+      switch scalar {
+      case "_":
+        guard isDigit(index - 1), isDigit(index + 1) else { return nil }
+      case "0"..."9", "+", "-", ".", "e", "E": plain.unicodeScalars.append(scalar)
+      default: return nil
+      }
+    }
+    return Double(plain).flatMap { $0.isFinite ? $0 : nil }
   }
 
   /// ROUGE-1 F: the harmonic mean of unigram precision and recall, without stemming.
@@ -75,7 +119,17 @@ public enum Metrics {
 
   /// ROUGE-L F: from the longest common subsequence of words, without stemming.
   public static func rougeL(_ prediction: String, _ gold: String) -> Double {
-    let (found, wanted) = (rougeWords(prediction), rougeWords(gold))
+    // Numbers for words: comparing them is most of the work on long texts.
+    var numbers: [String: Int] = [:]
+    func numbered(_ words: [String]) -> [Int] {
+      words.map { word in
+        let number = numbers[word] ?? numbers.count
+        numbers[word] = number
+        return number
+      }
+    }
+    let found = numbered(rougeWords(prediction))
+    let wanted = numbered(rougeWords(gold))
     var previous = [Int](repeating: 0, count: wanted.count + 1)
     for word in found {
       var current = previous
