@@ -1,18 +1,21 @@
-// From texts to tokens, the same way for training, for the promotion gate and for the loss signal.
+// From texts to tokens, the same way in training, in the promotion gate, in serving and in evaluation.
 
 import FineTuning
 import Foundation
 import LanguageModel
 import Personalization
 
-struct ExampleEncoder: Sendable {
-  let prompts: PromptBuilder
+/// Turns the prompts of one task into tokens of one model.
+public struct ExampleEncoder: Sendable {
+  /// Builds prompts that leave room for the answer within the cutoff.
+  public let prompts: PromptBuilder
   private let tokenizer: Tokenizer
   private let cutoff: Int
 
   /// - Parameter cutoff: longest example in tokens, prompt and completion together.
-  init(model: LlamaModel, task: TaskDefinition, cutoff: Int) {
+  public init(model: LlamaModel, task: TaskDefinition, cutoff: Int) {
     let tokenizer = model.tokenizer
+    let cutoff = min(cutoff, model.configuration.contextLength)
     self.tokenizer = tokenizer
     self.cutoff = cutoff
     prompts = PromptBuilder(
@@ -22,11 +25,15 @@ struct ExampleEncoder: Sendable {
 
   /// Prompt and completion in tokens; the completion ends in end-of-text, cut to its own half of the cutoff
   /// where a user wrote more than the model is to learn at once.
-  func encode(_ prompt: String, _ completion: String) throws -> TrainingExample {
+  public func encode(_ prompt: String, _ completion: String) -> TrainingExample {
     var target = tokenizer.encodeContinuation(completion)
     target.append(tokenizer.eos)
     let question = tokenizer.encode(prompt)
     target = Array(target.prefix(max(1, cutoff - min(question.count, cutoff / 2))))
     return TrainingExample(prompt: question.suffix(cutoff - target.count), completion: target)
+  }
+
+  public func encode(_ text: TrainingText) -> TrainingExample {
+    encode(text.prompt, text.completion)
   }
 }
