@@ -35,7 +35,16 @@ extension EvaluationResults {
   /// Reads JSON. Throws `ResultsFileError`.
   public init(json: Data, file: String) throws {
     let decoder = JSONDecoder()
-    decoder.dateDecodingStrategy = .iso8601
+    // Foundation's own ISO 8601 strategy names the object, not the key.
+    decoder.dateDecodingStrategy = .custom { decoder in
+      let container = try decoder.singleValueContainer()
+      let text = try container.decode(String.self)
+      guard let date = try? Date(text, strategy: .iso8601) else {
+        throw DecodingError.dataCorruptedError(
+          in: container, debugDescription: "expected a time such as 2026-09-21T14:13:20Z")
+      }
+      return date
+    }
     do {
       self = try decoder.decode(EvaluationResults.self, from: json)
     } catch let error as DecodingError {
