@@ -40,6 +40,8 @@ let package = Package(
       resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection"),
     .target(
+      name: "EvaluationReport", dependencies: [.product(name: "TextTable", package: "TextTable")]),
+    .target(
       name: "KafkaClient",
       dependencies: ["CRDKafka", .product(name: "Logging", package: "swift-log")]),
     .target(
@@ -100,6 +102,7 @@ let package = Package(
       name: "FineTuningTests", dependencies: ["FineTuning"], resources: [.copy("Fixtures")]),
     .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
     .testTarget(name: "ShiftDetectionTests", dependencies: ["ShiftDetection"]),
+    .testTarget(name: "EvaluationReportTests", dependencies: ["EvaluationReport"]),
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(
       name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
