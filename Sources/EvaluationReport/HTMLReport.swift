@@ -146,7 +146,8 @@ public struct HTMLReport: Sendable {
       \(NumberText.count(all, "user was", "users were")) done; \
       \(NumberText.count(users.leftOut.count)) left out</summary>
       <ul>
-      \(items)</ul></details>
+      \(items)</ul>
+      <p>Done: <bdi>\(users.done.joined(separator: ", "))</bdi></p></details>
 
       """
   }

@@ -83,11 +83,18 @@ struct LinePlot {
     return drawing
   }
 
+  /// As many points as can be told apart, the first and the last among them.
+  private static func thinned(_ points: [(x: Double, y: Double)]) -> [(x: Double, y: Double)] {
+    let most = 250
+    guard points.count > most else { return points }
+    return (0..<most).map { points[$0 * (points.count - 1) / (most - 1)] }
+  }
+
   private func draw(
     _ line: Series, style: String, on drawing: inout Drawing, _ horizontal: Scale,
     _ vertical: Scale
   ) {
-    let points = line.points.filter { $0.x.isFinite && $0.y.isFinite }
+    let points = Self.thinned(line.points.filter { $0.x.isFinite && $0.y.isFinite })
     guard points.count > 1 else { return }
     let path = points.enumerated().map { index, point -> Markup in
       "\(index == 0 ? "M" : "L")\(horizontal.position(point.x)) \(vertical.position(point.y))"

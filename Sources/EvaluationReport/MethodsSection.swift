@@ -31,10 +31,14 @@ extension HTMLReport {
       <h3>Command</h3>
       <dl>
       \(commands)</dl>
+      <div class="columns">
+      <div>
       <h3>Model, versions and machine</h3>
-      \(provenance.markup(label: "Model, versions and machine"))
+      \(provenance.markup(label: "Model, versions and machine"))</div>
+      <div>
       <h3>Settings</h3>
-      \(settings.markup(label: "Settings"))
+      \(settings.markup(label: "Settings"))</div>
+      </div>
       \(Markup.when(!files.isEmpty, dataFiles))
       </section>
 
@@ -49,8 +53,9 @@ extension HTMLReport {
     excludes zero, and not certain where it does not.</p>
     <p>Differences are turned so that more is better, for errors too. The prompt-based arms are those
     that train nothing on the user. OPPU’s best variant and the best prompt-based arm are chosen on
-    the queries they are compared on, which favours both a little. With several tasks, expect one
-    interval in twenty to miss.</p>
+    the queries they are compared on, which favours the side with more variants a little. With
+    several tasks, expect one interval in twenty to miss. What stands above what at an activity
+    level or after a shift is said of the values alone: such parts are small, and their bars long.</p>
     """
 
   private static func provenanceLines(_ results: EvaluationResults) -> [(

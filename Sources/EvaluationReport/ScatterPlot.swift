@@ -15,7 +15,7 @@ struct ScatterPlot {
   var verticalAxis: String
   var points: [Point]
   /// At most so much of x, and a y on the good side of this.
-  var goal: (x: Double, y: Double, isAbove: Bool, label: String)?
+  var goal: (x: Double, y: Double, isAbove: Bool)?
 
   func drawing(width: Double) -> Drawing {
     let shown = points.filter { $0.x.isFinite && $0.estimate.value != nil }
@@ -44,9 +44,6 @@ struct ScatterPlot {
         height="\(max(to - from, 0))" class="goal"/>
 
         """
-      drawing.text(
-        TextMeasure.fit(goal.label, width: width - left - 8, size: 10.5), x: left + 4,
-        y: goal.isAbove ? top + 11 : bottom - 5, style: "detail")
     }
     for (value, text) in zip(ticks.values, texts) {
       let y = vertical.position(value)

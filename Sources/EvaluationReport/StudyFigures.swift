@@ -41,7 +41,8 @@ extension Findings {
         ? "Held-out loss falls as adapters learn"
         : "Held-out loss falls for \(falls.count) of \(means.count) arms"
     }
-    let shown = means + users
+    let listed = 40
+    let shown = means + users.prefix(listed)
     let rows = shown.map { curve -> [HTMLTable.Cell] in
       let losses = curve.points.compactMap(\.loss)
       let decimals = NumberText.decimals(losses)
@@ -66,7 +67,11 @@ extension Findings {
           .text("Arm"), .text("User"), .number("Events"), .number("First"), .number("Lowest"),
           .number("Last"),
         ], rows: rows), drawing: plot.drawing,
-      note: users.isEmpty ? "" : "Thin lines: single users.")
+      note: users.isEmpty
+        ? ""
+        : "Thin lines: single users."
+          + (users.count > listed
+            ? " \(NumberText.count(users.count - listed)) more stand in results.json." : ""))
   }
 
   /// A stream under several training policies: cost, and both curves.
@@ -148,7 +153,7 @@ extension Findings {
       plot.goal = (
         x: oracle.trainingSeconds * 0.2,
         y: study.metric.higherIsBetter ? value * 0.95 : value / 0.95,
-        isAbove: study.metric.higherIsBetter, label: "95 % of the oracle for 20 % of its cost"
+        isAbove: study.metric.higherIsBetter
       )
     }
     let onShift = policies.first { $0.name == "on_shift" }
@@ -186,7 +191,9 @@ extension Findings {
             .number(NumberText.percent(policy.shareOfOracleCost)),
             .number(NumberText.count(policy.n)),
           ]
-        }), drawing: plot.drawing)
+        }), drawing: plot.drawing,
+      note: plot.goal == nil
+        ? "" : "Shaded: 95 % of the oracle’s \(name) or better, for 20 % of its training or less.")
   }
 
   /// A study of rows: methods, formats.

@@ -75,6 +75,9 @@ enum StyleSheet {
     .stacks th, .stacks td { white-space: nowrap; }
     .stacks { width: 100%; }
     .stacks tbody th { font-weight: 600; }
+    .methods h2 { margin-bottom: 12px; }
+    .methods > .aside { margin-top: 20px; }
+    .columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 56px; }
     .methods td:last-child { overflow-wrap: anywhere; }
     dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 20px;
       font-size: 14px; }
@@ -110,6 +113,7 @@ enum StyleSheet {
 
     @media (min-width: 1000px) {
       .split { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
+      .columns { grid-template-columns: repeat(2, minmax(0, 1fr)); }
       .narrow { display: none; }
       .wide { display: block; }
     }
@@ -152,6 +156,7 @@ enum StyleSheet {
       figure, tr, .outcomes li, figcaption { break-inside: avoid; }
       h2, h3, figcaption, thead { break-after: avoid; }
       figure details { display: none; }
+      .aside::details-content { content-visibility: visible; display: block; }
       .scroll { overflow: visible; }
       a { text-decoration: none; }
     }
