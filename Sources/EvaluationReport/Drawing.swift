@@ -111,7 +111,7 @@ struct Mark: Equatable {
   }
 }
 
-/// Moves labels apart so that none covers another, as little as that needs.
+/// Moves labels apart so that none covers another.
 enum LabelSpacing {
   /// - Returns: positions in the order given, at least `gap` apart, within `range` where they fit.
   static func spread(_ wanted: [Double], gap: Double, within range: ClosedRange<Double>) -> [Double]

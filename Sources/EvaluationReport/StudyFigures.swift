@@ -160,7 +160,8 @@ extension Findings {
     let title =
       if let onShift, let metric = onShift.shareOfOracleMetric, let cost = onShift.shareOfOracleCost
       {
-        "\(onShift.title): \(NumberText.percent(metric)) of the oracle’s \(name) "
+        "\(onShift.title): \(NumberText.percent(metric)) "
+          + (study.metric.higherIsBetter ? "of the oracle’s \(name) " : "as good as the oracle ")
           + "for \(NumberText.percent(cost)) of its training"
       } else {
         "\(name.capitalizedFirst) against training time"
@@ -193,7 +194,9 @@ extension Findings {
           ]
         }), drawing: plot.drawing,
       note: plot.goal == nil
-        ? "" : "Shaded: 95 % of the oracle’s \(name) or better, for 20 % of its training or less.")
+        ? ""
+        : "Shaded: \(study.metric.higherIsBetter ? "95 %" : "1/0.95") of the oracle’s \(name) "
+          + "or better, for 20 % of its training or less.")
   }
 
   /// A study of rows: methods, formats.
