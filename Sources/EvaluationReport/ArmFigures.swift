@@ -5,7 +5,7 @@ import Foundation
 extension Findings {
   /// What every arm reached in a metric.
   func armsFigure(_ metric: MetricInfo, id: String) -> Figure? {
-    guard !arms.isEmpty else { return nil }
+    guard arms.contains(where: { value($0, metric) != nil }) else { return nil }
     let decimals = decimals(metric)
     let best = best(in: metric)
     let name = MetricText.inSentence(metric.name)
@@ -59,9 +59,11 @@ extension Findings {
     }
     let ahead = advantages.filter { $0.advantage.outcome == .better }.count
     let title =
-      ahead == 0
-      ? "No arm is certainly better than \(bestPrompt.title)"
-      : "\(ahead) of \(advantages.count) arms are certainly better than \(bestPrompt.title)"
+      advantages.allSatisfy { $0.advantage.outcome == .unknown }
+      ? "How far each arm is from \(bestPrompt.title)"
+      : ahead == 0
+        ? "No arm is certainly better than \(bestPrompt.title)"
+        : "\(ahead) of \(advantages.count) arms are certainly better than \(bestPrompt.title)"
     let plot = DotPlot(panels: [
       .init(
         axis: "\(MetricText.title(metric.name)), difference: right is better",

@@ -127,10 +127,12 @@ public struct HTMLReport: Sendable {
       "\(NumberText.count(study.users, "user", "users")) · "
       + NumberText.count(study.events, "event", "events")
     return """
+      <section class="stream">
       <h3>Streaming: \(study.title)</h3>
       <p class="meta">\(size) · every event is predicted before it is learned</p>
       <div class="figures">
       \(figures.map(\.markup))</div>
+      </section>
 
       """
   }

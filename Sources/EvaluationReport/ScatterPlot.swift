@@ -18,7 +18,11 @@ struct ScatterPlot {
   var goal: (x: Double, y: Double, isAbove: Bool)?
 
   func drawing(width: Double) -> Drawing {
-    let shown = points.filter { $0.x.isFinite && $0.estimate.value != nil }
+    let shown = points.filter { $0.x.isFinite && $0.estimate.value != nil }.map { point in
+      var point = point
+      point.label = TextMeasure.fit(point.label, width: width * 0.45, size: 12)
+      return point
+    }
     let height = 280.0
     let (top, bottom) = (26.0, height - 40)
     let values = shown.flatMap { point in

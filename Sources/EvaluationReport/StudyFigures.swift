@@ -195,7 +195,7 @@ extension Findings {
         }), drawing: plot.drawing,
       note: plot.goal == nil
         ? ""
-        : "Shaded: \(study.metric.higherIsBetter ? "95 %" : "1/0.95") of the oracle’s \(name) "
+        : "Shaded: \(study.metric.higherIsBetter ? "95 %" : "105 %") of the oracle’s \(name) "
           + "or better, for 20 % of its training or less.")
   }
 

@@ -72,7 +72,6 @@ enum StyleSheet {
     small { display: block; font-size: 13px; font-weight: 400; color: var(--quiet); }
     figure table { font-size: 13px; }
     figure th, figure td { padding: 4px 14px 4px 0; white-space: nowrap; }
-    .stacks th, .stacks td { white-space: nowrap; }
     .stacks { width: 100%; }
     .stacks tbody th { font-weight: 600; }
     .methods h2 { margin-bottom: 12px; }
@@ -114,6 +113,7 @@ enum StyleSheet {
     @media (min-width: 1000px) {
       .split { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
       .columns { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+      .stacks th, .stacks td { white-space: nowrap; }
       .narrow { display: none; }
       .wide { display: block; }
     }
@@ -153,7 +153,8 @@ enum StyleSheet {
       main { max-width: none; padding: 0; }
       .figures { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 20px 28px; }
       .task, .methods { break-before: page; margin-top: 0; padding-top: 0; border: 0; }
-      figure, tr, .outcomes li, figcaption { break-inside: avoid; }
+      figure, tr, .outcomes li, figcaption, .stream { break-inside: avoid; }
+      .stacks th, .stacks td { white-space: nowrap; }
       h2, h3, figcaption, thead { break-after: avoid; }
       figure details { display: none; }
       .aside::details-content { content-visibility: visible; display: block; }

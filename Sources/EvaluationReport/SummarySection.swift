@@ -55,6 +55,9 @@ extension HTMLReport {
       case .unknown: return "Nothing can be said yet about a user’s own adapter."
       }
     }
+    if unknown == findings.count {
+      return "Nothing can be said yet about a user’s own adapter on any of \(unknown) tasks."
+    }
     var sentences: [String] = []
     sentences.append(
       better == findings.count
