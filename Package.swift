@@ -56,10 +56,19 @@ let package = Package(
       ],
       resources: [.embedInCode("Migrations/0001_initial.sql")]),
     .target(
+      name: "OPPU",
+      dependencies: ["LanguageModel", "FineTuning", "LinearAlgebra", "Personalization"]),
+    .target(
+      name: "Evaluation",
+      dependencies: [
+        "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    .target(
       name: "Worker",
       dependencies: [
-        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "ShiftDetection",
-        "KafkaClient", "PostgresClient", "Storage",
+        "OPPU", "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
+        "ShiftDetection", "KafkaClient", "PostgresClient", "Storage",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Collections", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
@@ -67,8 +76,9 @@ let package = Package(
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
-        "Worker", "DevelopmentServers", "FineTuning", "KafkaClient", "LanguageModel",
-        "LinearAlgebra", "Personalization", "PostgresClient", "Storage",
+        "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
+        "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
+        "PostgresClient", "Storage", .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

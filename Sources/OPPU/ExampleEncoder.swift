@@ -12,14 +12,19 @@ public struct ExampleEncoder: Sendable {
   private let tokenizer: Tokenizer
   private let cutoff: Int
 
-  /// - Parameter cutoff: longest example in tokens, prompt and completion together.
-  public init(model: LlamaModel, task: TaskDefinition, cutoff: Int) {
+  /// - Parameters:
+  ///   - historyTask: the task of retrieved items, where it is another one.
+  ///   - cutoff: longest example in tokens, prompt and completion together.
+  public init(
+    model: LlamaModel, task: TaskDefinition, historyTask: TaskDefinition? = nil, cutoff: Int
+  ) {
     let tokenizer = model.tokenizer
     let cutoff = min(cutoff, model.configuration.contextLength)
     self.tokenizer = tokenizer
     self.cutoff = cutoff
     prompts = PromptBuilder(
-      task: task, maximumTokens: max(16, cutoff - min(task.maximumTokens + 1, cutoff / 2)),
+      task: task, historyTask: historyTask,
+      maximumTokens: max(16, cutoff - min(task.maximumTokens + 1, cutoff / 2)),
       countTokens: { tokenizer.encode($0).count })
   }
 

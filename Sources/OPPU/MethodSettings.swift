@@ -39,6 +39,12 @@ public struct PromptVariant: Sendable, Hashable, Codable {
   }
 
   public static let plain = PromptVariant()
+
+  /// As in names of arms and folders: `plain`, `rag-4`, `pag`, `rag-4+pag`.
+  public var name: String {
+    let parts = (retrieve > 0 ? ["rag-\(retrieve)"] : []) + (profile ? ["pag"] : [])
+    return parts.isEmpty ? "plain" : parts.joined(separator: "+")
+  }
 }
 
 /// How an answer is taken from the model.
@@ -79,19 +85,22 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     training.rank = 8
     training.alpha = 16
     training.targets = Projection.allCases
-    training.learningRate = 2e-3
+    training.learningRate = 6e-4
     training.clip = 1
     training.batchSize = 4
-    training.epochs = 6
+    training.epochs = 3
     var task = training
     task.learningRate = 1e-3
     task.batchSize = 8
-    task.epochs = 2
+    // Nothing is held out: there is no gate where an adapter is not served.
+    var examples = TrainingSetSettings()
+    examples.heldOutFraction = 0
+    examples.heldOutMinimum = 0
     return MethodSettings(
       name: "default",
-      user: AdaptationSettings(training: training, maximumTokens: 20_000),
+      user: AdaptationSettings(training: training, maximumTokens: 12_000),
       task: AdaptationSettings(training: task, maximumTokens: 60_000),
-      examples: TrainingSetSettings(), cutoff: 384, decoding: .constrained)
+      examples: examples, cutoff: 384, decoding: .constrained)
   }()
 
   /// The paper's settings (arXiv 2402.04401, its appendix and code), made for a model of 7·10⁹

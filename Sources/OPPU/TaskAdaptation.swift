@@ -53,7 +53,8 @@ public struct TaskAdaptation: Sendable {
     places.shuffle(using: &generator)
     var sets: [Int: [TrainingText]] = [:]
     var examples: [TrainingExample] = []
-    var left = settings.task.maximumTokens
+    // Every example is to be seen in every epoch.
+    var left = settings.task.maximumTokens / max(1, settings.task.training.epochs)
     for place in places {
       if sets[place.user] == nil {
         sets[place.user] = try builder.build(history: histories[place.user]).training

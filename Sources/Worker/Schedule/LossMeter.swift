@@ -3,6 +3,7 @@
 import FineTuning
 import Foundation
 import LanguageModel
+import OPPU
 import Personalization
 import Storage
 
@@ -36,7 +37,7 @@ struct LossMeter: Sendable {
       for event in events {
         guard let output = event.output else { continue }
         let prompt = try encoder.prompts.build(input: event.input)
-        examples.append(try encoder.encode(prompt.text, task.completion(for: output)))
+        examples.append(encoder.encode(prompt.text, task.completion(for: output)))
         ordinals.append(event.ordinal)
       }
       let losses = try AdapterTrainer(model: model, configuration: TrainingConfiguration())

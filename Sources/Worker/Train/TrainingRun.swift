@@ -4,6 +4,7 @@
 import FineTuning
 import Foundation
 import LanguageModel
+import OPPU
 import Personalization
 import Storage
 
@@ -38,8 +39,8 @@ struct TrainingRun: Sendable {
     guard !set.training.isEmpty else {
       return .nothing(reason: "no event to train on among \(input.history.count)")
     }
-    let training = try set.training.map { try encoder.encode($0.prompt, $0.completion) }
-    let heldOut = try set.heldOut.map { try encoder.encode($0.prompt, $0.completion) }
+    let training = set.training.map(encoder.encode)
+    let heldOut = set.heldOut.map(encoder.encode)
     var configuration = settings.trainingConfiguration(seed: input.seed)
     configuration.epochs = affordableEpochs(training)
     let trainer = try AdapterTrainer(model: model, configuration: configuration)
