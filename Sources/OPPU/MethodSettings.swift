@@ -68,6 +68,18 @@ public struct MethodSettings: Sendable, Equatable, Codable {
   public var cutoff: Int
   public var decoding: AnswerDecoding
 
+  public init(
+    name: String, user: AdaptationSettings, task: AdaptationSettings,
+    examples: TrainingSetSettings, cutoff: Int, decoding: AnswerDecoding
+  ) {
+    self.name = name
+    self.user = user
+    self.task = task
+    self.examples = examples
+    self.cutoff = cutoff
+    self.decoding = decoding
+  }
+
   /// The settings with a name in ``presets``.
   /// - Throws: ``UnknownPresetError``.
   public static func preset(_ name: String) throws -> MethodSettings {
