@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import LanguageModel
 import PostgresClient
+import Storage
 
 /// A part of the work that a process can take on.
 public enum Role: String, CaseIterable, Sendable, Codable {
@@ -61,6 +62,14 @@ public struct WorkerConfiguration: Sendable {
     public var shiftEvents = 10
     /// How long a shift waits for them at most.
     public var shiftPatience: Duration = .seconds(300)
+    /// Hours after which an adapter is trained anew where there are `ageEvents` new events; 0: never.
+    public var maximumAgeHours = 168
+    public var ageEvents = 8
+    /// Seconds of training within an hour, over all workers; 0: no limit.
+    public var trainingSecondsPerHour = 0
+    /// Events after a promotion on which the version is compared with what it replaced; 0: no automatic rollback.
+    public var trialEvents = 32
+    public var retention = RetentionPolicy()
     /// Average number of events between false alarms on an unchanged stream.
     public var falseAlarmEvents = 1_000
     /// Measure the active adapter's loss on every new event (needs the model in the scheduler).
@@ -71,7 +80,8 @@ public struct WorkerConfiguration: Sendable {
   public struct Train: Sendable {
     /// Jobs at a time in this process.
     public var concurrency = 1
-    public var leaseDuration: Duration = .seconds(60)
+    /// Heartbeats come three times as often.
+    public var leaseDuration: Duration = .seconds(30)
     public var maximumAttempts = 3
     public var rank = 8
     public var alpha = 16.0
@@ -90,6 +100,8 @@ public struct WorkerConfiguration: Sendable {
     public var replayEvents = 16
     /// A candidate is promoted where its held-out loss is lower than its parent's by this share.
     public var minimumGain = 0.01
+    /// And where that is not by chance: confidence of the one-sided bound of the difference.
+    public var gateConfidence = 0.8
     public var seed: UInt64 = 0
     public var pollInterval: Duration = .seconds(2)
   }

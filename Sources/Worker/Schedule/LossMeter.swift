@@ -22,13 +22,19 @@ struct LossMeter: Sendable {
   }
 
   /// Mean loss per output token, in nats, by ordinal. Events without an output are left out.
+  /// - Parameter version: nil: of the model without an adapter.
   func losses(
-    of events: [WatchedEvent], stream: Storage.Stream, version: Int, task: TaskDefinition
+    of events: [WatchedEvent], stream: Storage.Stream, version: Int?, task: TaskDefinition
   ) async throws -> [Int64: Double] {
-    guard !events.isEmpty, let record = try await repository.get(stream, version: version),
-      record.baseFingerprint == model.fingerprint
-    else { return [:] }
-    let adapter = try await cache.adapter(record)
+    guard !events.isEmpty else { return [:] }
+    var adapter: Adapter?
+    if let version {
+      guard let record = try await repository.get(stream, version: version),
+        record.baseFingerprint == model.fingerprint
+      else { return [:] }
+      adapter = try await cache.adapter(record)
+    }
+    let used = adapter
     return try await compute.run { [model, settings] in
       let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
       var examples: [TrainingExample] = []
@@ -40,9 +46,8 @@ struct LossMeter: Sendable {
         ordinals.append(event.ordinal)
       }
       let losses = try AdapterTrainer(model: model, configuration: TrainingConfiguration())
-        .loss(of: examples, adapter: adapter).examples
-      return Dictionary(
-        zip(ordinals, losses).filter { $0.1.isFinite }, uniquingKeysWith: { first, _ in first })
+        .loss(of: examples, adapter: used).examples
+      return Dictionary(zip(ordinals, losses), uniquingKeysWith: { first, _ in first })
     }
   }
 }

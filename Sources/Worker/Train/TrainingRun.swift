@@ -54,9 +54,12 @@ struct TrainingRun: Sendable {
       return !progress.isStopped
     }
     if progress.isStopped { throw TrainingStopped() }
-    let gate = PromotionGate(minimumGain: settings.minimumGain).judge(
+    let gate = PromotionGate(
+      minimumGain: settings.minimumGain, confidence: settings.gateConfidence
+    ).judge(
       parent: try trainer.loss(of: heldOut, adapter: input.parent?.adapter).examples,
-      candidate: try trainer.loss(of: heldOut, adapter: result.adapter).examples)
+      candidate: try trainer.loss(of: heldOut, adapter: result.adapter).examples,
+      base: input.parent == nil ? nil : try trainer.loss(of: heldOut, adapter: nil).examples)
     let description = try PEFTConfiguration(
       result.adapter, baseModel: URL(fileURLWithPath: model.path).lastPathComponent
     ).json()

@@ -16,7 +16,7 @@ struct Admin: AsyncParsableCommand {
       """,
     subcommands: [
       AdminStatus.self, AdminMigrate.self, AdminTopics.self, AdminUsers.self, AdminAdapters.self,
-      AdminJobs.self, AdminShifts.self, AdminTasks.self, AdminDoctor.self,
+      AdminJobs.self, AdminQueue.self, AdminShifts.self, AdminTasks.self, AdminDoctor.self,
     ])
 }
 

@@ -259,6 +259,27 @@ extension Setting {
       .integer(
         "schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000,
         "Events between false alarms of a user who does not change, on average."),
+      .integer(
+        "schedule.maximumAgeHours", \.schedule.maximumAgeHours, 0...100_000,
+        "Hours after which some new events ask for a training; 0 for never."),
+      .integer(
+        "schedule.ageEvents", \.schedule.ageEvents, 1...1_000_000,
+        "New events that such a training needs."),
+      .integer(
+        "schedule.trainingSecondsPerHour", \.schedule.trainingSecondsPerHour, 0...100_000_000,
+        "Seconds of training in any hour, over all workers; 0 for no limit."),
+      .integer(
+        "schedule.trialEvents", \.schedule.trialEvents, 0...100_000,
+        "Events after a promotion that may roll it back; 0 for no automatic rollback."),
+      .integer(
+        "schedule.keepVersions", \.schedule.retention.versions, 0...10_000,
+        "Retired versions of a user and task that keep their weights."),
+      .integer(
+        "schedule.keepRejectedDays", \.schedule.retention.rejectedDays, 0...36_500,
+        "Days that rejected and rolled-back versions keep their weights."),
+      .integer(
+        "schedule.keepRecordDays", \.schedule.retention.recordDays, 1...36_500,
+        "Days that finished jobs, decisions and numbers of versions are kept."),
       .flag(
         "schedule.lossSignal", \.schedule.lossSignal,
         "Measure the active adapter's loss on every new event."),
@@ -308,7 +329,11 @@ extension Setting {
         "Earlier events repeated in an incremental training."),
       .number(
         "train.minimumGain", \.train.minimumGain, 0...1,
-        "Share by which a candidate's held-out loss must be lower than its parent's."),
+        "Share by which a candidate's held-out loss must be lower, than its parent's and the base's."
+      ),
+      .number(
+        "train.gateConfidence", \.train.gateConfidence, 0.5...0.999,
+        "Confidence that a candidate is better on held-out events: a one-sided bound."),
       .milliseconds("train.pollIntervalMs", \.train.pollInterval, "Pause between looks for a job."),
     ]
   }
