@@ -9,7 +9,6 @@ import Foundation
 import Logging
 import PostgresClient
 import Storage
-import Synchronization
 
 struct JobsBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -47,7 +46,7 @@ struct JobsBench: AsyncParsableCommand {
       let held = try await other.withConnection { connection in
         // A snapshot, as of a backup or a forgotten session: nothing that dies from now on can be removed.
         try await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        try await connection.query("SELECT count(*) FROM training_queue")
+        _ = try await connection.query("SELECT count(*) FROM training_queue")
         let held = try await work(client, until: .now + .seconds(holdSeconds))
         try await connection.execute("ROLLBACK")
         return held
@@ -78,6 +77,12 @@ struct JobsBench: AsyncParsableCommand {
     return Double(numbers.count) / ((ContinuousClock.now - begin) / .seconds(1))
   }
 
+  /// A batch that was done.
+  private struct Moment: Sendable {
+    var at: Duration
+    var jobs: Int
+  }
+
   private struct Work: Sendable {
     var done = 0
     var rate = 0.0
@@ -90,28 +95,28 @@ struct JobsBench: AsyncParsableCommand {
     -> Work
   {
     let begin = ContinuousClock.now
-    let moments = Mutex<[(at: Duration, jobs: Int)]>([])
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      let claimer = JobClaimer(client: client, settings: .init(owner: "bench"))
-      let repository = JobRepository(client)
+    let batch = batch
+    let claimer = JobClaimer(client: client, settings: .init(owner: "bench"))
+    let all = try await withThrowingTaskGroup(of: [Moment].self) { group in
       for number in 0..<workers {
         group.addTask {
-          while true {
-            if let end, .now >= end { return }
+          let repository = JobRepository(client)
+          var moments: [Moment] = []
+          while end.map({ ContinuousClock.now < $0 }) ?? true {
             let leases = try await claimer.claim(limit: batch, name: "-\(number)")
-            if leases.isEmpty { return }
+            if leases.isEmpty { break }
             // This is where a training would run.
             let done = try await repository.finish(leases, result: ["note": "nothing to do"])
             guard done.count == leases.count else {
               throw PeerError(description: "a lease was lost without reason")
             }
-            moments.withLock { $0.append((.now - begin, done.count)) }
+            moments.append(Moment(at: ContinuousClock.now - begin, jobs: done.count))
           }
+          return moments
         }
       }
-      try await group.waitForAll()
+      return try await group.reduce(into: []) { $0 += $1 }
     }
-    let all = moments.withLock { $0 }
     let seconds = (ContinuousClock.now - begin) / .seconds(1)
     var work = Work()
     work.done = all.reduce(0) { $0 + $1.jobs }

@@ -87,7 +87,7 @@ private struct Stage {
     let mood = ["funny", "sad", "tense"][number % films.count % 3]
     let words = ["a comedy of errors", "a long farewell", "a race against time"][
       number % films.count % 3]
-    let era = year < 1970 ? "sixties" : year < 1990 ? "eighties" : "modern"
+    let era = year < 1965 ? "fifties" : year < 1985 ? "seventies" : "nineties"
     let fields: [String: JSONValue] = [
       "event_id": .string("\(user)-\(number)"), "user_id": .string(user), "task": "film_tag",
       "occurred_at": .string(Date().formatted(.iso8601)),
