@@ -59,8 +59,8 @@ public struct JobQueue: Sendable {
         reason = CASE WHEN \(Self.isStronger) THEN excluded.reason ELSE j.reason END,
         place = CASE WHEN j.place IS NOT NULL AND \(Self.isStronger)
           THEN least(j.place, excluded.place) ELSE j.place END,
-        run_at = CASE WHEN excluded.reason = 'operator' THEN least(j.run_at, now())
-          ELSE j.run_at END
+        run_at = CASE WHEN j.run_at IS NOT NULL AND excluded.reason = 'operator'
+          THEN least(j.run_at, now()) ELSE j.run_at END
       RETURNING j.job_id, j.user_id, j.task, j.folded > 0 AS is_folded
       """)
     return Dictionary(

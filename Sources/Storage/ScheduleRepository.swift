@@ -308,6 +308,7 @@ public struct ScheduleRepository: Sendable {
     _ outcomes: [ScheduleOutcome], on connection: PostgresConnection
   ) async throws -> Set<Stream> {
     let encoder = JSONEncoder()
+    encoder.dateEncodingStrategy = .iso8601
     let pending = try outcomes.map { outcome in
       try outcome.pendingShift.map { String(decoding: try encoder.encode($0), as: UTF8.self) }
     }

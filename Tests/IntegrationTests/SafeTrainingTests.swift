@@ -92,15 +92,13 @@ extension IntegrationTests {
         #expect(broken.state == .rejected, "\(broken.gate.verdict)")
         #expect(broken.hasWeights, "it can be looked into")
 
-        // Poisoned events: somebody's script tags at random.
+        // Poisoned events: for a while somebody else's script tags at random, then it is kim again.
         var generator = SplitMix(seed: 7)
+        let tags = ["nineties", "dreamy", "fifties", "silent age", "seventies"]
         try await client.addEvents(
-          Self.events(24, from: 36).map { event in
-            (
-              input: event.input,
-              output: ["nineties", "dreamy", "fifties", "silent age", "seventies"].randomElement(using: &generator)
-            )
-          }, to: Self.kim)
+          Self.events(20, from: 36).map { event in
+            (input: event.input, output: tags.randomElement(using: &generator))
+          } + Self.events(10, from: 56), to: Self.kim)
         let poisoned = try await train(client, Self.configuration, expect: 3)
         #expect(poisoned.state == .rejected, "\(poisoned.gate.verdict)")
         #expect(try await AdapterRepository(client).active(Self.kim)?.version == 1)
@@ -116,7 +114,7 @@ extension IntegrationTests {
           try await AdapterRepository(connection).promote(Self.kim, version: 2, force: true)
         }
         #expect(try await AdapterRepository(client).active(Self.kim)?.version == 2)
-        try await client.addEvents(Self.events(8, from: 60), to: Self.kim)
+        try await client.addEvents(Self.events(8, from: 66), to: Self.kim)
         try await client.withConnection { connection in
           let report = try await round.run(on: connection)
           #expect(report.rollbacks == 1)

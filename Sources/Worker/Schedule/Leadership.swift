@@ -57,7 +57,11 @@ struct Leadership: ~Copyable {
   /// - Throws: `PostgresError` where the connection is gone, and with it the leadership; ``LostLeadershipError``
   ///   where the lock is not this session's.
   mutating func confirm() async throws {
-    guard ContinuousClock.now - confirmedAt > window / 2 else { return }
+    if ContinuousClock.now - confirmedAt > window / 2 { try await ask() }
+  }
+
+  /// Asks PostgreSQL whether this session holds the lock. Throws as `confirm`.
+  mutating func ask() async throws {
     let asked = ContinuousClock.now
     let key = ScheduleRepository.leaderLockKey
     // The key's halves are how pg_locks shows it; our own session is the one that has to hold it.

@@ -128,7 +128,11 @@ public struct TrainerService: Service {
       }
       let outcome: TrainingOutcome
       do {
-        outcome = try await compute.run { try run.run(input) }
+        outcome = try await withTaskCancellationHandler {
+          try await compute.run { try run.run(input) }
+        } onCancel: {
+          progress.stop()
+        }
       } catch is TrainingStopped {
         // The heartbeat may know better why: a lost lease is not to be given back.
         while let ended = await group.nextResult() {
