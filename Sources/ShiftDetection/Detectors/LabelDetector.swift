@@ -40,7 +40,7 @@ public struct LabelDetector: CompactState {
     let hash = TextFeatures.hash(label)
     if let known = labels.firstIndex(where: { $0.hash == hash }) { return known }
     guard labels.count < Self.maximumLabels else { return Self.other }
-    labels.append((hash, TextFeatures.beginning(of: label, bytes: 10)))
+    labels.append((hash, TextFeatures.beginning(of: label, bytes: 8)))
     return labels.count - 1
   }
 
@@ -129,25 +129,21 @@ public struct LabelDetector: CompactState {
         count: n, labels: present, perLabel: Double(n - Int(commonest)) / Double(freedom)))
   }
 
+  /// Values after the change, between the borders of stretches.
+  func refined(after m: Int) -> Int { histogram.parts(after: m).after }
+
   /// Shares of the commonest labels before and after a place, as text.
   func summary(after m: Int) -> (before: String, after: String) {
-    var after = [Int32](repeating: 0, count: Self.width)
-    var left = m
-    for stretch in (0..<histogram.stretches).reversed() where left > 0 {
-      left -= Int(histogram.sizes[stretch])
-      for cell in 0..<Self.width { after[cell] += histogram.sums[stretch * Self.width + cell] }
-    }
-    let before = zip(histogram.totals, after).map { $0 - $1 }
-    return (words(before), words(after))
+    let parts = histogram.parts(after: m)
+    return (words(parts.older), words(parts.newer))
   }
 
-  private func words(_ counts: [Int32]) -> String {
-    let total = max(1, counts.reduce(0, +))
-    let ranked = counts.indices.filter { counts[$0] > 0 }
-      .sorted { (counts[$1], $0) < (counts[$0], $1) }
+  private func words(_ shares: [Double]) -> String {
+    let ranked = shares.indices.filter { shares[$0] > 0 }
+      .sorted { (shares[$1], $0) < (shares[$0], $1) }
     return ranked.prefix(3).map { cell in
       let name = cell < labels.count ? labels[cell].name : "others"
-      return "\(name) \((200 * Int(counts[cell]) / Int(total) + 1) / 2) %"
+      return "\(name) \(Int((100 * shares[cell]).rounded())) %"
     }.joined(separator: ", ")
   }
 

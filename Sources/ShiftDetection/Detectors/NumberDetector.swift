@@ -100,7 +100,7 @@ public struct NumberDetector: CompactState {
     var place = low
     if high > low {
       // Equal to cuts: any of the classes that they border.
-      place += Int((dither(arrived) >> 32) &* UInt64(high - low + 1) >> 32)
+      place += Int(((dither(arrived) >> 32) &* UInt64(high - low + 1)) >> 32)
     }
     let score = Self.classScores[place]
     histogram.append(score, at: 0)
@@ -185,7 +185,7 @@ public struct NumberDetector: CompactState {
     private let scale: Double
     private let isUp: Bool
     private var sum = 0.0
-    private var best = (value: -1.0, after: 0)
+    private var best = (value: -1.0, after: NumberDetector.minimumSegment)
 
     init(n: Int, total: Double, squares: Double, direction: Direction) {
       self.n = Double(n)
@@ -221,6 +221,9 @@ public struct NumberDetector: CompactState {
 
   // MARK: For people
 
+  /// Values after the change, between the borders of stretches.
+  func refined(after m: Int) -> Int { hasCuts ? histogram.parts(after: m).after : m }
+
   /// A typical number before and after a place.
   func summary(after m: Int) -> (before: Double, after: Double)? {
     guard m > 0, m < count else { return nil }
@@ -230,15 +233,8 @@ public struct NumberDetector: CompactState {
       }
       return (mean(kept.dropLast(m)), mean(kept.suffix(m)))
     }
-    var left = m
-    var after: Int32 = 0
-    for stretch in (0..<histogram.stretches).reversed() where left > 0 {
-      left -= Int(histogram.sizes[stretch])
-      after += histogram.sums[stretch]
-    }
-    let newer = Double(after) / Double(m)
-    let older = Double(histogram.totals[0] - after) / Double(count - m)
-    return (typical(older), typical(newer))
+    let parts = histogram.parts(after: m)
+    return (typical(parts.older[0]), typical(parts.newer[0]))
   }
 
   /// The number whose class has a score: the median of a stream with that mean score.

@@ -79,6 +79,38 @@ struct SplitHistogram: Sendable, Hashable {
     }
   }
 
+  /// Means before and after a border, and where between the borders around it the change was.
+  ///
+  /// The two stretches at the border may hold values of both sides. Where there are others on both sides,
+  /// those give the means, and how much of either mean is in the two gives the place.
+  func parts(after border: Int) -> (older: [Double], newer: [Double], after: Int) {
+    var first = stretches
+    var m = 0
+    while first > 1, m < border {
+      first -= 1
+      m += Int(sizes[first])
+    }
+    func mean(_ range: Range<Int>) -> [Double] {
+      let values = max(1, sizes[range].reduce(0, +))
+      return (0..<stride).map { column in
+        Double(range.reduce(0) { $0 + sums[$1 * stride + column] }) / Double(values)
+      }
+    }
+    guard first > 1, first < stretches - 1 else {
+      return (mean(0..<first), mean(first..<stretches), m)
+    }
+    let older = mean(0..<(first - 1))
+    let newer = mean((first + 1)..<stretches)
+    let between = mean((first - 1)..<(first + 1))
+    let difference = zip(newer, older).map { $0 - $1 }
+    let length = difference.reduce(0) { $0 + $1 * $1 }
+    guard length > 0 else { return (older, newer, m) }
+    let excess = zip(zip(between, older), difference).reduce(0) { $0 + ($1.0.0 - $1.0.1) * $1.1 }
+    let size = Double(sizes[first - 1] + sizes[first])
+    let part = min(max(excess / length, 0), 1)
+    return (older, newer, m - Int(sizes[first]) + Int((part * size).rounded()))
+  }
+
   /// Reads a histogram of `count` values whose stretches' sums `read` gives; the sizes follow from how
   /// many values came.
   init(

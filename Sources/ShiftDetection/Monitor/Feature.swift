@@ -48,20 +48,20 @@ enum Feature: UInt8, Sendable, Hashable, CaseIterable {
     case .loss: "loss of the adapter on new events"
     case .labels: "labels chosen"
     case .rating: "ratings given"
-    case .fit: "distance of outputs from those given to similar inputs"
+    case .fit: "how far outputs go against those that came with the same words"
     case .words: "words written"
     case .wordLength: "length of the words written"
     case .capitals: "capitals among the letters written"
     case .signs: "signs and digits per word written"
     case .inputWords: "words of the inputs"
-    case .novelty: "share of the inputs that is new"
+    case .novelty: "how new the words of the inputs are (nats)"
     }
   }
 
   /// A typical value of a number, in words.
   func words(_ value: Double) -> String {
     switch self {
-    case .capitals, .novelty: "about \(Int((value * 100).rounded())) %"
+    case .capitals: "about \(Int((value * 100).rounded())) %"
     default: "about \(Self.decimals(value))"
     }
   }

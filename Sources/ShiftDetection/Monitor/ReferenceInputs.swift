@@ -1,17 +1,21 @@
-// The first inputs of a user and what was made of them: how new a text is, and how well outputs fit inputs.
+// The first inputs of a user and what was made of them: how new a text is, and how outputs go with inputs.
 
-/// Up to 32 events, each as 64 bits of content and a number for its output.
+import Foundation
+
+/// Up to 32 events, each as eight words of eight bits and a number for its output.
 ///
-/// From them come two numbers for every event. *Novelty*: how little its input has in common with the
-/// others. *Fit*: how far its output is from those given to similar inputs; it shows a change that the
-/// outputs alone do not: the same ratings, given to other films. While there are at most 32 events each
-/// one is compared with all others, so that without a change no order of the numbers is likelier than
-/// another; later events are compared with these 32.
+/// From them come two numbers for every event. *Novelty*: how seldom the words of its input come in the
+/// others, as the mean of −ln of their shares. *Fit*: how much its output goes against those that came
+/// with its words; it shows a change that the outputs alone do not: the same ratings, given to other
+/// films. While there are at most 32 events each one is compared with all others, so that without a
+/// change no order of the numbers is likelier than another; later events are compared with these 32.
 struct ReferenceInputs: Sendable, Hashable {
   static let capacity = NumberDetector.reference
+  static let words = 8
 
   struct Event: Sendable, Hashable {
-    var signature: UInt64
+    /// Hashes of words, 1 … 255, each in a byte; 0 where there are fewer.
+    var words: UInt64
     /// Label number or rating; nil where the output is neither.
     var output: Output?
   }
@@ -28,86 +32,128 @@ struct ReferenceInputs: Sendable, Hashable {
     if !isFull { events.append(event) }
   }
 
-  /// Bits of words that more than half of the events have tell nothing apart.
-  private var telling: UInt64 {
-    var common: UInt64 = 0
-    for bit in 0..<64 {
-      var holders = 0
-      for event in events { holders += Int(event.signature >> UInt64(bit) & 1) }
-      if 2 * holders > events.count { common |= 1 << UInt64(bit) }
-    }
-    return ~common
-  }
-
-  /// Numbers of every event among the others; outputs of another kind have no fit.
+  /// Novelty and fit of each event among the others, in order of time; outputs that are neither labels
+  /// nor ratings have no fit.
   func measures() -> (novelty: [Double], fit: [Double]) {
-    let mask = telling
+    let counts = WordCounts(events)
     var novelty: [Double] = []
     var fit: [Double] = []
-    for index in events.indices {
-      let (new, apart) = measure(events[index], except: index, mask: mask)
-      novelty.append(new)
-      if let apart { fit.append(apart) }
+    for event in events {
+      novelty.append(counts.novelty(event, isOneOfThem: true))
+      if let against = counts.fit(event, isOneOfThem: true) { fit.append(against) }
     }
     return (novelty, fit)
   }
 
-  /// The numbers of a later event.
+  /// Those of a later event.
   func measure(_ event: Event) -> (novelty: Double, fit: Double?) {
-    measure(event, except: nil, mask: telling)
+    let counts = WordCounts(events)
+    return (
+      counts.novelty(event, isOneOfThem: false), counts.fit(event, isOneOfThem: false)
+    )
   }
 
-  private func measure(
-    _ event: Event, except: Int?, mask: UInt64
-  ) -> (novelty: Double, fit: Double?) {
-    let own = event.signature & mask
-    let size = max(1, own.nonzeroBitCount)
-    var similarity = 0.0
-    var weights = 0.0
-    var same = 0.0
-    var sum = 0.0
-    var plain = (count: 0.0, same: 0.0, sum: 0.0)
-    for (index, other) in events.enumerated() where index != except {
-      let its = other.signature & mask
-      let shared = (own & its).nonzeroBitCount
-      let squared = Double(shared * shared) / Double(size * max(1, its.nonzeroBitCount))
-      similarity += squared.squareRoot()
-      let agreement: Double
-      var rating = 0.0
-      switch (event.output, other.output) {
-      case (.label(let mine), .label(let label)): agreement = mine == label ? 1 : 0
-      case (.rating, .rating(let number)):
-        agreement = 0
-        rating = number.value
-      default: continue
+  /// What came with each word.
+  private struct WordCounts {
+    private static let width = LabelDetector.maximumLabels + 1
+    private let events: Double
+    private let logarithms: [Double]
+    /// Events with a word.
+    private var holders = [Int](repeating: 0, count: 256)
+    private var ratings = 0.0
+    private var ratingCount = 0.0
+    private var ratingSums = [Double](repeating: 0, count: 256)
+    private var ratingHolders = [Double](repeating: 0, count: 256)
+    private var labelCount = 0.0
+    private var labels = [Double](repeating: 0, count: width)
+    /// [word × label]; empty where there are none.
+    private var labelSums: [Double] = []
+
+    init(_ all: [Event]) {
+      events = Double(all.count)
+      logarithms = Self.logarithms
+      if all.contains(where: { if case .label = $0.output { true } else { false } }) {
+        labelSums = Array(repeating: 0, count: 256 * Self.width)
       }
-      // Squared: the likest count most.
-      let weight = squared
-      weights += weight
-      same += weight * agreement
-      sum += weight * rating
-      plain = (plain.count + 1, plain.same + agreement, plain.sum + rating)
+      for event in all { add(event) }
     }
-    let others = Double(max(1, events.count - (except == nil ? 0 : 1)))
-    var fit: Double?
-    // Where nothing is alike, all count the same.
-    let (count, agreed, total) = weights > 0 ? (weights, same, sum) : plain
-    if count > 0 {
+
+    /// ln (count + ½).
+    private static let logarithms = (0...ReferenceInputs.capacity).map { log(Double($0) + 0.5) }
+
+    private mutating func add(_ event: Event) {
       switch event.output {
-      case .label: fit = 1 - agreed / count
-      case .rating(let number): fit = abs(number.value - total / count)
+      case .rating(let number):
+        ratings += number.value
+        ratingCount += 1
+      case .label(let label):
+        labels[Int(label) & 15] += 1
+        labelCount += 1
       case nil: break
       }
-    } else if event.output != nil {
-      fit = 0
+      event.forEachWord { word in
+        holders[word] += 1
+        switch event.output {
+        case .rating(let number):
+          ratingSums[word] += number.value
+          ratingHolders[word] += 1
+        case .label(let label): labelSums[word * Self.width + Int(label) & 15] += 1
+        case nil: break
+        }
+      }
     }
-    return (1 - similarity / others, fit)
+
+    func novelty(_ event: Event, isOneOfThem: Bool) -> Double {
+      var sum = 0.0
+      var words = 0.0
+      event.forEachWord { word in
+        sum -= logarithms[max(0, holders[word] - (isOneOfThem ? 1 : 0))]
+        words += 1
+      }
+      return words > 0 ? sum / words + log(events + (isOneOfThem ? 0 : 1)) : 0
+    }
+
+    /// The product of how far an output is from the mean and how far those with its words are, negated;
+    /// of a label, how much less often it came with the words than at all.
+    func fit(_ event: Event, isOneOfThem: Bool) -> Double? {
+      let own = isOneOfThem ? 1.0 : 0
+      var expected = 0.0
+      var words = 0.0
+      switch event.output {
+      case .rating(let number):
+        guard ratingCount > own else { return 0 }
+        let mean = ratings / ratingCount
+        let distance = number.value - mean
+        event.forEachWord { word in
+          let count = ratingHolders[word] - own
+          let sum = ratingSums[word] - own * number.value
+          // As if one more event with the word had the mean.
+          expected += (sum - count * mean) / (count + 1)
+          words += 1
+        }
+        return words > 0 ? -distance * expected / words : 0
+      case .label(let label):
+        guard labelCount > own else { return 0 }
+        let cell = Int(label) & 15
+        let share = (labels[cell] - own) / (labelCount - own)
+        event.forEachWord { word in
+          var count = -own
+          for other in 0..<Self.width { count += labelSums[word * Self.width + other] }
+          let same = labelSums[word * Self.width + cell] - own
+          expected += (same - count * share) / (count + 1)
+          words += 1
+        }
+        return words > 0 ? -expected / words : 0
+      case nil:
+        return nil
+      }
+    }
   }
 
   func write(to writer: inout StateWriter) {
     writer.unsigned(events.count)
     for event in events {
-      writer.fixed(event.signature)
+      writer.fixed(event.words)
       switch event.output {
       case .label(let label): writer.byte(label)
       case .rating(let number):
@@ -125,14 +171,25 @@ struct ReferenceInputs: Sendable, Hashable {
 
   init(reading reader: inout StateReader) throws {
     for _ in 0..<(try reader.unsigned(upTo: Self.capacity)) {
-      let signature = try reader.fixed(UInt64.self)
+      let words = try reader.fixed(UInt64.self)
       let output: Output? =
         switch try reader.byte() {
         case Self.isRating: .rating(CompactNumber(bits: try reader.fixed(UInt16.self)))
         case Self.isNothing: nil
         case let label: .label(label)
         }
-      events.append(Event(signature: signature, output: output))
+      events.append(Event(words: words, output: output))
+    }
+  }
+}
+
+extension ReferenceInputs.Event {
+  @inline(__always)
+  func forEachWord(_ body: (Int) -> Void) {
+    var left = words
+    while left != 0 {
+      body(Int(left & 255))
+      left >>= 8
     }
   }
 }

@@ -67,7 +67,9 @@ public struct ShiftMonitor: CompactState {
     let tests = take(observation)
     observations += 1
     let kinds = SignalKind.allCases.filter(configuration.signals.contains)
-    let active = kinds.filter { kind in tests.contains { $0.feature.kind == kind } }.count
+    let active = kinds.filter { kind in
+      tests.contains { $0.feature.kind == kind && $0.evidence != nil }
+    }.count
     let signals = kinds.map { kind in
       signal(kind, tests.filter { $0.feature.kind == kind }, active: active)
     }
@@ -125,8 +127,8 @@ public struct ShiftMonitor: CompactState {
     if on.contains(.input) {
       update(.inputWords, Double(TextFeatures.wordCount(observation.input)), &results)
     }
-    let signature = TextFeatures.signature(observation.input)
-    if signature != 0 { compare(.init(signature: signature, output: output), &results) }
+    let words = TextFeatures.contentWords(observation.input)
+    if words != 0 { compare(.init(words: words, output: output), &results) }
     return results
   }
 
@@ -184,10 +186,10 @@ public struct ShiftMonitor: CompactState {
 
   private func signal(_ kind: SignalKind, _ tests: [TestResult], active: Int) -> Signal {
     // Tests of a signal that share their data alarm together now and then.
-    let parts = Double(max(1, active)) * kind.effectiveTests(of: tests.count)
+    let ready = tests.filter { $0.evidence != nil }
+    let parts = Double(max(1, active)) * kind.effectiveTests(of: ready.count)
     let arl0 = configuration.arl0 * parts
-    let rarest = tests.filter { $0.evidence != nil }
-      .max { ($0.evidence?.rarity ?? 0) < ($1.evidence?.rarity ?? 0) }
+    let rarest = ready.max { ($0.evidence?.rarity ?? 0) < ($1.evidence?.rarity ?? 0) }
     guard let rarest, let evidence = rarest.evidence else {
       return Signal(
         kind: kind, feature: tests.first?.feature.name ?? kind.rawValue, statistic: nil,
@@ -238,7 +240,12 @@ public struct ShiftMonitor: CompactState {
     // A full histogram has forgotten its beginning.
     let arrived = max(evidence.count, min(seen, SplitHistogram.largest))
     let events = seen > SplitHistogram.largest ? evidence.count : max(seen, arrived)
-    let after = Double(evidence.after) * Double(events) / Double(evidence.count)
+    let refined =
+      feature == .labels
+      ? labels?.detector.refined(after: evidence.after)
+      : numbers[feature]?.detector.refined(after: evidence.after)
+    let place = refined ?? evidence.after
+    let after = Double(place) * Double(events) / Double(evidence.count)
     return max(0, observations - Int(after.rounded()))
   }
 

@@ -39,21 +39,33 @@ enum TextFeatures {
     return words
   }
 
-  /// Most words that are looked at in one text.
-  static let maximumWords = 32
-
-  /// What a text is about, as a set: one of 64 bits for each of the first content words (of four letters
-  /// or more, digits count as letters; in lower case).
-  static func signature(_ text: String) -> UInt64 {
-    var signature: UInt64 = 0
-    var words = 0
+  /// What a text is about: up to eight of its content words (of four letters or more, digits count as
+  /// letters; in lower case), each as a byte from 1 to 255, none twice, the lowest byte first. Of more
+  /// words those with the smallest hashes are taken, so that texts with the same words keep the same.
+  static func contentWords(_ text: String) -> UInt64 {
+    var smallest: [UInt32] = []
     for word in text.lowercased().split(whereSeparator: { !$0.isLetter && !$0.isNumber })
-    where word.count >= 4 {
-      signature |= 1 << UInt64(hash(word) >> 26)
-      words += 1
-      if words == maximumWords { break }
+    where word.utf8.count >= 4 && word.count >= 4 {
+      let hash = hash(word)
+      guard smallest.count < ReferenceInputs.words || hash < smallest[smallest.count - 1] else {
+        continue
+      }
+      let place = smallest.firstIndex { $0 >= hash } ?? smallest.count
+      if place < smallest.count, smallest[place] == hash { continue }
+      smallest.insert(hash, at: place)
+      if smallest.count > ReferenceInputs.words { smallest.removeLast() }
     }
-    return signature
+    var words: UInt64 = 0
+    var count: UInt64 = 0
+    for hash in smallest {
+      let byte = UInt64(hash % 255) + 1
+      var isKnown = false
+      for place in 0..<count where words >> (8 * place) & 255 == byte { isKnown = true }
+      if isKnown { continue }
+      words |= byte << (8 * count)
+      count += 1
+    }
+    return words
   }
 
   /// 32-bit FNV-1a, its bits mixed (Murmur3's finaliser) so that every one of them can be used.
