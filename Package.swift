@@ -100,7 +100,7 @@ let package = Package(
     .executableTarget(
       name: "oppu-bench",
       dependencies: [
-        "FineTuning", "LanguageModel", "LinearAlgebra",
+        "FineTuning", "LanguageModel", "LinearAlgebra", "ShiftDetection",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TextTable", package: "TextTable"),
       ], path: "Benchmarks/oppu-bench"),
@@ -111,7 +111,9 @@ let package = Package(
     .testTarget(
       name: "FineTuningTests", dependencies: ["FineTuning"], resources: [.copy("Fixtures")]),
     .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
-    .testTarget(name: "ShiftDetectionTests", dependencies: ["ShiftDetection"]),
+    .testTarget(
+      name: "ShiftDetectionTests", dependencies: ["ShiftDetection"],
+      resources: [.copy("Fixtures")]),
     .testTarget(name: "EvaluationReportTests", dependencies: ["EvaluationReport"]),
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(

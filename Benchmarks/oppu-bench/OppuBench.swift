@@ -8,5 +8,5 @@ struct OppuBench: ParsableCommand {
     commandName: "oppu-bench",
     abstract: "Measures this project beside its peers on this machine.",
     discussion: "scripts/bench builds and starts it.",
-    subcommands: [Engine.self, Soak.self, Measure.self])
+    subcommands: [Engine.self, Soak.self, Shift.self, Calibrate.self, Measure.self])
 }

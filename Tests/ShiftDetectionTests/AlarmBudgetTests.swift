@@ -6,7 +6,8 @@ import Testing
 @Suite struct AlarmBudgetTests {
   let start = Date(timeIntervalSince1970: 1_800_000_000)
 
-  @Test("quiet users together raise as many false alarms a day as the budget, however many there are")
+  @Test(
+    "quiet users together raise as many false alarms a day as the budget, however many there are")
   func quietPopulation() {
     for users in [100, 10_000] {
       var budget = AlarmBudget(limits: .init(falseAlarmsPerDay: 4, falseShare: 0, arl0: 100...1e9))
@@ -37,7 +38,8 @@ import Testing
     return count
   }
 
-  @Test("where many users really change, alarms come at a lower threshold, and a stated share is false")
+  @Test(
+    "where many users really change, alarms come at a lower threshold, and a stated share is false")
   func discoveries() {
     var budget = AlarmBudget(limits: .init(falseAlarmsPerDay: 1, falseShare: 0.1, arl0: 100...1e9))
     var generator = SplitMix64(seed: 32)

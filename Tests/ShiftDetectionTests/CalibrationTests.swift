@@ -11,7 +11,8 @@ import Testing
     let arl0 = 1_000.0
     let count = kind.falseAlarms(arl0: arl0, events: 200_000, seed: 2_024)
     let expected = Double(count.events) / arl0
-    print("\(kind.rawValue), seed 2024: \(count.alarms) alarms in \(count.events), stated \(expected)")
+    print(
+      "\(kind.rawValue), seed 2024: \(count.alarms) alarms in \(count.events), stated \(expected)")
     // A fifth, and three standard deviations of such a count.
     #expect(abs(Double(count.alarms) - expected) <= 0.2 * expected + 3 * expected.squareRoot())
   }
@@ -36,6 +37,6 @@ import Testing
     #expect(ThresholdTable.numberRows.count == ThresholdTable.counts.count)
     #expect(
       ThresholdTable.labelRows.count == ThresholdTable.counts.count
-        * ThresholdTable.labelClasses.count * ThresholdTable.perLabelClasses.count)
+        * ThresholdTable.labelClasses.count * ThresholdTable.rarityClasses.count)
   }
 }

@@ -57,7 +57,8 @@ import Testing
     for index in 0..<160 {
       let isAfter = index >= 120
       _ = labels.update(
-        streams.pick(isAfter ? [("horror", 0.1), ("drama", 0.9)] : [("horror", 0.8), ("drama", 0.2)]))
+        streams.pick(
+          isAfter ? [("horror", 0.1), ("drama", 0.9)] : [("horror", 0.8), ("drama", 0.2)]))
       _ = numbers.update(10 + streams.normal(isAfter ? 2 : 0))
     }
     let label = try #require(labels.evidence)
@@ -152,7 +153,9 @@ import Testing
 
   @Test("a number in sixteen bits keeps its order and its size")
   func compactNumbers() {
-    let values = [-1e300, -5_000, -2_048, -1, -0.001, 0, 1e-5, 0.5, 1, 4, 5, 2_047, 3_000, 1e9, 1e300]
+    let values = [
+      -1e300, -5_000, -2_048, -1, -0.001, 0, 1e-5, 0.5, 1, 4, 5, 2_047, 3_000, 1e9, 1e300,
+    ]
     let compact = values.map(CompactNumber.init)
     #expect(compact == compact.sorted())
     #expect(Set(compact).count == values.count)

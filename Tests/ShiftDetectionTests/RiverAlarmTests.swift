@@ -129,7 +129,8 @@ import Testing
   @Test("the p-value of Kolmogorov and Smirnov is SciPy's")
   func kolmogorov() {
     // scipy.stats.ks_2samp, 30 values each, D = h / 30.
-    for (h, p) in [(6, 0.5940706297759378), (10, 0.07088798787114439), (14, 0.0025300622362698397)] {
+    for (h, p) in [(6, 0.5940706297759378), (10, 0.07088798787114439), (14, 0.0025300622362698397)]
+    {
       #expect(abs(KSWIN.pValue(difference: h, size: 30) - p) < 1e-9)
     }
   }

@@ -5,7 +5,7 @@ import Foundation
 /// Finds the statistics at which quiet streams alarm at a stated rate, by simulation.
 ///
 /// Streams are simulated one after the other, each up to its first alarm or its end. Every value changes
-/// the threshold of its cell (so many values, so many labels) a little: down, and at an alarm up, by as
+/// the threshold of its cell (so many values, so many labels, so rare) a little: down, and at an alarm up, by as
 /// much as 1 / rate values push it down (Robbins and Monro, 1951). It settles where alarms come at the
 /// rate; the mean over the second half of the values is taken.
 public struct ThresholdSimulation: Sendable {
@@ -38,7 +38,7 @@ public struct ThresholdSimulation: Sendable {
   /// Thresholds of ``LabelDetector`` by row of the table, from streams of so many labels; cells that
   /// they do not reach are nil.
   public func labels(_ kinds: ClosedRange<Int>) -> [Double?] {
-    let perRow = ThresholdTable.perLabelClasses.count
+    let perRow = ThresholdTable.rarityClasses.count
     let count = ThresholdTable.labelClasses.count * perRow * ThresholdTable.counts.count
     var cells = Cells(count: count, arl0: arl0, target: Double(alarms))
     var generator = SplitMix64(seed: seed &+ UInt64(kinds.lowerBound) << 32)
@@ -93,7 +93,7 @@ public struct ThresholdSimulation: Sendable {
         static let numberRows: [Level] = levels([\(rows(levels[0].numbers, levels[1].numbers))
         ])
 
-        /// By labels present, values per label, values held.
+        /// By labels present, how often each came, values held.
         static let labelRows: [Level] = levels([\(rows(levels[0].labels, levels[1].labels))
         ])
 
@@ -116,14 +116,16 @@ public struct ThresholdSimulation: Sendable {
       lock.withLock { values[[level, kind]] = thresholds }
     }
 
-    func get(_ level: Int, _ kind: Int) -> [Double?] { lock.withLock { values[[level, kind]] ?? [] } }
+    func get(_ level: Int, _ kind: Int) -> [Double?] {
+      lock.withLock { values[[level, kind]] ?? [] }
+    }
   }
 
   /// One table of those of all numbers of labels; each part from the streams that were made for it,
   /// where they reach it.
   private static func joined(_ parts: [[Double?]]) -> [Double] {
     let width = ThresholdTable.counts.count
-    let block = ThresholdTable.perLabelClasses.count * width
+    let block = ThresholdTable.rarityClasses.count * width
     var table: [Double?] = []
     for (kind, part) in parts.enumerated() {
       for index in (kind * block)..<((kind + 1) * block) {
@@ -134,7 +136,7 @@ public struct ThresholdSimulation: Sendable {
     for kind in parts.indices {
       for row in 0..<width {
         let cell = { (mass: Int) in kind * block + mass * width + row }
-        let masses = ThresholdTable.perLabelClasses.indices
+        let masses = ThresholdTable.rarityClasses.indices
         for mass in masses where table[cell(mass)] == nil {
           // Cells that streams hardly come to: the nearest that they do.
           let nearest = masses.filter { table[cell($0)] != nil }
@@ -155,7 +157,8 @@ public struct ThresholdSimulation: Sendable {
   private static func filled(_ values: [Double?], width: Int) -> [Double] {
     var result: [Double] = []
     for (index, value) in values.enumerated() {
-      let before = index % width > 0 ? result[index - 1] : values[index...].lazy.compactMap { $0 }.first
+      let before =
+        index % width > 0 ? result[index - 1] : values[index...].lazy.compactMap { $0 }.first
       result.append(value ?? before ?? 7)
     }
     return result
@@ -255,9 +258,8 @@ extension LabelDetector {
   /// The row of the table that the values held are judged by.
   var cellOfTable: Int {
     let totals = cellTotals.filter { $0 > 0 }
-    let freedom = max(1, totals.count - 1)
+    let inverse = totals.reduce(0.0) { $0 + 1 / Double($1) }
     return ThresholdTable.labelRow(
-      count: count, labels: totals.count,
-      perLabel: Double(count - Int(totals.max() ?? 0)) / Double(freedom))
+      count: count, labels: totals.count, mean: Double(totals.count) / inverse)
   }
 }

@@ -48,18 +48,20 @@ enum ThresholdTable {
 
   /// Numbers of labels present at which a further table begins.
   static let labelClasses = [2, 3, 4, 6, 9, 13]
-  /// Values per label besides the commonest at which a further row begins.
-  static let perLabelClasses = [0, 1.5, 3, 6, 12, 24]
+  /// Harmonic means of how often each label came at which a further row begins: rare labels make the
+  /// statistic coarse.
+  static let rarityClasses = [0.0, 3, 6, 12, 24, 48, 96, 192]
 
-  static func labels(count: Int, labels: Int, perLabel: Double) -> Level {
-    labelRows[labelRow(count: count, labels: labels, perLabel: perLabel)]
+  /// - Parameter mean: harmonic mean of how often each label came.
+  static func labels(count: Int, labels: Int, mean: Double) -> Level {
+    labelRows[labelRow(count: count, labels: labels, mean: mean)]
   }
 
-  static func labelRow(count: Int, labels: Int, perLabel: Double) -> Int {
+  static func labelRow(count: Int, labels: Int, mean: Double) -> Int {
     var kind = 0
     while kind + 1 < labelClasses.count, labelClasses[kind + 1] <= labels { kind += 1 }
-    var mass = 0
-    while mass + 1 < perLabelClasses.count, perLabelClasses[mass + 1] <= perLabel { mass += 1 }
-    return (kind * perLabelClasses.count + mass) * counts.count + row(count)
+    var rarity = 0
+    while rarity + 1 < rarityClasses.count, rarityClasses[rarity + 1] <= mean { rarity += 1 }
+    return (kind * rarityClasses.count + rarity) * counts.count + row(count)
   }
 }

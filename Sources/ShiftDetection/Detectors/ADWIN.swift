@@ -57,7 +57,7 @@ public struct ADWIN: CompactState {
     compress()
     tick += 1
     if tick % clock == 0, width > gracePeriod {
-      while let _ = cut() {
+      while cut() != nil {
         removeOldest()
         isDriftDetected = true
       }

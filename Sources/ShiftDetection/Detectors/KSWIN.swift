@@ -22,7 +22,8 @@ public struct KSWIN: CompactState {
   private var marks: [Int8] = []
 
   /// Sizes that cannot work are brought to the nearest that can.
-  public init(alpha: Double = 0.005, windowSize: Int = 100, sampleSize: Int = 30, seed: UInt64 = 1) {
+  public init(alpha: Double = 0.005, windowSize: Int = 100, sampleSize: Int = 30, seed: UInt64 = 1)
+  {
     self.alpha = min(max(alpha, 0), 1)
     self.sampleSize = min(max(sampleSize, 1), 1_000)
     self.windowSize = min(max(windowSize, 2 * self.sampleSize), 10_000)

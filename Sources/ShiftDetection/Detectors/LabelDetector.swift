@@ -75,7 +75,8 @@ public struct LabelDetector: CompactState {
     withUnsafeTemporaryAllocation(of: Int32.self, capacity: width) { after in
       after.initialize(repeating: 0)
       return EntropyTable.shared.withUnsafeBufferPointer { entropy in
-        scan(n, totals: totals, sums: sums, sizes: sizes, stretches: stretches, after: after,
+        scan(
+          n, totals: totals, sums: sums, sizes: sizes, stretches: stretches, after: after,
           entropy: entropy)
       }
     }
@@ -89,12 +90,12 @@ public struct LabelDetector: CompactState {
   ) -> Evidence? {
     var present = 0
     var used = 0
-    var commonest: Int32 = 0
+    var inverse = 0.0
     var pooled = -entropy[n]
     for cell in 0..<width where totals[cell] > 0 {
       present += 1
       used = cell + 1
-      commonest = max(commonest, totals[cell])
+      inverse += 1 / Double(totals[cell])
       pooled += entropy[Int(totals[cell])]
     }
     guard present > 1 else { return nil }
@@ -126,7 +127,7 @@ public struct LabelDetector: CompactState {
     return Evidence(
       statistic: log(sum), after: best.after, count: n,
       level: ThresholdTable.labels(
-        count: n, labels: present, perLabel: Double(n - Int(commonest)) / Double(freedom)))
+        count: n, labels: present, mean: Double(present) / inverse))
   }
 
   /// Values after the change, between the borders of stretches.
@@ -160,7 +161,9 @@ public struct LabelDetector: CompactState {
       let counts = histogram.sums[(stretch * Self.width)..<((stretch + 1) * Self.width)]
       if size <= Self.listed {
         // Half a byte for each value.
-        let cells = counts.enumerated().flatMap { Array(repeating: $0.offset, count: Int($0.element)) }
+        let cells = counts.enumerated().flatMap {
+          Array(repeating: $0.offset, count: Int($0.element))
+        }
         for first in stride(from: 0, to: cells.count, by: 2) {
           writer.byte(UInt8(cells[first] | (first + 1 < cells.count ? cells[first + 1] << 4 : 0)))
         }

@@ -71,7 +71,8 @@ enum Feature: UInt8, Sendable, Hashable, CaseIterable {
     guard abs(value) < 1e12 else { return "\(value)" }
     let hundredths = Int((abs(value) * 100).rounded())
     let part = hundredths % 100
-    return "\(value < 0 && hundredths > 0 ? "-" : "")\(hundredths / 100).\(part < 10 ? "0" : "")\(part)"
+    return
+      "\(value < 0 && hundredths > 0 ? "-" : "")\(hundredths / 100).\(part < 10 ? "0" : "")\(part)"
   }
 }
 

@@ -39,18 +39,18 @@ struct ReferenceInputs: Sendable, Hashable {
     var novelty: [Double] = []
     var fit: [Double] = []
     for event in events {
-      novelty.append(counts.novelty(event, isOneOfThem: true))
-      if let against = counts.fit(event, isOneOfThem: true) { fit.append(against) }
+      novelty.append(counts.novelty(event))
+      if let against = counts.fit(event) { fit.append(against) }
     }
     return (novelty, fit)
   }
 
-  /// Those of a later event.
-  func measure(_ event: Event) -> (novelty: Double, fit: Double?) {
-    let counts = WordCounts(events)
-    return (
-      counts.novelty(event, isOneOfThem: false), counts.fit(event, isOneOfThem: false)
-    )
+  /// Those of a later event, which takes the place of one of them: so it is one of 32, too.
+  func measure(_ event: Event, insteadOf place: Int) -> (novelty: Double, fit: Double?) {
+    var all = events
+    all[place % max(1, all.count)] = event
+    let counts = WordCounts(all)
+    return (counts.novelty(event), counts.fit(event))
   }
 
   /// What came with each word.
@@ -103,43 +103,43 @@ struct ReferenceInputs: Sendable, Hashable {
       }
     }
 
-    func novelty(_ event: Event, isOneOfThem: Bool) -> Double {
+    /// Of one of the events.
+    func novelty(_ event: Event) -> Double {
       var sum = 0.0
       var words = 0.0
       event.forEachWord { word in
-        sum -= logarithms[max(0, holders[word] - (isOneOfThem ? 1 : 0))]
+        sum -= logarithms[max(0, holders[word] - 1)]
         words += 1
       }
-      return words > 0 ? sum / words + log(events + (isOneOfThem ? 0 : 1)) : 0
+      return words > 0 ? sum / words + log(events) : 0
     }
 
     /// The product of how far an output is from the mean and how far those with its words are, negated;
     /// of a label, how much less often it came with the words than at all.
-    func fit(_ event: Event, isOneOfThem: Bool) -> Double? {
-      let own = isOneOfThem ? 1.0 : 0
+    func fit(_ event: Event) -> Double? {
       var expected = 0.0
       var words = 0.0
       switch event.output {
       case .rating(let number):
-        guard ratingCount > own else { return 0 }
+        guard ratingCount > 1 else { return 0 }
         let mean = ratings / ratingCount
         let distance = number.value - mean
         event.forEachWord { word in
-          let count = ratingHolders[word] - own
-          let sum = ratingSums[word] - own * number.value
+          let count = ratingHolders[word] - 1
+          let sum = ratingSums[word] - number.value
           // As if one more event with the word had the mean.
           expected += (sum - count * mean) / (count + 1)
           words += 1
         }
         return words > 0 ? -distance * expected / words : 0
       case .label(let label):
-        guard labelCount > own else { return 0 }
+        guard labelCount > 1 else { return 0 }
         let cell = Int(label) & 15
-        let share = (labels[cell] - own) / (labelCount - own)
+        let share = (labels[cell] - 1) / (labelCount - 1)
         event.forEachWord { word in
-          var count = -own
+          var count = -1.0
           for other in 0..<Self.width { count += labelSums[word * Self.width + other] }
-          let same = labelSums[word * Self.width + cell] - own
+          let same = labelSums[word * Self.width + cell] - 1
           expected += (same - count * share) / (count + 1)
           words += 1
         }

@@ -157,7 +157,7 @@ public struct ShiftMonitor: CompactState {
   ) {
     let on = configuration.signals
     if inputs.isFull {
-      let (novelty, fit) = inputs.measure(event)
+      let (novelty, fit) = inputs.measure(event, insteadOf: observations)
       if on.contains(.output), let fit { update(.fit, fit, &results) }
       if on.contains(.input) { update(.novelty, novelty, &results) }
       return
@@ -317,5 +317,7 @@ public struct ShiftMonitor: CompactState {
 }
 
 extension ClosedRange<Double> {
-  fileprivate func clamp(_ value: Double) -> Double { Swift.min(Swift.max(value, lowerBound), upperBound) }
+  fileprivate func clamp(_ value: Double) -> Double {
+    Swift.min(Swift.max(value, lowerBound), upperBound)
+  }
 }

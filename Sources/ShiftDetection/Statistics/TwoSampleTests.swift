@@ -32,7 +32,8 @@ public enum TwoSampleTests {
     let all = first + second
     let squares = pairs(all) { $0 }.filter { $0 > 0 }.sorted()
     let width = squares.isEmpty ? 1 : squares[squares.count / 2]
-    return kernelTest(pairs(all) { exp(-$0 / width) }, first.count, second.count, permutations, seed)
+    return kernelTest(
+      pairs(all) { exp(-$0 / width) }, first.count, second.count, permutations, seed)
   }
 
   /// G test of labels: 2 Σ observed · ln (observed / expected).

@@ -85,6 +85,8 @@ struct StreamWatcher: Sendable {
           metadata: ["stream": "\(state.stream)"])
       }
     }
+    // Settings may have changed since the state was written.
+    monitor.configuration.arl0 = monitorConfiguration.arl0
     if state.monitorVersion != state.activeVersion { monitor.reset(after: .newAdapter) }
     return monitor
   }
@@ -115,7 +117,7 @@ struct StreamWatcher: Sendable {
           loss: losses[event.ordinal], output: event.output.flatMap(task.observed),
           input: task.queryText(event.input)))
       let alarms = seen.signals.filter(\.isAlarm)
-      if let surest = alarms.min(by: { ($0.pValue ?? 1) < ($1.pValue ?? 1) }) {
+      if let surest = alarms.max(by: { ($0.rarity ?? 0) < ($1.rarity ?? 0) }) {
         let change = surest.changeIndex.map { Int64($0) + shift } ?? event.ordinal
         seen.alarm = .init(
           ordinal: event.ordinal, changeOrdinal: max(1, change), signals: seen.signals)
