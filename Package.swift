@@ -101,7 +101,7 @@ let package = Package(
       name: "oppu-bench",
       dependencies: [
         "FineTuning", "LanguageModel", "LinearAlgebra", "Worker", "DevelopmentServers",
-        "KafkaClient", "PostgresClient", "Storage", "Personalization",
+        "KafkaClient", "PostgresClient", "Storage", "Personalization", "ShiftDetection",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "TextTable", package: "TextTable"),
@@ -113,7 +113,9 @@ let package = Package(
     .testTarget(
       name: "FineTuningTests", dependencies: ["FineTuning"], resources: [.copy("Fixtures")]),
     .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
-    .testTarget(name: "ShiftDetectionTests", dependencies: ["ShiftDetection"]),
+    .testTarget(
+      name: "ShiftDetectionTests", dependencies: ["ShiftDetection"],
+      resources: [.copy("Fixtures")]),
     .testTarget(name: "EvaluationReportTests", dependencies: ["EvaluationReport"]),
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(

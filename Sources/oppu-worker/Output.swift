@@ -108,10 +108,7 @@ enum Show {
     let signals = value.array ?? []
     let alarms = signals.filter { $0["isAlarm"]?.bool == true }
     return alarms.map { signal in
-      let feature = signal["feature"]?.string ?? "?"
-      let p = signal["pValue"]?.number.map { String(format: "%.2g", $0) } ?? "–"
-      return
-        "\(signal["kind"]?.string ?? "?") (\(feature): \(signal["before"]?.string ?? "") → \(signal["after"]?.string ?? ""), p \(p))"
+      signal["explanation"]?.string ?? "\(signal["kind"]?.string ?? "?")"
     }.joined(separator: "; ")
   }
 }

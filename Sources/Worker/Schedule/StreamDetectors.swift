@@ -43,7 +43,7 @@ struct StreamDetectors: Sendable {
           loss: losses[event.ordinal].flatMap { $0.isFinite ? $0 : nil },
           output: event.output.flatMap(task.observed), input: task.queryText(event.input)))
       let alarms = seen.signals.filter(\.isAlarm)
-      if let surest = alarms.min(by: { ($0.pValue ?? 1) < ($1.pValue ?? 1) }) {
+      if let surest = alarms.max(by: { ($0.rarity ?? 0) < ($1.rarity ?? 0) }) {
         let change = surest.changeIndex.map { Int64($0) + shift } ?? event.ordinal
         seen.alarm = .init(
           ordinal: event.ordinal, changeOrdinal: max(1, change), signals: seen.signals)
@@ -64,6 +64,8 @@ struct StreamDetectors: Sendable {
           metadata: ["stream": "\(state.stream)"])
       }
     }
+    // Settings may have changed since the state was written.
+    monitor.configuration.arl0 = configuration.arl0
     if state.monitorVersion != state.activeVersion { monitor.reset(after: .newAdapter) }
     return monitor
   }

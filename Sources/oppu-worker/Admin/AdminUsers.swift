@@ -62,13 +62,9 @@ struct UsersShow: AsyncParsableCommand {
             ("adapter versions", "\(stream.adapterVersions)"), ("shifts", "\(stream.shifts)"),
           ]
             + (stream.evaluation?["signals"]?.array ?? []).map { signal in
-              let statistic = signal["statistic"]?.number.map { String(format: "%.2f", $0) } ?? "–"
-              let p = signal["pValue"]?.number.map { String(format: "%.3g", $0) } ?? "–"
-              let threshold =
-                signal["threshold"]?.number.map { String(format: "%.2g", $0) } ?? "–"
-              return (
+              (
                 "signal \(signal["kind"]?.string ?? "?")",
-                "\(signal["feature"]?.string ?? ""): statistic \(statistic), p \(p) (alarm at \(threshold))"
+                signal["explanation"]?.string ?? "not looked at yet"
               )
             })
         if format.output == .text { print("") }

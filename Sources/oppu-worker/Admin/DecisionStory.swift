@@ -55,21 +55,9 @@ enum DecisionStory {
 
   /// A signal with its statistic and threshold.
   static func signal(_ signal: JSONValue) -> String {
-    func number(_ key: String) -> String {
-      signal[key]?.number.map { String(format: "%.3g", $0) } ?? "–"
-    }
     let verdict = signal["isAlarm"]?.bool == true ? "ALARM" : "no alarm"
-    var known: Set = ["kind", "feature", "isAlarm", "before", "after"]
-    var text = "\(verdict), \(signal["feature"]?.string ?? "?")"
-    if let before = signal["before"]?.string, let after = signal["after"]?.string,
-      !before.isEmpty || !after.isEmpty
-    {
-      text += ": \(before) → \(after)"
-    }
-    if signal["pValue"] != nil {
-      text += "; p \(number("pValue")), alarm at \(number("threshold"))"
-      known.formUnion(["pValue", "threshold"])
-    }
+    let known: Set = ["kind", "feature", "isAlarm", "before", "after", "explanation"]
+    var text = "\(verdict), \(signal["explanation"]?.string ?? signal["feature"]?.string ?? "?")"
     let rest = (signal.object ?? [:]).filter { !known.contains($0.key) && $0.value != .null }
     for (key, value) in rest.sorted(by: { $0.key < $1.key }) {
       text += "; \(key) \(value.number.map { String(format: "%.4g", $0) } ?? value.canonical)"

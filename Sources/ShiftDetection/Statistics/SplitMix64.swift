@@ -1,8 +1,8 @@
-// The random numbers of the permutation tests: the same on every machine.
+// Random numbers: the same on every machine.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 struct SplitMix64: RandomNumberGenerator {
-  private var state: UInt64
+  private(set) var state: UInt64
 
   init(seed: UInt64) { state = seed }
 
@@ -18,4 +18,9 @@ struct SplitMix64: RandomNumberGenerator {
   mutating func index(below bound: Int) -> Int {
     Int(((next() >> 32) &* UInt64(bound)) >> 32)
   }
+}
+
+extension SplitMix64 {
+  /// In the open interval (0, 1).
+  mutating func uniform() -> Double { (Double(next() >> 12) + 0.5) * 0x1p-52 }
 }

@@ -25,7 +25,7 @@ public struct Observation: Codable, Sendable, Hashable {
   }
 }
 
-/// The three tests.
+/// What can change.
 public enum SignalKind: String, Codable, Sendable, CaseIterable {
   /// The active adapter predicts the user's outputs worse than it did.
   case loss
@@ -35,20 +35,19 @@ public enum SignalKind: String, Codable, Sendable, CaseIterable {
   case input
 }
 
-/// One test's finding after one observation, alarming or not.
+/// One signal's finding after one observation, alarming or not: that of its rarest test.
 public struct Signal: Codable, Sendable, Hashable {
   public let kind: SignalKind
-  /// What was compared where the statistic is largest: `loss`, `labels`, `rating`, `subject`,
-  /// outputs `by subject`, or a feature of text such as `words` or `capitals`.
+  /// What was compared: `loss`, `labels`, `rating`, `fit` (of outputs to inputs), `novelty`, or a feature
+  /// of text such as `words` or `capitals`.
   public let feature: String
-  /// The two-sample statistic at the likeliest change: in standard deviations under no change, or for
-  /// labels in multiples of the mean under no change. Nil before there are enough observations.
+  /// Shiryaev-Roberts statistic for a change (nats). Nil before there are enough observations.
   public let statistic: Double?
-  /// How often the same observations in random order give at least this statistic.
-  public let pValue: Double?
-  /// The alarm is raised at a p-value of at most this.
-  public let threshold: Double
-  /// The false-alarm rate that this signal is allowed: one in so many observations.
+  /// The alarm is raised at a statistic of at least this.
+  public let threshold: Double?
+  /// A user who does not change shows such a statistic, in this test, once in so many events.
+  public let rarity: Double?
+  /// The false-alarm rate that this test is allowed: one in so many events.
   public let arl0: Double
   /// The observations that were compared.
   public let observations: Int
@@ -58,4 +57,6 @@ public struct Signal: Codable, Sendable, Hashable {
   public let before: String
   public let after: String
   public let isAlarm: Bool
+  /// All that in a sentence.
+  public let explanation: String
 }
