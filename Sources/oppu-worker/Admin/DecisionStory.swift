@@ -58,9 +58,10 @@ enum DecisionStory {
     func number(_ key: String) -> String {
       signal[key]?.number.map { String(format: "%.3g", $0) } ?? "–"
     }
+    // Detectors that explain themselves do it better than a list of numbers; the numbers follow all the same.
     let verdict = signal["isAlarm"]?.bool == true ? "ALARM" : "no alarm"
-    var known: Set = ["kind", "feature", "isAlarm", "before", "after"]
-    var text = "\(verdict), \(signal["feature"]?.string ?? "?")"
+    var known: Set = ["kind", "feature", "isAlarm", "before", "after", "explanation"]
+    var text = "\(verdict), \(signal["explanation"]?.string ?? signal["feature"]?.string ?? "?")"
     if let before = signal["before"]?.string, let after = signal["after"]?.string,
       !before.isEmpty || !after.isEmpty
     {
