@@ -17,10 +17,14 @@ struct StreamBench: AsyncParsableCommand {
   var parts = ["ingest", "jobs", "tick", "shift", "reaction"]
   @Option(help: "This project's folder.") var project: String
   @Option(help: "The demo's model, a GGUF file.") var model: String
+  @Option(help: "The Python with River, for `shift` (pip install river).") var python: String?
 
   func run() async throws {
     var report = EngineReport.here()
-    let known = Set(OppuBench.configuration.subcommands.compactMap { $0.configuration.commandName })
+    let known = Set(
+      OppuBench.configuration.subcommands.map {
+        $0.configuration.commandName ?? "\($0)".lowercased()
+      })
     for part in parts {
       guard known.contains(part) else {
         BenchDatabase.say("there is no \(part) to measure")
@@ -30,7 +34,7 @@ struct StreamBench: AsyncParsableCommand {
       do {
         let found = try measure(part)
         report.rows += found.rows
-        report.versions.merge(found.versions) { $1 }
+        report.versions.merge(found.versions ?? [:]) { $1 }
       } catch {
         // The others are worth having all the same; a goal that was not measured is not met.
         BenchDatabase.say("\(part) failed: \(error)")
@@ -42,21 +46,31 @@ struct StreamBench: AsyncParsableCommand {
     try report.write(json)
   }
 
-  private func measure(_ part: String) throws -> EngineReport {
+  /// What every part's file has.
+  private struct Part: Decodable {
+    let rows: [EngineReport.Row]
+    let versions: [String: String]?
+  }
+
+  private func measure(_ part: String) throws -> Part {
     let file = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-bench-\(UUID().uuidString.prefix(8)).json")
     defer { try? FileManager.default.removeItem(at: file) }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0])
-    process.arguments =
-      [part, "--json", file.path]
-      + (part == "reaction" ? ["--project", project, "--model", model] : [])
+    let more: [String] =
+      switch part {
+      case "reaction": ["--project", project, "--model", model]
+      case "shift": ["--project", project] + (python.map { ["--python", $0] } ?? [])
+      default: []
+      }
+    process.arguments = [part, "--json", file.path] + more
     process.currentDirectoryURL = URL(fileURLWithPath: project)
     try process.run()
     process.waitUntilExit()
     guard process.terminationStatus == 0 else {
       throw PeerError(description: "it ended with \(process.terminationStatus)")
     }
-    return try JSONDecoder().decode(EngineReport.self, from: try Data(contentsOf: file))
+    return try JSONDecoder().decode(Part.self, from: try Data(contentsOf: file))
   }
 }
