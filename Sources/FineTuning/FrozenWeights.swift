@@ -24,23 +24,8 @@ struct TransformerShape: Sendable, Equatable {
   var qkvWidth: Int { attentionWidth + 2 * kvWidth }
 }
 
-/// The projections that read the same input; their outputs lie side by side, so that a group is one
-/// matrix product.
-enum ProjectionGroup: Int, CaseIterable, Sendable {
-  case qkv
-  case output
-  case gateUp
-  case down
-
-  var members: [Projection] {
-    switch self {
-    case .qkv: [.query, .key, .value]
-    case .output: [.output]
-    case .gateUp: [.gate, .up]
-    case .down: [.down]
-    }
-  }
-
+/// A group's outputs lie side by side in a row, so that it is one matrix product.
+extension ProjectionGroup {
   func inputWidth(_ shape: TransformerShape) -> Int {
     switch self {
     case .qkv, .gateUp: shape.width
