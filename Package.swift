@@ -88,8 +88,10 @@ let package = Package(
     .executableTarget(
       name: "oppu-bench",
       dependencies: [
-        "FineTuning", "LanguageModel", "LinearAlgebra",
+        "FineTuning", "LanguageModel", "LinearAlgebra", "Worker", "DevelopmentServers",
+        "KafkaClient", "PostgresClient", "Storage", "Personalization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "TextTable", package: "TextTable"),
       ], path: "Benchmarks/oppu-bench"),
 

@@ -114,6 +114,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public var maximumInputBytes: Int
   /// The longest output taken, in UTF-8 bytes.
   public var maximumOutputBytes: Int
+  /// Days that events are kept, by the time at which they happened; nil: for ever.
+  public var retentionDays: Int?
 
   /// Throws `TaskDefinitionError` where the parts do not fit together.
   public init(
@@ -121,7 +123,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     prompt: PromptTemplate, historyItem: PromptTemplate, query: PromptTemplate? = nil,
     labels: [String] = [], rating: RatingScale? = nil, multiline: Bool = false,
     maximumTokens: Int? = nil, metrics: [Metric]? = nil, maximumInputBytes: Int = 65_536,
-    maximumOutputBytes: Int = 16_384
+    maximumOutputBytes: Int = 16_384, retentionDays: Int? = nil
   ) throws {
     self.name = name
     self.kind = kind
@@ -138,6 +140,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     self.metrics = metrics ?? Array(Metric.applicable(to: kind).prefix(2))
     self.maximumInputBytes = maximumInputBytes
     self.maximumOutputBytes = maximumOutputBytes
+    self.retentionDays = retentionDays
     try check()
   }
 
@@ -157,7 +160,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       maximumTokens: container.decode(Int.self, forKey: .maximumTokens),
       metrics: container.decode([Metric].self, forKey: .metrics),
       maximumInputBytes: container.decode(Int.self, forKey: .maximumInputBytes),
-      maximumOutputBytes: container.decode(Int.self, forKey: .maximumOutputBytes))
+      maximumOutputBytes: container.decode(Int.self, forKey: .maximumOutputBytes),
+      retentionDays: container.decodeIfPresent(Int.self, forKey: .retentionDays))
   }
 
   private func check() throws {
@@ -205,7 +209,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     try checkAnswers(fail)
     for (key, value) in [
       ("maximum_tokens", maximumTokens), ("maximum_input_bytes", maximumInputBytes),
-      ("maximum_output_bytes", maximumOutputBytes),
+      ("maximum_output_bytes", maximumOutputBytes), ("retention_days", retentionDays ?? 1),
     ] where value <= 0 {
       throw fail(key, "must be positive, found \(value)")
     }

@@ -58,6 +58,7 @@ struct TaskFile {
   private static let keys: Set = [
     "description", "kind", "labels", "rating", "fields", "prompt", "history_item", "query",
     "multiline", "maximum_tokens", "metrics", "maximum_input_bytes", "maximum_output_bytes",
+    "retention_days",
   ]
 
   private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
@@ -100,7 +101,8 @@ struct TaskFile {
         } ?? 65_536,
         maximumOutputBytes: body["maximum_output_bytes"].map {
           try integer($0, "\(path).maximum_output_bytes")
-        } ?? 16_384)
+        } ?? 16_384,
+        retentionDays: body["retention_days"].map { try integer($0, "\(path).retention_days") })
     } catch let error as TaskDefinitionError {
       throw problem(error.problem, body[error.key] ?? nameNode, "\(path).\(error.key)")
     }
