@@ -20,6 +20,7 @@ public struct WorkerConfiguration: Sendable {
   public var tasksFile: String?
   public var kafka = Kafka()
   public var database = Database()
+  public var ingest = Ingest()
   public var schedule = Schedule()
   public var train = Train()
   public var infer = Infer()
@@ -50,6 +51,22 @@ public struct WorkerConfiguration: Sendable {
     public var maximumConnections = 8
     /// Apply missing migrations when the worker starts.
     public var migrate = true
+  }
+
+  /// How behaviour events get into PostgreSQL.
+  public struct Ingest: Sendable {
+    /// Messages in one transaction at most.
+    public var batchMessages = 10_000
+    /// Bytes of messages in one transaction at most, but for a single message.
+    public var batchBytes = 8 << 20
+    /// How long a batch that is not full waits for more.
+    public var linger: Duration = .milliseconds(50)
+    /// Transactions at a time in this process.
+    public var writers = 2
+    /// How far in the future an event may lie.
+    public var future: Duration = .seconds(86_400)
+
+    public init() {}
   }
 
   /// When a user's adapter is (re)trained.
@@ -118,5 +135,7 @@ public struct WorkerConfiguration: Sendable {
     public var adapterCacheBytes = 256 << 20
     /// For keys and values of prompts' beginnings.
     public var prefixCacheBytes = 128 << 20
+    /// Days for which answers are kept for feedback; 0 keeps none.
+    public var answerDays = 7
   }
 }

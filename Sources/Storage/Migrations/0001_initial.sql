@@ -20,6 +20,7 @@ CREATE TABLE user_task_state (
   user_id           text        NOT NULL,
   task              text        NOT NULL,
   event_count       bigint      NOT NULL DEFAULT 0,    -- the ordinal of the newest event
+  oldest_at         timestamptz,                       -- occurred_at of the oldest event that is kept; null: none is
   scheduled_through bigint      NOT NULL DEFAULT 0,    -- the scheduler has looked at events up to here
   monitor           jsonb,                             -- state of the shift detectors
   monitor_version   integer,                           -- adapter version whose losses the detectors see
@@ -28,27 +29,52 @@ CREATE TABLE user_task_state (
   updated_at        timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (user_id, task)
 );
+CREATE INDEX user_task_state_oldest ON user_task_state (task, oldest_at) WHERE oldest_at IS NOT NULL;   -- retention
 CREATE INDEX user_task_state_dirty ON user_task_state (updated_at)
   WHERE event_count > scheduled_through OR pending_shift IS NOT NULL;
 
+-- In 16 parts by a hash of the user, so that a user's history is in one of them and none grows beyond what
+-- vacuum and index builds can handle. COPY keeps at most 32 parts open, hence not more. An event id is unique
+-- within its user: only so can each part see to it by itself.
 CREATE TABLE behavior_events (
   user_id           text        NOT NULL,
   task              text        NOT NULL,
-  ordinal           bigint      NOT NULL,              -- 1, 2, 3 … within (user_id, task)
+  ordinal           bigint      NOT NULL,              -- 1, 2, 3 … within (user_id, task); retention removes old ones
   event_id          text        NOT NULL,
   kind              text        NOT NULL,              -- interaction or feedback
   occurred_at       timestamptz NOT NULL,
   input             jsonb       NOT NULL,
   output            text,
   request_id        text,
+  verdict           text,                              -- of feedback: accepted, edited, rejected
   extra             jsonb,                             -- fields of the message that are not part of the contract
   topic             text        NOT NULL,
   partition         integer     NOT NULL,
   "offset"          bigint      NOT NULL,
   ingested_at       timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (user_id, task, ordinal)
+  PRIMARY KEY (user_id, task, ordinal),
+  UNIQUE (user_id, event_id)
+) PARTITION BY HASH (user_id);
+DO $$
+BEGIN
+  FOR part IN 0..15 LOOP
+    EXECUTE format('CREATE TABLE behavior_events_%s PARTITION OF behavior_events
+      FOR VALUES WITH (MODULUS 16, REMAINDER %s)', to_char(part, 'FM00'), part);
+  END LOOP;
+END $$;
+
+-- What was answered, so that feedback to it can become history. Removed after a while.
+CREATE TABLE answers (
+  user_id           text        NOT NULL,
+  request_id        text        NOT NULL,
+  task              text        NOT NULL,
+  input             jsonb       NOT NULL,
+  output            text        NOT NULL,
+  adapter_version   integer,                           -- null: the base model
+  answered_at       timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (user_id, request_id)
 );
-CREATE UNIQUE INDEX behavior_events_event_id ON behavior_events (event_id);
+CREATE INDEX answers_by_age ON answers (answered_at);
 
 CREATE TABLE shift_decisions (
   decision_id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -191,5 +217,8 @@ CREATE TABLE erasure_receipts (
   events            bigint      NOT NULL,
   adapters          bigint      NOT NULL,
   jobs              bigint      NOT NULL,
+  answers           bigint      NOT NULL,
+  times             bigint      NOT NULL DEFAULT 1,    -- more where it was asked for again and nothing was left
   erased_at         timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX erasure_receipts_user ON erasure_receipts (user_sha256);

@@ -125,7 +125,7 @@ struct Setting {
 }
 
 extension Setting {
-  static var all: [Setting] { general + kafka + database + schedule + train + infer }
+  static var all: [Setting] { general + kafka + database + ingest + schedule + train + infer }
 
   private static var general: [Setting] {
     [
@@ -233,6 +233,24 @@ extension Setting {
         "database.maximumConnections", \.database.maximumConnections, 3...1_000,
         "Connections that this process opens at most."),
       .flag("database.migrate", \.database.migrate, "Apply missing migrations at the start."),
+    ]
+  }
+
+  private static var ingest: [Setting] {
+    [
+      .integer(
+        "ingest.batchMessages", \.ingest.batchMessages, 1...100_000,
+        "Messages of a partition in one transaction at most."),
+      .integer(
+        "ingest.batchBytes", \.ingest.batchBytes, 65_536...268_435_456,
+        "Bytes of messages in one transaction at most."),
+      .milliseconds(
+        "ingest.lingerMs", \.ingest.linger, from: 0,
+        "How long a batch that is not full waits for more."),
+      .integer("ingest.writers", \.ingest.writers, 1...64, "Transactions at a time."),
+      .milliseconds(
+        "ingest.futureMs", \.ingest.future, from: 0,
+        "How far in the future an event may lie; beyond, it becomes a dead letter."),
     ]
   }
 
@@ -356,6 +374,9 @@ extension Setting {
       .integer(
         "infer.prefixCacheBytes", \.infer.prefixCacheBytes, 0...1_099_511_627_776,
         "Memory for beginnings of prompts that may come again; 0 keeps none."),
+      .integer(
+        "infer.answerDays", \.infer.answerDays, 0...36_500,
+        "Days for which answers are kept, so that feedback can refer to them; 0 keeps none."),
     ]
   }
 }
