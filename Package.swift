@@ -123,7 +123,7 @@ let package = Package(
     .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient"]),
+      dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient", "CRDKafka"]),
   ],
   swiftLanguageModes: [.v6]
 )

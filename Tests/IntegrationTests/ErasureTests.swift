@@ -76,8 +76,7 @@ extension IntegrationTests {
         // The tombstones are read, the trainer notices, and what there is to tell is told.
         try await rig.waitForIngest(messages: 62, seconds: 60)
         try await eventually("the trainer has given up", seconds: 90, state: rig.log()) {
-          rig.log().contains("was lost; its result is discarded")
-            || rig.log().contains("lease of training job")
+          rig.log().contains("the lease was lost")
         }
         try await eventually("the outbox is empty", seconds: 30) {
           try await rig.client.number("SELECT count(*) FROM outbox") == 0

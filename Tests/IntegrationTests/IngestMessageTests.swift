@@ -117,7 +117,13 @@ extension IntegrationTests {
               headers: bad.headers + [KafkaHeader(key: "own", value: "kept")]))
         }
         messages.append(good(bad.count))
-        try await rig.produce(messages)
+        // Compressed, 10 MB fit into what the broker takes.
+        let producer = try KafkaProducer(
+          configuration: KafkaConfiguration(
+            bootstrapServers: rig.kafka.bootstrapServers,
+            properties: ["compression.codec": "gzip"]), logger: Servers.logger)
+        try await rig.produce(messages, by: producer)
+        await producer.close()
         try await rig.withIngest { try await rig.waitForIngest(messages: messages.count) }
 
         let stored = try await rig.client.query(
@@ -145,7 +151,15 @@ extension IntegrationTests {
           #expect(letter.partition == 1)
           #expect(letter.text("own") == "kept")
           #expect(letter.key == bad.key)
-          #expect(letter.value == bad.value, "\(bad.name)")
+          if bad.name == "10 MB" {
+            // The dead letter topic does not take that much: its beginning, size and hash.
+            let whole = try #require(bad.value)
+            #expect(letter.value == whole.prefix(65_536))
+            #expect(letter.text(name + "value.bytes") == "\(whole.count)")
+            #expect(letter.text(name + "value.sha256") == sha256Hex(whole))
+          } else {
+            #expect(letter.value == bad.value, "\(bad.name)")
+          }
         }
       }
     }

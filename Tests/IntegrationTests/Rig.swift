@@ -18,6 +18,7 @@ struct Rig: Sendable {
   /// Makes database and topics, runs the body, closes the clients.
   static func with(
     partitions: Int32 = 2, database: String? = nil, broker: String? = nil,
+    makeTopics: (([NewTopic]) -> Void)? = nil,
     _ body: (Rig) async throws -> Void
   ) async throws {
     let url: String
@@ -37,9 +38,13 @@ struct Rig: Sendable {
     kafka.properties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"]
     var configuration = WorkerConfiguration()
     configuration.kafka = kafka
-    let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
-    _ = try await admin.createTopics(configuration.topics(partitions: partitions))
-    await admin.close()
+    if let makeTopics {
+      makeTopics(configuration.topics(partitions: partitions))
+    } else {
+      let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
+      _ = try await admin.createTopics(configuration.topics(partitions: partitions))
+      await admin.close()
+    }
     let producer = try KafkaProducer(
       configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
       logger: Servers.logger)
