@@ -40,6 +40,8 @@ let package = Package(
       resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection"),
     .target(
+      name: "EvaluationReport", dependencies: [.product(name: "TextTable", package: "TextTable")]),
+    .target(
       name: "KafkaClient",
       dependencies: ["CRDKafka", .product(name: "Logging", package: "swift-log")]),
     .target(
@@ -54,10 +56,19 @@ let package = Package(
       ],
       resources: [.embedInCode("Migrations/0001_initial.sql")]),
     .target(
+      name: "OPPU",
+      dependencies: ["LanguageModel", "FineTuning", "LinearAlgebra", "Personalization"]),
+    .target(
+      name: "Evaluation",
+      dependencies: [
+        "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    .target(
       name: "Worker",
       dependencies: [
-        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "ShiftDetection",
-        "KafkaClient", "PostgresClient", "Storage",
+        "OPPU", "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
+        "ShiftDetection", "KafkaClient", "PostgresClient", "Storage",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Collections", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
@@ -65,8 +76,9 @@ let package = Package(
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
-        "Worker", "DevelopmentServers", "FineTuning", "KafkaClient", "LanguageModel",
-        "LinearAlgebra", "Personalization", "PostgresClient", "Storage",
+        "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
+        "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
+        "PostgresClient", "Storage", .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -88,8 +100,10 @@ let package = Package(
     .executableTarget(
       name: "oppu-bench",
       dependencies: [
-        "FineTuning", "LanguageModel", "LinearAlgebra",
+        "FineTuning", "LanguageModel", "LinearAlgebra", "Worker", "DevelopmentServers",
+        "KafkaClient", "PostgresClient", "Storage", "Personalization", "ShiftDetection",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "TextTable", package: "TextTable"),
       ], path: "Benchmarks/oppu-bench"),
 
@@ -99,14 +113,17 @@ let package = Package(
     .testTarget(
       name: "FineTuningTests", dependencies: ["FineTuning"], resources: [.copy("Fixtures")]),
     .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
-    .testTarget(name: "ShiftDetectionTests", dependencies: ["ShiftDetection"]),
+    .testTarget(
+      name: "ShiftDetectionTests", dependencies: ["ShiftDetection"],
+      resources: [.copy("Fixtures")]),
+    .testTarget(name: "EvaluationReportTests", dependencies: ["EvaluationReport"]),
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(
       name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
     .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient"]),
+      dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient", "CRDKafka"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -28,7 +28,7 @@ struct Engine: ParsableCommand {
 
   func run() throws {
     let programs = Programs(model: model, threads: threads, python: python, project: project)
-    var report = EngineReport(machine: machine, versions: [:])
+    var report = EngineReport(machine: .here(threads: threads), versions: [:])
     try training(programs, &report)
     try inference(programs, &report)
     try memory(programs, &report)
@@ -119,16 +119,6 @@ struct Engine: ParsableCommand {
     report.addSize(
       "memory of training 16 x 256 tokens, against 1.2 GiB", training["resident_bytes"] ?? 0,
       against: 1.2 * 1_073_741_824, goal: 1)
-  }
-
-  private var machine: EngineReport.Machine {
-    let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
-    let processor =
-      lines.split(separator: "\n").first { $0.hasPrefix("model name") }?
-      .split(separator: ":").last?.trimmingCharacters(in: .whitespaces) ?? "unknown"
-    return EngineReport.Machine(
-      processor: processor, threads: threads, memoryBytes: ProcessInfo.processInfo.physicalMemory,
-      matrixKernels: BLAS.shared.report.coreName, int8Kernels: "\(Int8Level.best)")
   }
 
   private func say(_ text: String) {

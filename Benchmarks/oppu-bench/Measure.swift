@@ -54,7 +54,7 @@ struct Measure: ParsableCommand {
     case .prefill:
       let tokens = Self.tokens(512)
       let best = try Self.best(of: 5) {
-        _ = try model.forward([Chunk(tokens: tokens, cache: KVCache(for: model.configuration))])
+        _ = try model.forward([Chunk(tokens: tokens, cache: KVCache(for: model))])
       }
       figures = ["tokens_per_s": 512 / best]
     case .decode:

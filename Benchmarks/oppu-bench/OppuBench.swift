@@ -3,10 +3,13 @@
 import ArgumentParser
 
 @main
-struct OppuBench: ParsableCommand {
+struct OppuBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "oppu-bench",
     abstract: "Measures this project beside its peers on this machine.",
     discussion: "scripts/bench builds and starts it.",
-    subcommands: [Engine.self, Soak.self, Measure.self])
+    subcommands: [
+      Engine.self, StreamBench.self, IngestBench.self, JobsBench.self, TickBench.self, ReactionBench.self,
+      Shift.self, Calibrate.self, Soak.self, Measure.self,
+    ])
 }

@@ -50,6 +50,13 @@ struct Programs {
       as: PeerFigures.self)
   }
 
+  /// What another script in Benchmarks/peers prints; keys in snake case. Throws ``PeerError``.
+  func script<Figures: Decodable>(
+    _ script: String, _ arguments: [String], as type: Figures.Type
+  ) throws -> Figures {
+    try run(python, ["\(project)/Benchmarks/peers/\(script)"] + arguments, as: type)
+  }
+
   /// Whether Python finds a package.
   func has(_ package: String) -> Bool {
     (try? output(python, ["-c", "import \(package)"])) != nil
@@ -61,7 +68,7 @@ struct Programs {
     let data = try output(program, arguments)
     let decoder = JSONDecoder()
     // Keys of our own figures are names of a dictionary and stay as they are.
-    if type == PeerFigures.self { decoder.keyDecodingStrategy = .convertFromSnakeCase }
+    if type != [String: Double].self { decoder.keyDecodingStrategy = .convertFromSnakeCase }
     // What a library says on the way comes before the object.
     guard let line = String(decoding: data, as: UTF8.self).split(separator: "\n").last,
       let figures = try? decoder.decode(type, from: Data(line.utf8))

@@ -125,25 +125,47 @@ VNNI void ck_panel_times_vnni(
 }
 
 VNNI void ck_quantize_row_vnni(const float *x, size_t cols, int8_t *codes, float *factors) {
+  enum { AT_A_TIME = 16 };
   const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
-  for (size_t b = 0; b < cols / 32; b++, x += 32, codes += 32, factors += CK_FACTORS) {
-    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
-    const __m512i tops = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude),
-                                          _mm512_and_si512(_mm512_castps_si512(high), magnitude));
-    const uint32_t top = _mm512_reduce_max_epu32(tops);
-    float most;
-    memcpy(&most, &top, sizeof most);
-    const int usable = top < 0x7F800000;
-    const float inverse = usable && most >= 0x1p-119f ? 127.0f / most : 0.0f;
-    const float scale = usable ? most / 127.0f : NAN;
-    const __mmask16 all = usable ? 0xFFFF : 0;
-    const __m512 inverses = _mm512_set1_ps(inverse);
-    const __m512i first = _mm512_maskz_cvtps_epi32(all, _mm512_mul_ps(low, inverses));
-    const __m512i second = _mm512_maskz_cvtps_epi32(all, _mm512_mul_ps(high, inverses));
-    _mm_storeu_si128((__m128i *)codes, _mm512_cvtepi32_epi8(first));
-    _mm_storeu_si128((__m128i *)(codes + 16), _mm512_cvtepi32_epi8(second));
-    const int32_t left = _mm512_reduce_add_epi32(first), right = _mm512_reduce_add_epi32(second);
-    ck_put_factors(factors, scale, left, right);
+  const __m256i flip = _mm256_set1_epi8((char)0x80);
+  const size_t blocks = cols / 32;
+  for (size_t start = 0; start < blocks; start += AT_A_TIME) {
+    const size_t count = blocks - start < AT_A_TIME ? blocks - start : AT_A_TIME;
+    // The divisions of 16 blocks are two.
+    uint32_t tops[AT_A_TIME] = {0};
+    for (size_t b = 0; b < count; b++) {
+      const float *from = x + (start + b) * 32;
+      tops[b] = _mm512_reduce_max_epu32(
+          _mm512_max_epu32(_mm512_and_si512(_mm512_loadu_si512(from), magnitude),
+                           _mm512_and_si512(_mm512_loadu_si512(from + 16), magnitude)));
+    }
+    const __m512i top = _mm512_loadu_si512(tops);
+    const __m512 most = _mm512_castsi512_ps(top), limit = _mm512_set1_ps(127.0f);
+    const __mmask16 usable = _mm512_cmplt_epu32_mask(top, _mm512_set1_epi32(0x7F800000));
+    const __mmask16 large =
+        _mm512_mask_cmp_ps_mask(usable, most, _mm512_set1_ps(0x1p-119f), _CMP_GE_OQ);
+    float inverses[AT_A_TIME], scales[AT_A_TIME];
+    _mm512_storeu_ps(inverses, _mm512_maskz_div_ps(large, limit, most));
+    _mm512_storeu_ps(scales, _mm512_mask_div_ps(_mm512_set1_ps(NAN), usable, most, limit));
+    for (size_t b = 0; b < count; b++) {
+      const float *from = x + (start + b) * 32;
+      const __mmask16 all = usable >> b & 1 ? 0xFFFF : 0;
+      const __m512 inverse = _mm512_set1_ps(inverses[b]);
+      const __m512i first =
+          _mm512_maskz_cvtps_epi32(all, _mm512_mul_ps(_mm512_loadu_ps(from), inverse));
+      const __m512i second =
+          _mm512_maskz_cvtps_epi32(all, _mm512_mul_ps(_mm512_loadu_ps(from + 16), inverse));
+      const __m256i bytes =
+          _mm256_set_m128i(_mm512_cvtepi32_epi8(second), _mm512_cvtepi32_epi8(first));
+      _mm256_storeu_si256((__m256i *)(codes + (start + b) * 32), bytes);
+      // Sums of 8 codes each, as unsigned bytes, which are 128 larger.
+      const __m256i sums = _mm256_sad_epu8(_mm256_xor_si256(bytes, flip), _mm256_setzero_si256());
+      const __m128i left = _mm256_castsi256_si128(sums), right = _mm256_extracti128_si256(sums, 1);
+      ck_put_factors(
+          factors + (start + b) * CK_FACTORS, scales[b],
+          _mm_extract_epi32(left, 0) + _mm_extract_epi32(left, 2) - 16 * 128,
+          _mm_extract_epi32(right, 0) + _mm_extract_epi32(right, 2) - 16 * 128);
+    }
   }
 }
 

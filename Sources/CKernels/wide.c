@@ -1,4 +1,5 @@
-// Attention and low-rank products: the scalar twins, and the vector kernels for each instruction set.
+// Low-rank products and the gated activation: the scalar twins, and the vector kernels for each
+// instruction set.
 #include "wide.h"
 
 #include "internal.h"
@@ -6,27 +7,6 @@
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)
 #define NAME(name) JOIN(name, SUFFIX)
-
-static void attend_scalar(size_t rows, const float *const *queries, float *const *outs,
-                          const size_t *visible, const float *const *keys,
-                          const float *const *values, size_t width, float scale, float *scores) {
-  for (size_t r = 0; r < rows; r++) {
-    for (size_t i = 0; i < visible[r]; i++) {
-      const float *strip = keys[i / CK_KV_BLOCK] + i % CK_KV_BLOCK / CK_KV_STRIP * CK_KV_STRIP * width;
-      float sum = 0;
-      for (size_t d = 0; d < width; d++) {
-        sum += queries[r][d] * strip[d * CK_KV_STRIP + i % CK_KV_STRIP];
-      }
-      scores[i] = sum * scale;
-    }
-    ck_softmax_scalar(scores, visible[r]);
-    for (size_t d = 0; d < width; d++) outs[r][d] = 0;
-    for (size_t i = 0; i < visible[r]; i++) {
-      const float *v = values[i / CK_KV_BLOCK] + i % CK_KV_BLOCK * width;
-      for (size_t d = 0; d < width; d++) outs[r][d] += scores[i] * v[d];
-    }
-  }
-}
 
 static void low_rank_scalar(const float *x, size_t rows, size_t width, const float *a, size_t rank,
                             const float *b, size_t out, float scale, float *inner, float *y) {
@@ -46,50 +26,20 @@ static void low_rank_scalar(const float *x, size_t rows, size_t width, const flo
 #define SUFFIX avx512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
 #define ROWS 4
-#define STRIPS 2
-#define PARTS 4
 #include "wide_body.h"
 #undef SUFFIX
 #undef TARGET
 #undef ROWS
-#undef STRIPS
-#undef PARTS
 #define SUFFIX avx2
 #define TARGET __attribute__((target("avx2,fma")))
 #define ROWS 2
-#define STRIPS 2
-#define PARTS 2
 #include "wide_body.h"
 #else
 #define SUFFIX neon
 #define TARGET
 #define ROWS 2
-#define STRIPS 2
-#define PARTS 2
 #include "wide_body.h"
 #endif
-
-void ck_attend(
-    int32_t level, size_t rows, const float *const *queries, float *const *outs,
-    const size_t *visible, const float *const *keys, const float *const *values, size_t width,
-    float scale, float *scores) {
-#if defined(__x86_64__)
-  if (width % 16 == 0 && level == CK_LEVEL_WIDE) {
-    attend_avx512(rows, queries, outs, visible, keys, values, width, scale, scores);
-    return;
-  }
-  if (width % 16 == 0 && level == CK_LEVEL_VECTOR) {
-    attend_avx2(rows, queries, outs, visible, keys, values, width, scale, scores);
-    return;
-  }
-#else
-  if (width % 16 == 0 && level != CK_LEVEL_SCALAR) {
-    attend_neon(rows, queries, outs, visible, keys, values, width, scale, scores);
-    return;
-  }
-#endif
-  attend_scalar(rows, queries, outs, visible, keys, values, width, scale, scores);
-}
 
 void ck_low_rank(
     int32_t level, const float *x, size_t rows, size_t width, const float *a, size_t rank,

@@ -24,23 +24,8 @@ struct TransformerShape: Sendable, Equatable {
   var qkvWidth: Int { attentionWidth + 2 * kvWidth }
 }
 
-/// The projections that read the same input; their outputs lie side by side, so that a group is one
-/// matrix product.
-enum ProjectionGroup: Int, CaseIterable, Sendable {
-  case qkv
-  case output
-  case gateUp
-  case down
-
-  var members: [Projection] {
-    switch self {
-    case .qkv: [.query, .key, .value]
-    case .output: [.output]
-    case .gateUp: [.gate, .up]
-    case .down: [.down]
-    }
-  }
-
+/// A group's outputs lie side by side in a row, so that it is one matrix product.
+extension ProjectionGroup {
   func inputWidth(_ shape: TransformerShape) -> Int {
     switch self {
     case .qkv, .gateUp: shape.width
@@ -86,8 +71,9 @@ struct FrozenWeights: Sendable {
   var forward: InferenceWeights?
   /// For those of the backward pass.
   var backward: GradientWeights?
-  /// An adapter under the one that is trained, or the one that is evaluated: it is merged into the
-  /// weights whenever they are expanded, and has no gradient.
+  /// An adapter under the one that is trained, or the one that is evaluated, without a gradient: it is
+  /// merged into the weights whenever they are expanded, and LoRA's factors are multiplied beside
+  /// 8-bit weights, as in serving.
   var merged: Adapter?
 
   /// Bytes of all matrices and of the merged adapter.
@@ -102,8 +88,8 @@ struct FrozenWeights: Sendable {
     (forward?.byteCount ?? 0) + (backward?.byteCount ?? 0)
   }
 
-  /// A group's matrices for 8-bit activations; nil where there are none, or another adapter is merged
-  /// into them.
+  /// A group's matrices for 8-bit activations, without the factors of ``frozenFactors(_:layer:)``; nil
+  /// where there are none, or an adapter changes them otherwise.
   func packed(_ group: ProjectionGroup, layer: Int) -> [PackedMatrix]? {
     guard let forward, !isMerged(group, layer: layer) else { return nil }
     var matrices: [PackedMatrix] = []
@@ -114,14 +100,46 @@ struct FrozenWeights: Sendable {
     return matrices
   }
 
-  /// The group's matrix for gradients, [inputWidth × outputWidth].
+  /// The group's matrix for gradients, [inputWidth × outputWidth]; nil and without factors as
+  /// ``packed(_:layer:)``.
   func transposed(_ group: ProjectionGroup, layer: Int) -> PackedMatrix? {
     isMerged(group, layer: layer) ? nil : backward?.layers[layer][group.rawValue]
   }
 
+  /// Whether the frozen adapter scales what the group reads or gives, so that it has to be merged.
   private func isMerged(_ group: ProjectionGroup, layer: Int) -> Bool {
     guard let merged else { return false }
-    return group.members.contains { !merged.changes(layer: layer, $0).isEmpty }
+    return group.members.contains {
+      merged.changes(layer: layer, $0).contains { $0.inputScale != nil || $0.outputScale != nil }
+    }
+  }
+
+  /// Factors of the frozen adapter and the first column of the group's output that they add to.
+  struct FrozenFactors {
+    let factors: LoRAFactors
+    let rank: Int
+    let scaling: Float
+    let outputColumn: Int
+    let outputWidth: Int
+  }
+
+  /// What the frozen adapter adds to a group's products with ``packed(_:layer:)`` matrices.
+  func frozenFactors(_ group: ProjectionGroup, layer: Int) -> [FrozenFactors] {
+    guard let merged else { return [] }
+    var column = 0
+    var found: [FrozenFactors] = []
+    for projection in group.members {
+      let width = ProjectionGroup.outputWidth(of: projection, shape)
+      for change in merged.changes(layer: layer, projection) {
+        guard let factors = change.factors else { continue }
+        found.append(
+          FrozenFactors(
+            factors: factors, rank: change.rank, scaling: change.scaling, outputColumn: column,
+            outputWidth: width))
+      }
+      column += width
+    }
+    return found
   }
 
   /// Expands a group's matrices to f32, one under the other: [outputWidth × inputWidth].

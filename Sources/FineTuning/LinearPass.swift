@@ -121,6 +121,17 @@ struct LinearPass {
             1, sumScratch + start, to: y + start, count: range.count * outputWidth)
         }
       }
+      for frozen in weights.frozenFactors(group, layer: layer) {
+        let inner = FloatBuffer(uninitialized: rows * frozen.rank)
+        sgemm(
+          m: rows, n: frozen.rank, k: inputWidth, a: x, lda: inputWidth,
+          b: frozen.factors.a.pointer, ldb: inputWidth, transposeB: true, c: inner.pointer,
+          ldc: frozen.rank)
+        sgemm(
+          m: rows, n: frozen.outputWidth, k: frozen.rank, alpha: frozen.scaling, a: inner.pointer,
+          lda: frozen.rank, b: frozen.factors.b.pointer, ldb: frozen.rank, transposeB: true,
+          beta: 1, c: y + frozen.outputColumn, ldc: outputWidth)
+      }
       // The norms of DoRA are those of the weights.
       if adapter?.layout.isDoRA ?? false, adapter?.layout.scales(.output, group) ?? false {
         weights.expand(group, layer: layer, into: weightScratch)
@@ -224,6 +235,16 @@ struct LinearPass {
     if let dx, let transposed {
       transposed.multiply(
         QuantizedRows(dy, count: rows, columns: outputWidth), into: dx, yStride: inputWidth)
+      for frozen in weights.frozenFactors(group, layer: layer) {
+        let inner = FloatBuffer(uninitialized: rows * frozen.rank)
+        sgemm(
+          m: rows, n: frozen.rank, k: frozen.outputWidth, alpha: frozen.scaling,
+          a: dy + frozen.outputColumn, lda: outputWidth, b: frozen.factors.b.pointer,
+          ldb: frozen.rank, c: inner.pointer, ldc: frozen.rank)
+        sgemm(
+          m: rows, n: inputWidth, k: frozen.rank, a: inner.pointer, lda: frozen.rank,
+          b: frozen.factors.a.pointer, ldb: inputWidth, beta: 1, c: dx, ldc: inputWidth)
+      }
     } else if let dx {
       sgemm(
         m: rows, n: inputWidth, k: outputWidth, a: dy, lda: outputWidth, b: weightScratch,

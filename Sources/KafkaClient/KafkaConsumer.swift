@@ -7,10 +7,11 @@ import Synchronization
 
 /// What happened next on a consumer.
 public enum ConsumerEvent: Sendable {
-  /// The group gave these partitions; answer with `assign`.
+  /// The group gave these partitions; answer with `assign`. In a cooperative group they come to
+  /// those held already.
   case assigned([TopicPartition])
-  /// The group takes these partitions back; answer with `unassign`. If `lost`, another member may
-  /// own them already, so nothing more can be committed.
+  /// The group takes these partitions back; answer with `unassign`. In a cooperative group others
+  /// may stay. If `lost`, another member may own them already, so nothing more can be committed.
   case revoked([TopicPartition], lost: Bool)
   /// In each partition, in the order of offsets.
   case messages([KafkaMessage])
@@ -25,7 +26,8 @@ public enum ConsumerEvent: Sendable {
 /// its own bounded queue; a caller that stays away longer than `max.poll.interval.ms` (5 minutes)
 /// loses its partitions.
 /// Defaults: nothing is committed by itself, a group without offsets starts at the earliest
-/// message, and rebalances are eager (all partitions are revoked, then assigned anew).
+/// message, and rebalances are eager (all partitions are revoked, then assigned anew). With
+/// `partition.assignment.strategy=cooperative-sticky` only what moves is revoked and assigned.
 public final class KafkaConsumer: Sendable {
   private let handle: KafkaHandle
   /// `next` has a thread of its own, so that a commit need not wait for a poll to time out.
@@ -35,11 +37,13 @@ public final class KafkaConsumer: Sendable {
   private let due = Mutex<ConsumerEvent?>(nil)
   private let isClosed = Atomic(false)
   private let idleRest: Duration
+  /// What the caller has paused; a rest between fetches must not resume it.
+  private let paused = Mutex<Set<TopicPartition>>([])
   /// How long a consumer with an `idleRest` listens between two rests.
   private static let listening = Duration.milliseconds(50)
 
   /// - Parameters:
-  ///   - topics: names, or patterns that start with `^`.
+  ///   - topics: names, or patterns that start with `^`; none: the group is not joined.
   ///   - properties: librdkafka's, over those of `configuration`.
   /// - Throws: `KafkaError` for settings that librdkafka refuses.
   public init(
@@ -59,6 +63,7 @@ public final class KafkaConsumer: Sendable {
       forced: ["group.id": group],
       events: RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT,
       logger: logger)
+    if topics.isEmpty { return }
     let list = PartitionList(topics.map { TopicPartition(topic: $0, partition: -1) })
     let code = list.withPointer { rd_kafka_subscribe(handle.client, $0) }
     guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
@@ -139,7 +144,10 @@ public final class KafkaConsumer: Sendable {
     rd_kafka_pause_partitions(handle.client, assigned)
     let event = handle.poll(min(left, idleRest))
     // A partition that was taken away meanwhile gives an error of its own, which is harmless.
-    rd_kafka_resume_partitions(handle.client, assigned)
+    paused.withLock { paused in
+      let rested = PartitionList.offsets(of: assigned).keys.filter { !paused.contains($0) }
+      _ = PartitionList(rested).withPointer { rd_kafka_resume_partitions(handle.client, $0) }
+    }
     if assigned.pointee.cnt > 0, let first = assigned.pointee.elems?.pointee {
       // librdkafka's broker thread may sleep for a second before it sees the change; a request wakes it.
       var (low, high): (Int64, Int64) = (0, 0)
@@ -162,6 +170,7 @@ public final class KafkaConsumer: Sendable {
     default:
       // The group's protocol went wrong: give everything back and join anew.
       rd_kafka_assign(handle.client, nil)
+      paused.withLock { $0 = [] }
       handle.logger.warning("rebalance failed: \(KafkaError(code))")
       return .revoked(partitions ?? [], lost: true)
     }
@@ -175,15 +184,41 @@ public final class KafkaConsumer: Sendable {
   /// - Throws: `KafkaError`.
   public func assign(_ offsets: [TopicPartition: Int64]) async throws {
     try await command { client in
-      try check(PartitionList(offsets).withPointer { rd_kafka_assign(client, $0) })
+      let list = PartitionList(offsets)
+      guard Self.isCooperative(client) else {
+        return try check(list.withPointer { rd_kafka_assign(client, $0) })
+      }
+      if let error = list.withPointer({ rd_kafka_incremental_assign(client, $0) }) {
+        throw KafkaError(owning: error)
+      }
     }
+  }
+
+  /// Reads partitions without being a member of the group.
+  func begin(_ offsets: [TopicPartition: Int64]) throws {
+    try check(PartitionList(offsets).withPointer { rd_kafka_assign(handle.client, $0) })
   }
 
   /// Stops reading: the answer to `.revoked`.
   ///
+  /// - Parameter partitions: those of the event; in an eager group they are all.
   /// - Throws: `KafkaError`.
-  public func unassign() async throws {
-    try await command { client in try check(rd_kafka_assign(client, nil)) }
+  public func unassign(_ partitions: [TopicPartition]) async throws {
+    paused.withLock { $0.subtract(partitions) }
+    try await command { client in try Self.unassign(partitions, client) }
+  }
+
+  private static func unassign(_ partitions: [TopicPartition], _ client: OpaquePointer) throws {
+    guard isCooperative(client) else { return try check(rd_kafka_assign(client, nil)) }
+    let error = PartitionList(partitions).withPointer {
+      rd_kafka_incremental_unassign(client, $0)
+    }
+    if let error { throw KafkaError(owning: error) }
+  }
+
+  /// Whether the group has agreed on incremental rebalances.
+  private static func isCooperative(_ client: OpaquePointer) -> Bool {
+    rd_kafka_rebalance_protocol(client).map { String(cString: $0) } == "COOPERATIVE"
   }
 
   /// Commits the next offsets to read, and waits for the broker.
@@ -237,10 +272,12 @@ public final class KafkaConsumer: Sendable {
       try check(list.withPointer { rd_kafka_pause_partitions(client, $0) })
       try list.checkErrors()
     }
+    paused.withLock { $0.formUnion(partitions) }
   }
 
   /// - Throws: `KafkaError`.
   public func resume(_ partitions: [TopicPartition]) async throws {
+    paused.withLock { $0.subtract(partitions) }
     try await command { client in
       let list = PartitionList(partitions)
       try check(list.withPointer { rd_kafka_resume_partitions(client, $0) })
@@ -282,7 +319,9 @@ public final class KafkaConsumer: Sendable {
         defer { rd_kafka_event_destroy(event) }
         // Giving the partitions back is part of leaving.
         if rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {
-          rd_kafka_assign(handle.client, nil)
+          let partitions = rd_kafka_event_topic_partition_list(event)
+            .map { PartitionList.offsets(of: $0).keys.sorted() }
+          try? Self.unassign(partitions ?? [], handle.client)  // it leaves the group anyway
         } else {
           try? handle.report(event)  // a client that is being closed may well have failed
         }

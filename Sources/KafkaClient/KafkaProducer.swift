@@ -5,6 +5,30 @@ import Foundation
 import Logging
 import Synchronization
 
+/// A message to send.
+public struct OutgoingMessage: Sendable {
+  public var topic: String
+  /// Nil: chosen from the key.
+  public var partition: Int32?
+  public var key: Data?
+  /// Nil is a tombstone.
+  public var value: Data?
+  public var headers: [KafkaHeader]
+  public var timestamp: Date?
+
+  public init(
+    topic: String, partition: Int32? = nil, key: Data?, value: Data?,
+    headers: [KafkaHeader] = [], timestamp: Date? = nil
+  ) {
+    self.topic = topic
+    self.partition = partition
+    self.key = key
+    self.value = value
+    self.headers = headers
+    self.timestamp = timestamp
+  }
+}
+
 /// A producer, safe to share between tasks.
 ///
 /// By default idempotent with all acknowledgements: a message is written once and in order per
@@ -31,12 +55,12 @@ public final class KafkaProducer: Sendable {
     case queueFull
   }
 
-  /// What librdkafka carries with a message: the waiting task. Retained while librdkafka holds
+  /// What librdkafka carries with a message: whom to tell. Retained while librdkafka holds
   /// the message; released by the delivery report, or at once if librdkafka did not take it.
   private final class Delivery: Sendable {
-    let continuation: CheckedContinuation<Outcome, any Error>
-    init(_ continuation: CheckedContinuation<Outcome, any Error>) {
-      self.continuation = continuation
+    let complete: @Sendable (Result<Outcome, any Error>) -> Void
+    init(_ complete: @escaping @Sendable (Result<Outcome, any Error>) -> Void) {
+      self.complete = complete
     }
   }
 
@@ -59,6 +83,8 @@ public final class KafkaProducer: Sendable {
       defaults: [
         "enable.idempotence": "true", "acks": "all", "linger.ms": "2",
         "delivery.timeout.ms": "120000",
+        // The broker decides how large a message may be: what was read can be sent on.
+        "message.max.bytes": "104857600",
       ], events: RD_KAFKA_EVENT_DR, logger: logger)
     let pump = EventPump()
     pump.start(handle) { [handle] in deliver($0, of: handle) }
@@ -80,32 +106,13 @@ public final class KafkaProducer: Sendable {
     topic: String, partition: Int32? = nil, key: Data?, value: Data?,
     headers: [KafkaHeader] = [], timestamp: Date? = nil
   ) async throws -> (partition: Int32, offset: Int64) {
+    let message = OutgoingMessage(
+      topic: topic, partition: partition, key: key, value: value, headers: headers,
+      timestamp: timestamp)
     while true {
       let outcome = try await withCheckedThrowingContinuation { continuation in
-        let delivery = Unmanaged.passRetained(Delivery(continuation))
-        let failure = session.withLock { session -> KafkaError? in
-          if session.isClosed {
-            return KafkaError(RD_KAFKA_RESP_ERR__STATE, "the producer is closed", isFatal: true)
-          }
-          do {
-            if let reason = session.handle.fatalError() {
-              logger.warning("a producer session ended; opening another: \(reason)")
-              session.pump.stop()  // after it has served what is under way
-              session = try Self.open(configuration, logger)
-            }
-          } catch {
-            return error as? KafkaError ?? KafkaError(RD_KAFKA_RESP_ERR__FAIL, "\(error)")
-          }
-          return produce(
-            to: session.handle, topic, partition, key, value, headers, timestamp,
-            opaque: delivery.toOpaque())
-        }
-        guard let failure else { return }  // the delivery report resumes
-        delivery.release()
-        if failure.code == RD_KAFKA_RESP_ERR__QUEUE_FULL.rawValue {
-          continuation.resume(returning: .queueFull)
-        } else {
-          continuation.resume(throwing: failure)
+        if let failure = hand(over: message, Delivery { continuation.resume(with: $0) }) {
+          continuation.resume(with: failure)
         }
       }
       switch outcome {
@@ -115,25 +122,107 @@ public final class KafkaProducer: Sendable {
     }
   }
 
+  /// Sends messages in their order and waits until each is acknowledged or has failed.
+  ///
+  /// A full local queue is waited for; cancelling the task ends that wait, and what was not handed
+  /// over has failed.
+  /// - Returns: the failures by the messages' indexes; empty if the broker has all of them.
+  public func send(_ messages: [OutgoingMessage]) async -> [Int: any Error] {
+    let batch = BatchDelivery()
+    for (index, message) in messages.enumerated() {
+      batch.begin()
+      while let outcome = hand(over: message, Delivery { batch.end(index, $0) }) {
+        if case .failure = outcome {
+          batch.end(index, outcome)
+          break
+        }
+        do { try await Task.sleep(for: .milliseconds(5)) } catch {
+          batch.end(index, .failure(error))
+          break
+        }
+      }
+    }
+    return await batch.wait()
+  }
+
+  /// Counts the messages of one call that are under way.
+  private final class BatchDelivery: Sendable {
+    private struct State {
+      var open = 1  // the call itself, until it waits
+      var failures: [Int: any Error] = [:]
+      var waiter: CheckedContinuation<Void, Never>?
+    }
+    private let state = Mutex(State())
+
+    func begin() { state.withLock { $0.open += 1 } }
+
+    func end(_ index: Int, _ result: Result<Outcome, any Error>) {
+      let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
+        state.open -= 1
+        if case .failure(let error) = result { state.failures[index] = error }
+        return state.open == 0 ? state.waiter : nil
+      }
+      waiter?.resume()
+    }
+
+    /// The failures, once nothing is under way.
+    func wait() async -> [Int: any Error] {
+      await withCheckedContinuation { continuation in
+        let isDone = state.withLock { state in
+          state.open -= 1
+          if state.open > 0 { state.waiter = continuation }
+          return state.open == 0
+        }
+        if isDone { continuation.resume() }
+      }
+      return state.withLock { $0.failures }
+    }
+  }
+
+  /// Gives a message to librdkafka; nil where its delivery report completes the delivery.
+  private func hand(
+    over message: OutgoingMessage, _ delivery: Delivery
+  ) -> Result<Outcome, any Error>? {
+    let delivery = Unmanaged.passRetained(delivery)
+    let failure = session.withLock { session -> KafkaError? in
+      if session.isClosed {
+        return KafkaError(RD_KAFKA_RESP_ERR__STATE, "the producer is closed", isFatal: true)
+      }
+      do {
+        if let reason = session.handle.fatalError() {
+          logger.warning("a producer session ended; opening another: \(reason)")
+          session.pump.stop()  // after it has served what is under way
+          session = try Self.open(configuration, logger)
+        }
+      } catch {
+        return error as? KafkaError ?? KafkaError(RD_KAFKA_RESP_ERR__FAIL, "\(error)")
+      }
+      return produce(to: session.handle, message, opaque: delivery.toOpaque())
+    }
+    guard let failure else { return nil }
+    delivery.release()
+    return failure.code == RD_KAFKA_RESP_ERR__QUEUE_FULL.rawValue
+      ? .success(.queueFull) : .failure(failure)
+  }
+
   /// Hands a message to librdkafka, which copies it; does not block.
   private func produce(
-    to handle: KafkaHandle, _ topic: String, _ partition: Int32?, _ key: Data?, _ value: Data?,
-    _ headers: [KafkaHeader], _ timestamp: Date?, opaque: UnsafeMutableRawPointer
+    to handle: KafkaHandle, _ message: OutgoingMessage, opaque: UnsafeMutableRawPointer
   ) -> KafkaError? {
-    topic.withCString { topicName in
-      withBytes(of: key) { key in
-        withBytes(of: value) { value in
+    message.topic.withCString { topicName in
+      withBytes(of: message.key) { key in
+        withBytes(of: message.value) { value in
           var arguments = [rd_kafka_vu_t](repeating: rd_kafka_vu_t(), count: 5)
           arguments[0].vtype = RD_KAFKA_VTYPE_TOPIC
           arguments[0].u.cstr = topicName
           arguments[1].vtype = RD_KAFKA_VTYPE_PARTITION
-          arguments[1].u.i32 = partition ?? RD_KAFKA_PARTITION_UA
+          arguments[1].u.i32 = message.partition ?? RD_KAFKA_PARTITION_UA
           arguments[2].vtype = RD_KAFKA_VTYPE_MSGFLAGS
           arguments[2].u.i = RD_KAFKA_MSG_F_COPY
           arguments[3].vtype = RD_KAFKA_VTYPE_OPAQUE
           arguments[3].u.ptr = opaque
           arguments[4].vtype = RD_KAFKA_VTYPE_TIMESTAMP
-          arguments[4].u.i64 = timestamp.map(milliseconds) ?? 0  // 0 is now
+          arguments[4].u.i64 = message.timestamp.map(milliseconds) ?? 0  // 0 is now
           // librdkafka copies key and value and does not write to them.
           for (kind, bytes) in [(RD_KAFKA_VTYPE_KEY, key), (RD_KAFKA_VTYPE_VALUE, value)] {
             guard let bytes else { continue }
@@ -143,7 +232,7 @@ public final class KafkaProducer: Sendable {
             argument.u.mem.size = bytes.count
             arguments.append(argument)
           }
-          let list = headers.isEmpty ? nil : makeHeaders(headers)
+          let list = message.headers.isEmpty ? nil : makeHeaders(message.headers)
           if let list {
             var argument = rd_kafka_vu_t()
             argument.vtype = RD_KAFKA_VTYPE_HEADERS
@@ -154,7 +243,7 @@ public final class KafkaProducer: Sendable {
             return nil
           }
           if let list { rd_kafka_headers_destroy(list) }  // taken over only on success
-          return KafkaError(owning: error, topic: topic)
+          return KafkaError(owning: error, topic: message.topic)
         }
       }
     }
@@ -168,13 +257,13 @@ public final class KafkaProducer: Sendable {
       guard let opaque = message.pointee._private else { continue }
       let delivery = Unmanaged<Delivery>.fromOpaque(opaque).takeRetainedValue()
       if message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR {
-        delivery.continuation.resume(
-          returning: .delivered(
-            partition: message.pointee.partition, offset: message.pointee.offset))
+        delivery.complete(
+          .success(
+            .delivered(partition: message.pointee.partition, offset: message.pointee.offset)))
       } else {
         let topic = message.pointee.rkt.map { String(cString: rd_kafka_topic_name($0)) }
-        delivery.continuation.resume(
-          throwing: KafkaError(message.pointee.err, topic: topic, isRetriable: sessionEnded))
+        delivery.complete(
+          .failure(KafkaError(message.pointee.err, topic: topic, isRetriable: sessionEnded)))
       }
     }
   }

@@ -77,6 +77,8 @@ public final class Adapter: Sendable {
   private static let nextID = Atomic<UInt64>(0)
   /// By layer and `Projection.index`, from the lowest adapter to the uppermost.
   private let table: [[ProjectionChange]]
+  /// The same, as the forward pass reads it.
+  let changeTable: ChangeTable
 
   /// How many positions of a sequence the virtual tokens take.
   public var virtualTokenCount: Int { (virtualTokens?.count ?? 0) / width }
@@ -122,10 +124,12 @@ public final class Adapter: Sendable {
     layerCount = configuration.layers
     width = configuration.width
     self.virtualTokens = virtualTokens
-    self.table =
+    let table =
       table
       ?? [[ProjectionChange]](
         repeating: [], count: configuration.layers * Projection.allCases.count)
+    self.table = table
+    changeTable = ChangeTable(table)
   }
 
   // MARK: LoRA and DoRA

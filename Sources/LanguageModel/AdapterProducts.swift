@@ -3,106 +3,79 @@
 import CKernels
 import LinearAlgebra
 
-/// The adapters of a pass's segments.
-struct AdapterProducts {
-  typealias Output = (projection: Projection, y: FloatBuffer)
-
-  let segments: [Segment]
-  let rows: Int
-  let configuration: LlamaConfiguration
-  let pool: ThreadPool
-
-  /// Nil where no segment has an adapter: then there is only the base model's product.
-  init?(segments: [Segment], rows: Int, configuration: LlamaConfiguration, pool: ThreadPool) {
-    guard segments.contains(where: { $0.adapter != nil }) else { return nil }
-    self.segments = segments
-    self.rows = rows
-    self.configuration = configuration
-    self.pool = pool
-  }
-
-  /// The products of X [rows × columns] with some projections of a layer, adapters included. `base`
-  /// computes those with the base model's weights for all rows.
-  func multiply(
-    _ x: FloatBuffer, layer: Int, _ outputs: [Output], base: (FloatBuffer, [Output]) -> Void
+extension RowChunk {
+  /// Turns the base model's product y of these rows into the one with their adapter. X and y are
+  /// those of the whole pass.
+  func applyAdapter(
+    layer: Int, _ projection: Projection, _ x: FloatBuffer, to y: FloatBuffer,
+    _ configuration: LlamaConfiguration
   ) {
-    let scaled = outputs.filter { scalesInput(layer: layer, $0.projection) }
-    let plain = outputs.filter { output in !scaled.contains { $0.projection == output.projection } }
-    if !plain.isEmpty { base(x, plain) }
-    for output in scaled { base(scaledInput(x, layer: layer, output.projection), [output]) }
-    apply(x, layer: layer, outputs)
-  }
-
-  private func scalesInput(layer: Int, _ projection: Projection) -> Bool {
-    segments.contains { segment in
-      segment.adapter?.changes(layer: layer, projection).contains { $0.inputScale != nil } ?? false
+    guard let changes = changes?.changes(layer: layer, projection), !changes.isEmpty else { return }
+    let columns = projection.inputWidth(in: configuration)
+    let width = projection.outputWidth(in: configuration)
+    let y = y.pointer + rows.lowerBound * width
+    for (index, change) in changes.enumerated() {
+      if let a = change.a, let bTransposed = change.bTransposed {
+        var input = UnsafePointer(x.pointer + rows.lowerBound * columns)
+        // The adapters above this one may scale what it sees.
+        let above = changes[(index + 1)...]
+        var copy: FloatBuffer?
+        if above.contains(where: { $0.inputScale != nil }) {
+          let scaled = FloatBuffer(uninitialized: rows.count * columns)
+          scaled.pointer.update(from: input, count: scaled.count)
+          for scale in above.compactMap(\.inputScale) {
+            multiplyRows(scaled.pointer, by: scale, rows: rows.count, width: columns)
+          }
+          input = UnsafePointer(scaled.pointer)
+          copy = scaled
+        }
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: rows.count * change.rank) { inner in
+          guard let inner = inner.baseAddress else { return }
+          ck_low_rank(
+            Elementwise.level.rawValue, input, rows.count, columns, a, change.rank, bTransposed,
+            width, change.scaling, inner, y)
+        }
+        withExtendedLifetime(copy) {}
+      }
+      if let scale = change.outputScale {
+        multiplyRows(y, by: scale, rows: rows.count, width: width)
+      }
     }
   }
 
-  /// A copy of X as the base model's projection sees it.
-  private func scaledInput(_ x: FloatBuffer, layer: Int, _ projection: Projection) -> FloatBuffer {
+  /// Adds a projection's bias to these rows of y. (IA)³ scales a projection's whole output, the bias
+  /// too; DoRA's scales are of the weights alone.
+  func add(_ bias: [Float], layer: Int, _ projection: Projection, to y: FloatBuffer) {
+    var bias = bias
+    if let changes = changes?.changes(layer: layer, projection) {
+      for change in changes {
+        guard change.a == nil, let scale = change.outputScale else { continue }
+        for index in bias.indices { bias[index] *= scale[index] }
+      }
+    }
+    for row in rows {
+      Elementwise.addScaled(1, bias, to: y.pointer + row * bias.count, count: bias.count)
+    }
+  }
+}
+
+extension PassRows {
+  /// A copy of X as the base model's projection sees it under adapters that scale its input.
+  func scaledInput(
+    _ x: FloatBuffer, layer: Int, _ projection: Projection, _ configuration: LlamaConfiguration
+  ) -> FloatBuffer {
     let columns = projection.inputWidth(in: configuration)
-    let copy = FloatBuffer(uninitialized: rows * columns)
+    let copy = FloatBuffer(uninitialized: count * columns)
     copy.pointer.update(from: x.pointer, count: copy.count)
-    for segment in segments {
-      for change in segment.adapter?.changes(layer: layer, projection) ?? [] {
-        guard let scale = change.inputScale else { continue }
+    for chunk in chunks {
+      guard let changes = chunk.changes?.changes(layer: layer, projection) else { continue }
+      for scale in changes.compactMap(\.inputScale) {
         multiplyRows(
-          copy.pointer + segment.row * columns, by: scale.pointer, rows: segment.count,
+          copy.pointer + chunk.rows.lowerBound * columns, by: scale, rows: chunk.rows.count,
           width: columns)
       }
     }
     return copy
-  }
-
-  /// Turns the base model's products into those with each segment's adapter.
-  private func apply(_ x: FloatBuffer, layer: Int, _ outputs: [Output]) {
-    let run = { (task: Int) in
-      let segment = segments[task / outputs.count]
-      guard let adapter = segment.adapter else { return }
-      let output = outputs[task % outputs.count]
-      let changes = adapter.changes(layer: layer, output.projection)
-      if !changes.isEmpty { apply(changes, x, segment, output) }
-    }
-    // Small sums for a few rows: not worth another thread.
-    let tasks = segments.count * outputs.count
-    if rows < 4 {
-      for task in 0..<tasks { run(task) }
-    } else {
-      pool.parallel(tasks, run)
-    }
-  }
-
-  private func apply(
-    _ changes: [ProjectionChange], _ x: FloatBuffer, _ segment: Segment, _ output: Output
-  ) {
-    let columns = output.projection.inputWidth(in: configuration)
-    let width = output.projection.outputWidth(in: configuration)
-    let y = output.y.pointer + segment.row * width
-    for (index, change) in changes.enumerated() {
-      if let factors = change.factors, let bTransposed = change.bTransposed {
-        var input = UnsafePointer(x.pointer + segment.row * columns)
-        // The adapters above this one may scale what it sees.
-        let above = changes[(index + 1)...]
-        let isScaled = above.contains { $0.inputScale != nil }
-        let copy = FloatBuffer(uninitialized: isScaled ? segment.count * columns : 0)
-        if isScaled {
-          copy.pointer.update(from: input, count: copy.count)
-          for scale in above.compactMap(\.inputScale) {
-            multiplyRows(copy.pointer, by: scale.pointer, rows: segment.count, width: columns)
-          }
-          input = UnsafePointer(copy.pointer)
-        }
-        let inner = FloatBuffer(uninitialized: segment.count * change.rank)
-        ck_low_rank(
-          Elementwise.level.rawValue, input, segment.count, columns, factors.a.pointer,
-          change.rank, bTransposed.pointer, width, change.scaling, inner.pointer, y)
-        withExtendedLifetime((copy, inner)) {}
-      }
-      if let scale = change.outputScale {
-        multiplyRows(y, by: scale.pointer, rows: segment.count, width: width)
-      }
-    }
   }
 }
 

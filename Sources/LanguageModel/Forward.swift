@@ -136,33 +136,30 @@ extension LlamaModel {
       while index < chunks.count && rows < Self.rowsPerPass {
         let chunk = chunks[index]
         let take = min(chunk.tokens.count - done[index], Self.rowsPerPass - rows)
+        let tokens = chunk.tokens[done[index]..<done[index] + take]
+        done[index] += take
+        let wanted: Range<Int> =
+          switch chunk.logits {
+          case .none: 0..<0
+          case .last: (done[index] == chunk.tokens.count ? take - 1 : take)..<take
+          case .all: tokens.prefix { $0 < 0 }.count..<take
+          }
         segments.append(
           Segment(
-            tokens: chunk.tokens[done[index]..<done[index] + take], cache: chunk.cache,
-            adapter: chunk.adapter, row: rows, position: chunk.cache.count))
+            tokens: tokens, cache: chunk.cache, adapter: chunk.adapter, row: rows,
+            position: chunk.cache.count, wanted: wanted))
         rows += take
-        done[index] += take
         if done[index] < chunk.tokens.count { break }
         index += 1
       }
       let pass = ForwardPass(model: self, segments: segments, pool: pool)
       ComputeGate.shared.foreground { pass.run() }
-      for (offset, segment) in segments.enumerated() {
-        let number = first + offset
-        let isEnd = done[number] == chunks[number].tokens.count
-        let wanted: Range<Int> =
-          switch chunks[number].logits {
-          case .none: 0..<0
-          case .last: isEnd ? segment.count - 1..<segment.count : 0..<0
-          case .all: segment.tokens.prefix { $0 < 0 }.count..<segment.count
-          }
-        for row in wanted {
-          Elementwise.rmsNorm(
-            pass.stream.pointer + (segment.row + row) * width, weight: outputNorm,
-            into: hidden.pointer + written * width, count: width,
-            epsilon: configuration.rmsEpsilon)
-          written += 1
-        }
+      for row in 0..<segments.reduce(0, { $0 + $1.wanted.count }) {
+        Elementwise.rmsNorm(
+          pass.stream.pointer + row * width, weight: outputNorm,
+          into: hidden.pointer + written * width, count: width,
+          epsilon: configuration.rmsEpsilon)
+        written += 1
       }
       first = index
     }
@@ -177,10 +174,9 @@ extension LlamaModel {
       if let token = chunk.tokens.first(where: { $0 < 0 || $0 >= configuration.vocabulary }) {
         throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
       }
-      guard chunk.cache.layers == configuration.layers,
-        chunk.cache.kvHeads == configuration.kvHeads,
-        chunk.cache.headWidth == configuration.headWidth
-      else { throw .cacheOfAnotherModel }
+      guard chunk.cache.layout == KVLayout(configuration, precision: precision) else {
+        throw .cacheOfAnotherModel
+      }
       guard caches.insert(ObjectIdentifier(chunk.cache)).inserted else { throw .cacheUsedTwice }
       let positions = chunk.cache.count + chunk.virtualTokensToCome + chunk.tokens.count
       guard positions <= configuration.contextLength else {

@@ -3,28 +3,21 @@
 import Foundation
 import LinearAlgebra
 
-/// A run of rows of one sequence within a pass.
-struct Segment {
-  let tokens: ArraySlice<Int32>
-  let cache: KVCache
-  let adapter: Adapter?
-  /// The first row within the pass.
-  let row: Int
-  /// The first row's position in the sequence.
-  let position: Int
-  var count: Int { tokens.count }
-}
-
 /// The scratch memory of a pass and the steps over it. Belongs to one call.
-struct ForwardPass {
-  let model: LlamaModel
-  let segments: [Segment]
-  let pool: ThreadPool
-  let rows: Int
-  /// The residual stream [rows × width]; the result.
+///
+/// A layer alternates products, which all rows share, with steps that each row takes on its own; all
+/// of these between two products are one computation of the thread pool.
+final class ForwardPass {
+  /// The residual stream [rows × width]. At the end its first rows are the wanted ones of all
+  /// segments, one after the other.
   let stream: FloatBuffer
 
+  private let model: LlamaModel
+  private let configuration: LlamaConfiguration
   private let weights: InferenceWeights
+  private let pool: ThreadPool
+  private let rows: PassRows
+  private let attention: Attention
   private let normalized: FloatBuffer
   private let queries: FloatBuffer
   private let keys: FloatBuffer
@@ -32,51 +25,89 @@ struct ForwardPass {
   private let attended: FloatBuffer
   private let gate: FloatBuffer
   private let up: FloatBuffer
+  /// What the output and down projections write.
+  private let projected: FloatBuffer
   private let cosines: FloatBuffer
   private let sines: FloatBuffer
-  private let adapters: AdapterProducts?
+  /// The inputs of products as 8-bit codes; nil where no product wants them.
+  private let normalizedCodes: QuantizedRows?
+  private let attendedCodes: QuantizedRows?
+  private let gateCodes: QuantizedRows?
+  /// The products of all layers where all matrices are packed, else empty.
+  private let products: ContiguousArray<PanelProduct>
 
+  /// Makes room for the segments' rows in their caches.
   init(model: LlamaModel, segments: [Segment], pool: ThreadPool) {
-    let configuration = model.configuration
     self.model = model
-    weights = model.inferenceWeights
-    self.segments = segments
     self.pool = pool
-    rows = segments.reduce(0) { $0 + $1.count }
-    stream = FloatBuffer(uninitialized: rows * configuration.width)
-    normalized = FloatBuffer(uninitialized: rows * configuration.width)
-    queries = FloatBuffer(uninitialized: rows * configuration.queryWidth)
-    keys = FloatBuffer(uninitialized: rows * configuration.kvWidth)
-    values = FloatBuffer(uninitialized: rows * configuration.kvWidth)
-    attended = FloatBuffer(uninitialized: rows * configuration.queryWidth)
-    gate = FloatBuffer(uninitialized: rows * configuration.feedForwardWidth)
-    up = FloatBuffer(uninitialized: rows * configuration.feedForwardWidth)
+    configuration = model.configuration
+    weights = model.inferenceWeights
+    for segment in segments { segment.cache.prepare(toAppend: segment.count) }
+    rows = PassRows(segments)
+    attention = Attention(
+      configuration, layout: KVLayout(configuration, precision: model.precision),
+      longest: rows.longest, slots: pool.width)
+    let count = rows.count
+    func buffer(_ width: Int) -> FloatBuffer { FloatBuffer(uninitialized: count * width) }
+    stream = buffer(configuration.width)
+    normalized = buffer(configuration.width)
+    queries = buffer(configuration.queryWidth)
+    keys = buffer(configuration.kvWidth)
+    values = buffer(configuration.kvWidth)
+    attended = buffer(configuration.queryWidth)
+    gate = buffer(configuration.feedForwardWidth)
+    up = buffer(configuration.feedForwardWidth)
+    projected = buffer(configuration.width)
+    cosines = buffer(configuration.headWidth / 2)
+    sines = buffer(configuration.headWidth / 2)
+    let weights = weights
+    func codes(_ group: ProjectionGroup, _ width: Int) -> QuantizedRows? {
+      weights.usesCodes(group) ? QuantizedRows(room: count, columns: width) : nil
+    }
+    let attentionCodes = codes(.qkv, configuration.width)
+    normalizedCodes = attentionCodes ?? codes(.gateUp, configuration.width)
+    attendedCodes = codes(.output, configuration.queryWidth)
+    gateCodes = codes(.down, configuration.feedForwardWidth)
+    let outputs = [queries, keys, values, projected, gate, up, projected]
+    products = weights.products { outputs[$0.index].pointer }
+    setAngles()
+  }
+
+  /// The rotary embedding's angles of each row.
+  private func setAngles() {
     let half = configuration.headWidth / 2
-    cosines = FloatBuffer(uninitialized: rows * half)
-    sines = FloatBuffer(uninitialized: rows * half)
-    adapters = AdapterProducts(
-      segments: segments, rows: rows, configuration: configuration, pool: pool)
     let scaling = configuration.ropeScaling
     let frequencies = scaling.frequencies(
       base: configuration.ropeBase, headWidth: configuration.headWidth)
     let magnitude = scaling.magnitude
-    for segment in segments {
-      for offset in 0..<segment.count {
-        let row = (segment.row + offset) * half
+    for chunk in rows.chunks {
+      for (offset, row) in chunk.rows.enumerated() {
         for i in 0..<half {
-          let angle = Float(segment.position + offset) * frequencies[i]
-          cosines.pointer[row + i] = magnitude * cos(angle)
-          sines.pointer[row + i] = magnitude * sin(angle)
+          let angle = Float(chunk.position + offset) * frequencies[i]
+          cosines.pointer[row * half + i] = magnitude * cos(angle)
+          sines.pointer[row * half + i] = magnitude * sin(angle)
         }
       }
     }
   }
 
-  /// Computes the residual stream after the last layer, and the caches' new positions.
+  /// Computes the wanted rows' residual stream after the last layer, and the caches' new positions.
   func run() {
-    let configuration = model.configuration
-    for segment in segments {
-      segment.cache.prepare(toAppend: segment.count)
+    embed()
+    eachChunk(rows, work: configuration.width) {
+      self.normalize($0, self.model.layers[0].attentionNorm)
+    }
+    var rows = rows
+    for number in 0..<configuration.layers {
+      guard let left = attend(layer: number, rows) else { break }
+      rows = left
+      feedForward(layer: number, rows)
+    }
+    for segment in self.rows.segments { segment.cache.advance(by: segment.count) }
+  }
+
+  private func embed() {
+    for segment in rows.segments {
       for (offset, token) in segment.tokens.enumerated() {
         let row = stream.pointer + (segment.row + offset) * configuration.width
         if token < 0, let virtual = segment.adapter?.virtualTokens {
@@ -87,142 +118,192 @@ struct ForwardPass {
         }
       }
     }
-    for number in 0..<configuration.layers { run(layer: number) }
-    for segment in segments { segment.cache.advance(by: segment.count) }
   }
 
-  private func run(layer number: Int) {
-    let configuration = model.configuration
+  // MARK: Attention
+
+  /// Adds a layer's attention to the stream and normalises that for the feed-forward part. Returns
+  /// the rows to go on with: in the last layer the wanted ones alone, nil where there are none.
+  private func attend(layer number: Int, _ rows: PassRows) -> PassRows? {
     let layer = model.layers[number]
-    normalize(layer.attentionNorm)
-    multiply(
-      normalized, layer: number,
-      [(.query, queries), (.key, keys), (.value, values)])
-    for (projection, y) in [(Projection.query, queries), (.key, keys), (.value, values)] {
-      if let bias = layer.bias(projection) { add(bias, of: projection, layer: number, to: y) }
-    }
-    if let weight = layer.queryNorm { normalizeHeads(queries, weight, configuration.heads) }
-    if let weight = layer.keyNorm { normalizeHeads(keys, weight, configuration.kvHeads) }
-    rotateAndStore(layer: number)
-    Attention.compute(
-      layer: number, segments: segments, configuration: configuration,
-      queries: queries.pointer, into: attended.pointer, pool: pool)
-    multiply(attended, layer: number, [(.output, normalized)])
-    addToStream(normalized)
-
-    normalize(layer.feedForwardNorm)
-    multiply(normalized, layer: number, [(.gate, gate), (.up, up)])
-    let width = configuration.feedForwardWidth
-    // An exponential for each number.
-    forRows(width: 4 * width) { range in
-      let start = range.lowerBound * width
-      Elementwise.siluMultiply(
-        gate: gate.pointer + start, up: up.pointer + start, into: gate.pointer + start,
-        count: range.count * width)
-    }
-    multiply(gate, layer: number, [(.down, normalized)])
-    addToStream(normalized)
-  }
-
-  /// Splits the rows over the threads where that pays: another thread takes a microsecond or two to
-  /// join in, as long as some rows of `width` numbers take.
-  private func forRows(width: Int, _ body: (Range<Int>) -> Void) {
-    if rows * width < 16_384 { body(0..<rows) } else { pool.parallelRanges(rows, body) }
-  }
-
-  private func normalize(_ weight: [Float]) {
-    let configuration = model.configuration
-    let width = configuration.width
-    weight.withUnsafeBufferPointer { weight in
-      guard let weight = weight.baseAddress else { return }
-      forRows(width: width) { range in
-        for row in range {
-          Elementwise.rmsNorm(
-            stream.pointer + row * width, weight: weight, into: normalized.pointer + row * width,
-            count: width, epsilon: configuration.rmsEpsilon)
+    multiply(.qkv, layer: number, normalized, normalizedCodes, rows)
+    var rows = rows
+    let kvHeads = configuration.kvHeads
+    let narrows = number == configuration.layers - 1 && rows.wantedCount < rows.count
+    if rows.areIndependent && rows.chunks.count >= pool.width && !narrows {
+      let chunks = rows.chunks
+      pool.parallelSlots(chunks.count) { slot, index in
+        self.prepare(chunks[index], layer, number)
+        for head in 0..<kvHeads { self.attend(chunks[index], head, layer: number, slot: slot) }
+        self.attendedCodes?.round(self.attended.pointer, rows: chunks[index].rows)
+      }
+    } else {
+      eachChunk(rows, work: 2 * configuration.queryWidth) { self.prepare($0, layer, number) }
+      if narrows {
+        guard rows.wantedCount > 0 else { return nil }
+        rows.moveWanted(queries, width: configuration.queryWidth)
+        rows.moveWanted(stream, width: configuration.width)
+        rows = rows.wanted()
+      }
+      let chunks = rows.chunks
+      let tasks = chunks.count * kvHeads
+      // A row that sees few positions is done before another thread has joined in.
+      if rows.attentionWork < 64 {
+        for task in 0..<tasks {
+          attend(chunks[task / kvHeads], task % kvHeads, layer: number, slot: 0)
+        }
+      } else {
+        // Later rows see more positions: begin with the longest tasks.
+        pool.parallelSlots(tasks) { slot, index in
+          let task = tasks - 1 - index
+          self.attend(chunks[task / kvHeads], task % kvHeads, layer: number, slot: slot)
+        }
+      }
+      if let attendedCodes {
+        eachChunk(rows, work: configuration.queryWidth) { chunk in
+          attendedCodes.round(self.attended.pointer, rows: chunk.rows)
         }
       }
     }
+    multiply(.output, layer: number, attended, attendedCodes, rows)
+    eachChunk(rows, work: 2 * configuration.width) { chunk in
+      chunk.applyAdapter(
+        layer: number, .output, self.attended, to: self.projected, self.configuration)
+      self.addProjected(chunk)
+      self.normalize(chunk, layer.feedForwardNorm)
+    }
+    return rows
   }
 
-  private func addToStream(_ x: FloatBuffer) {
-    let width = model.configuration.width
-    forRows(width: width) { range in
-      let start = range.lowerBound * width
-      Elementwise.addScaled(
-        1, x.pointer + start, to: stream.pointer + start, count: range.count * width)
+  /// Everything between the products and attention: adapters, biases, normalised heads, rotation;
+  /// and the keys and values into the cache.
+  private func prepare(_ chunk: RowChunk, _ layer: LlamaLayer, _ number: Int) {
+    for (projection, y) in [(Projection.query, queries), (.key, keys), (.value, values)] {
+      chunk.applyAdapter(layer: number, projection, normalized, to: y, configuration)
+      if let bias = layer.bias(projection) { chunk.add(bias, layer: number, projection, to: y) }
     }
+    if let weight = layer.queryNorm { normalizeHeads(chunk, queries, weight, configuration.heads) }
+    if let weight = layer.keyNorm { normalizeHeads(chunk, keys, weight, configuration.kvHeads) }
+    let half = configuration.headWidth / 2
+    for row in chunk.rows {
+      let (cosine, sine) = (cosines.pointer + row * half, sines.pointer + row * half)
+      Elementwise.rotate(
+        queries.pointer + row * configuration.queryWidth, cosines: cosine, sines: sine,
+        heads: configuration.heads, headWidth: configuration.headWidth)
+      Elementwise.rotate(
+        keys.pointer + row * configuration.kvWidth, cosines: cosine, sines: sine,
+        heads: configuration.kvHeads, headWidth: configuration.headWidth)
+    }
+    attention.store(chunk, layer: number, keys: keys, values: values)
   }
 
-  /// Adds a projection's bias to every row. (IA)³ scales a projection's whole output, the bias too.
-  private func add(
-    _ bias: [Float], of projection: Projection, layer: Int, to y: FloatBuffer
-  ) {
-    for segment in segments {
-      var bias = bias
-      for scale in segment.adapter?.biasScales(layer: layer, projection) ?? [] {
-        for index in bias.indices { bias[index] *= scale.pointer[index] }
-      }
-      for row in segment.row..<segment.row + segment.count {
-        Elementwise.addScaled(1, bias, to: y.pointer + row * bias.count, count: bias.count)
-      }
-    }
+  private func attend(_ chunk: RowChunk, _ kvHead: Int, layer: Int, slot: Int) {
+    attention.compute(
+      chunk, kvHead: kvHead, layer: layer, queries: queries, into: attended, slot: slot)
   }
 
   /// RMSNorm of each head of queries or keys, in place.
-  private func normalizeHeads(_ x: FloatBuffer, _ weight: [Float], _ heads: Int) {
-    forRows(width: heads * weight.count) { range in
-      for head in range.lowerBound * heads..<range.upperBound * heads {
-        let place = x.pointer + head * weight.count
-        Elementwise.rmsNorm(
-          place, weight: weight, into: place, count: weight.count,
-          epsilon: model.configuration.rmsEpsilon)
-      }
-    }
-  }
-
-  private func rotateAndStore(layer: Int) {
-    let configuration = model.configuration
-    let half = configuration.headWidth / 2
-    let kvWidth = configuration.kvWidth
-    for segment in segments {
-      let store = { (range: Range<Int>) in
-        for offset in range {
-          let row = segment.row + offset
-          let (cosine, sine) = (cosines.pointer + row * half, sines.pointer + row * half)
-          Elementwise.rotate(
-            queries.pointer + row * configuration.queryWidth, cosines: cosine, sines: sine,
-            heads: configuration.heads, headWidth: configuration.headWidth)
-          Elementwise.rotate(
-            keys.pointer + row * kvWidth, cosines: cosine, sines: sine,
-            heads: configuration.kvHeads, headWidth: configuration.headWidth)
-          segment.cache.store(
-            keys: keys.pointer + row * kvWidth, values: values.pointer + row * kvWidth,
-            layer: layer, position: segment.position + offset)
-        }
-      }
-      if segment.count < 16 {
-        store(0..<segment.count)
-      } else {
-        pool.parallelRanges(segment.count, store)
-      }
-    }
-  }
-
-  /// The base model's products for all rows at once, then each sequence's own adapter.
-  private func multiply(
-    _ x: FloatBuffer, layer: Int, _ outputs: [(projection: Projection, y: FloatBuffer)]
+  private func normalizeHeads(
+    _ chunk: RowChunk, _ x: FloatBuffer, _ weight: [Float], _ heads: Int
   ) {
-    let columns = outputs[0].projection.inputWidth(in: model.configuration)
-    let base = { (x: FloatBuffer, outputs: [AdapterProducts.Output]) in
-      Product.compute(
-        x.pointer, count: rows, columns: columns,
-        outputs.map { (weights[layer, $0.projection], $0.y.pointer) }, pool: pool)
+    for head in chunk.rows.lowerBound * heads..<chunk.rows.upperBound * heads {
+      let place = x.pointer + head * weight.count
+      Elementwise.rmsNorm(
+        place, weight: weight, into: place, count: weight.count,
+        epsilon: configuration.rmsEpsilon)
     }
-    if let adapters {
-      adapters.multiply(x, layer: layer, outputs, base: base)
+  }
+
+  // MARK: Feed-forward
+
+  /// Adds a layer's feed-forward part to the stream and normalises that for the next layer.
+  private func feedForward(layer number: Int, _ rows: PassRows) {
+    multiply(.gateUp, layer: number, normalized, normalizedCodes, rows)
+    let width = configuration.feedForwardWidth
+    // An exponential for each number.
+    eachChunk(rows, work: 4 * width) { chunk in
+      for (projection, y) in [(Projection.gate, self.gate), (.up, self.up)] {
+        chunk.applyAdapter(
+          layer: number, projection, self.normalized, to: y, self.configuration)
+      }
+      let start = chunk.rows.lowerBound * width
+      Elementwise.siluMultiply(
+        gate: self.gate.pointer + start, up: self.up.pointer + start,
+        into: self.gate.pointer + start, count: chunk.rows.count * width)
+      self.gateCodes?.round(self.gate.pointer, rows: chunk.rows)
+    }
+    multiply(.down, layer: number, gate, gateCodes, rows)
+    let isLast = number == configuration.layers - 1
+    let norm = isLast ? nil : model.layers[number + 1].attentionNorm
+    eachChunk(rows, work: 2 * configuration.width) { chunk in
+      chunk.applyAdapter(
+        layer: number, .down, self.gate, to: self.projected, self.configuration)
+      self.addProjected(chunk)
+      if let norm { self.normalize(chunk, norm) }
+    }
+  }
+
+  // MARK: Steps
+
+  /// Calls `body` for every chunk; on several threads where that pays: another thread takes as long
+  /// to join in as some thousand numbers take. `work` is the numbers of a row.
+  private func eachChunk(_ rows: PassRows, work: Int, _ body: (RowChunk) -> Void) {
+    let chunks = rows.chunks
+    if rows.count * work < 8192 {
+      for chunk in chunks { body(chunk) }
     } else {
-      base(x, outputs)
+      pool.parallelRanges(chunks.count) { range in
+        for index in range { body(chunks[index]) }
+      }
+    }
+  }
+
+  private func addProjected(_ chunk: RowChunk) {
+    let width = configuration.width
+    let start = chunk.rows.lowerBound * width
+    Elementwise.addScaled(
+      1, projected.pointer + start, to: stream.pointer + start, count: chunk.rows.count * width)
+  }
+
+  private func normalize(_ chunk: RowChunk, _ weight: [Float]) {
+    let width = configuration.width
+    weight.withUnsafeBufferPointer { weight in
+      guard let weight = weight.baseAddress else { return }
+      for row in chunk.rows {
+        Elementwise.rmsNorm(
+          stream.pointer + row * width, weight: weight, into: normalized.pointer + row * width,
+          count: width, epsilon: configuration.rmsEpsilon)
+      }
+    }
+    normalizedCodes?.round(normalized.pointer, rows: chunk.rows)
+  }
+
+  /// The base model's products of a group for all rows at once. What adapters add comes after, row
+  /// by row; what they scale the input of is computed from a copy.
+  private func multiply(
+    _ group: ProjectionGroup, layer: Int, _ x: FloatBuffer, _ codes: QuantizedRows?,
+    _ rows: PassRows
+  ) {
+    if let codes, !products.isEmpty, rows.scaledInputs.isEmpty {
+      let first = layer * Projection.allCases.count + group.indices.lowerBound
+      products.withUnsafeBufferPointer { products in
+        PanelProduct.compute(
+          UnsafeBufferPointer(rebasing: products[first..<first + group.indices.count]), codes,
+          count: rows.count, pool: pool)
+      }
+      return
+    }
+    let outputs = [queries, keys, values, projected, gate, up, projected]
+    func compute(_ x: FloatBuffer, _ codes: QuantizedRows?, _ projections: [Projection]) {
+      guard let first = projections.first else { return }
+      Product.compute(
+        x.pointer, rounded: codes, count: rows.count,
+        columns: first.inputWidth(in: configuration),
+        projections.map { (weights[layer, $0], outputs[$0.index].pointer) }, pool: pool)
+    }
+    compute(x, codes, group.members.filter { !rows.scaledInputs.contains($0) })
+    for projection in group.members where rows.scaledInputs.contains(projection) {
+      compute(rows.scaledInput(x, layer: layer, projection, configuration), nil, [projection])
     }
   }
 }

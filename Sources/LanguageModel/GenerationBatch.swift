@@ -54,7 +54,7 @@ public final class GenerationBatch {
     }
     let cache =
       prefixes?.cache(for: request.prompt, adapter: request.adapter, of: model)
-      ?? KVCache(for: model.configuration)
+      ?? KVCache(for: model)
     let known = max(cache.count - (request.adapter?.virtualTokenCount ?? 0), 0)
     let chunk = Chunk(
       tokens: Array(request.prompt[known...]), cache: cache, adapter: request.adapter)

@@ -25,6 +25,8 @@ package enum ProductMatrix: Sendable {
     }
   }
 
+  var isPacked: Bool { if case .packed = self { true } else { false } }
+
   var columns: Int {
     switch self {
     case .packed(let matrix): matrix.columns
@@ -40,8 +42,11 @@ package struct InferenceWeights: Sendable {
   package let output: ProductMatrix
 
   init(_ model: LlamaModel, precision: ProductPrecision) {
+    let blocks = model.layers.flatMap { layer in Projection.allCases.map { layer[$0] } }
+    let memory =
+      precision == .int8 ? PackedMatrix.commonMemory(for: blocks + [model.output]) : nil
     func matrix(_ blocks: QuantizedMatrix) -> ProductMatrix {
-      if precision == .int8, let packed = PackedMatrix(blocks) { return .packed(packed) }
+      if let memory, let packed = PackedMatrix(blocks, in: memory) { return .packed(packed) }
       return .blocks(blocks)
     }
     layers = model.layers.map { layer in
@@ -63,16 +68,34 @@ package struct InferenceWeights: Sendable {
   package subscript(layer: Int, projection: Projection) -> ProductMatrix {
     layers[layer][projection.index]
   }
+
+  /// Whether some layer's product of a group wants its input as 8-bit codes.
+  func usesCodes(_ group: ProjectionGroup) -> Bool {
+    layers.contains { layer in layer[group.indices].contains { $0.isPacked } }
+  }
+
+  /// The products with all layers' matrices, by layer and `Projection.index`; empty unless all are
+  /// packed. They are valid as long as these weights and what `y` gives for each projection.
+  func products(into y: (Projection) -> UnsafeMutablePointer<Float>) -> ContiguousArray<
+    PanelProduct
+  > {
+    let outputs = Projection.allCases.map(y)
+    var products: ContiguousArray<PanelProduct> = []
+    products.reserveCapacity(layers.count * outputs.count)
+    for layer in layers {
+      for (matrix, y) in zip(layer, outputs) {
+        guard case .packed(let packed) = matrix else { return [] }
+        products.append(packed.product(into: y, yStride: packed.rows))
+      }
+    }
+    return products
+  }
 }
 
 /// The matrices that gradients are multiplied with: those of a layer that share an input are one
 /// matrix under the other, transposed and rounded to 8 bits (docs/performance.md says
 /// what that does to a gradient).
 package struct GradientWeights: Sendable {
-  /// The projections of a layer that share an input.
-  package static let groups: [[Projection]] = [
-    [.query, .key, .value], [.output], [.gate, .up], [.down],
-  ]
   /// By layer and group, [input width × sum of the output widths]; nil where a width is no multiple
   /// of 32.
   package let layers: [[PackedMatrix?]]
@@ -82,7 +105,9 @@ package struct GradientWeights: Sendable {
   init(_ model: LlamaModel) {
     layers = model.layers.map { layer in
       defer { model.releasePages() }
-      return Self.groups.map { group in Self.transposed(group.map { layer[$0] }) }
+      return ProjectionGroup.allCases.map { group in
+        Self.transposed(group.members.map { layer[$0] })
+      }
     }
     output = Self.transposed([model.output])
     model.releasePages()

@@ -3,32 +3,55 @@
 import CKernels
 import LinearAlgebra
 
+/// How the keys and values of ``KVCache/blockLength`` positions lie in a block: by layer all heads'
+/// keys, then all heads' values.
+struct KVLayout: Equatable, Sendable {
+  let layers: Int
+  let kvHeads: Int
+  let headWidth: Int
+  /// Halves where products round their input more coarsely anyway, else f32.
+  let isHalf: Bool
+
+  init(_ configuration: LlamaConfiguration, precision: ProductPrecision) {
+    layers = configuration.layers
+    kvHeads = configuration.kvHeads
+    headWidth = configuration.headWidth
+    isHalf = precision == .int8
+  }
+
+  /// The kernels' number for the format.
+  var format: Int32 { (isHalf ? WeightType.f16 : .f32).rawValue }
+  var blockBytes: Int { layers * 2 * kvHeads * headBytes }
+  /// The keys or the values of one head.
+  private var headBytes: Int { KVCache.blockLength * headWidth * (isHalf ? 2 : 4) }
+
+  /// Where one head's keys lie: strips of 16 positions, [headWidth × 16] each.
+  func keys(layer: Int, head: Int) -> Int { (layer * 2 * kvHeads + head) * headBytes }
+
+  /// Where one head's values lie, [position × headWidth].
+  func values(layer: Int, head: Int) -> Int { ((layer * 2 + 1) * kvHeads + head) * headBytes }
+}
+
 /// One sequence's keys and values, in blocks of ``blockLength`` positions, so that growing copies
 /// nothing. A fork shares its origin's blocks until either writes to one. Used by one call at a time.
 public final class KVCache {
   static let blockLength = Int(CK_KV_BLOCK)
 
-  let layers: Int
-  let kvHeads: Int
-  let headWidth: Int
+  let layout: KVLayout
   /// The number of positions held.
   public private(set) var count = 0
-  private var blocks: [FloatBuffer] = []
+  private(set) var blocks: [FloatBuffer] = []
   /// How many of the first positions are an adapter's virtual tokens.
   var virtualTokens = 0
 
-  /// An empty cache for a model of this shape.
-  public init(for configuration: LlamaConfiguration) {
-    layers = configuration.layers
-    kvHeads = configuration.kvHeads
-    headWidth = configuration.headWidth
+  /// An empty cache for a model.
+  public init(for model: LlamaModel) {
+    layout = KVLayout(model.configuration, precision: model.precision)
   }
 
   /// A cache that begins with whole blocks of another.
-  init(for configuration: LlamaConfiguration, blocks: [FloatBuffer], virtualTokens: Int) {
-    layers = configuration.layers
-    kvHeads = configuration.kvHeads
-    headWidth = configuration.headWidth
+  init(for model: LlamaModel, blocks: [FloatBuffer], virtualTokens: Int) {
+    layout = KVLayout(model.configuration, precision: model.precision)
     count = blocks.count * Self.blockLength
     self.blocks = blocks
     self.virtualTokens = blocks.isEmpty ? 0 : virtualTokens
@@ -40,9 +63,7 @@ public final class KVCache {
   }
 
   private init(forking other: KVCache) {
-    layers = other.layers
-    kvHeads = other.kvHeads
-    headWidth = other.headWidth
+    layout = other.layout
     count = other.count
     virtualTokens = other.virtualTokens
     blocks = other.blocks
@@ -59,60 +80,32 @@ public final class KVCache {
   }
 
   /// The memory of the blocks, shared ones included.
-  public var byteCount: Int { blocks.count * blockFloats * 4 }
+  public var byteCount: Int { blocks.count * layout.blockBytes }
 
   /// The memory that a sequence of that many positions takes.
-  public static func byteCount(positions: Int, configuration: LlamaConfiguration) -> Int {
-    blocks(for: positions) * configuration.layers * 2 * blockLength * configuration.kvWidth * 4
+  public static func byteCount(
+    positions: Int, configuration: LlamaConfiguration, precision: ProductPrecision = .int8
+  ) -> Int {
+    blocks(for: positions) * KVLayout(configuration, precision: precision).blockBytes
   }
 
   private static func blocks(for positions: Int) -> Int {
     (positions + blockLength - 1) / blockLength
   }
 
-  private var blockFloats: Int { layers * 2 * kvHeads * headFloats }
-  /// The keys or the values of one head in a block.
-  private var headFloats: Int { Self.blockLength * headWidth }
-
   /// Makes room for the next `positions` positions, and copies a shared block they begin in.
   func prepare(toAppend positions: Int) {
+    let floats = layout.blockBytes / 4
     if count % Self.blockLength != 0, !isKnownUniquelyReferenced(&blocks[blocks.count - 1]) {
-      let copy = FloatBuffer(uninitialized: blockFloats)
-      copy.pointer.update(from: blocks[blocks.count - 1].pointer, count: blockFloats)
+      let copy = FloatBuffer(uninitialized: floats)
+      copy.pointer.update(from: blocks[blocks.count - 1].pointer, count: floats)
       blocks[blocks.count - 1] = copy
     }
     while blocks.count < Self.blocks(for: count + positions) {
-      blocks.append(FloatBuffer(uninitialized: blockFloats))
+      blocks.append(FloatBuffer(uninitialized: floats))
     }
   }
 
   /// Counts positions that every layer has written.
   func advance(by positions: Int) { count += positions }
-
-  /// One head's keys in a block of a layer: strips of 16 positions, [headWidth × 16] each.
-  func keys(layer: Int, block: Int, head: Int) -> UnsafeMutablePointer<Float> {
-    blocks[block].pointer + (layer * 2 * kvHeads + head) * headFloats
-  }
-
-  /// One head's values in a block of a layer, [position × headWidth].
-  func values(layer: Int, block: Int, head: Int) -> UnsafeMutablePointer<Float> {
-    blocks[block].pointer + ((layer * 2 + 1) * kvHeads + head) * headFloats
-  }
-
-  /// Puts a position's keys and values of a layer, [kvHeads × headWidth] each, in their places.
-  func store(
-    keys: UnsafePointer<Float>, values: UnsafePointer<Float>, layer: Int, position: Int
-  ) {
-    let (block, inside) = position.quotientAndRemainder(dividingBy: Self.blockLength)
-    let strip = Int(CK_KV_STRIP)
-    for head in 0..<kvHeads {
-      let target =
-        self.keys(layer: layer, block: block, head: head) + inside / strip * strip * headWidth
-        + inside % strip
-      let source = keys + head * headWidth
-      for i in 0..<headWidth { target[i * strip] = source[i] }
-      (self.values(layer: layer, block: block, head: head) + inside * headWidth)
-        .update(from: values + head * headWidth, count: headWidth)
-    }
-  }
 }

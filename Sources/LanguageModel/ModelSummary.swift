@@ -29,7 +29,8 @@ public struct ModelSummary: Sendable, Equatable, Codable {
     parameters = matrices.reduce(others) { $0 + $1.rows * $1.columns }
     types = Dictionary(matrices.map { ($0.type.name, 1) }, uniquingKeysWith: +)
     weightBytes = model.weightBytes
-    kvBytes = KVCache.byteCount(positions: shape.contextLength, configuration: shape)
+    kvBytes = KVCache.byteCount(
+      positions: shape.contextLength, configuration: shape, precision: model.precision)
     tokenizer =
       switch model.tokenizer.preTokenizer {
       case nil: "SentencePiece BPE"

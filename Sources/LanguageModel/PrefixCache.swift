@@ -74,7 +74,7 @@ public final class PrefixCache: Sendable {
       state.statistics.reusedPositions += blocks.count * KVCache.blockLength
       return blocks
     }
-    return KVCache(for: model.configuration, blocks: blocks, virtualTokens: virtualTokens)
+    return KVCache(for: model, blocks: blocks, virtualTokens: virtualTokens)
   }
 
   /// Keeps the whole blocks of a prompt whose positions the cache holds.

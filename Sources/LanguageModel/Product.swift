@@ -12,53 +12,30 @@ enum Product {
   static let fewRows = 16
   /// The most weights that one task expands: 2 MiB of f32.
   private static let tileFloats = 1 << 19
-  /// Panels in one task where there are several rows: some microseconds of work, and so many tasks
-  /// that no thread waits long for the last one.
-  private static let taskPanels = 2
 
   /// Writes `count` rows of each product. All matrices have `columns` columns; X is
-  /// [count × columns], dense.
+  /// [count × columns], dense. `rounded` are the rows of X as 8-bit codes where the caller has them.
   static func compute(
-    _ x: UnsafePointer<Float>, count: Int, columns: Int, _ outputs: [Output], pool: ThreadPool,
-    fewRows: Int = Product.fewRows
+    _ x: UnsafePointer<Float>, rounded: QuantizedRows? = nil, count: Int, columns: Int,
+    _ outputs: [Output], pool: ThreadPool, fewRows: Int = Product.fewRows
   ) {
-    var packed: [(matrix: PackedMatrix, y: UnsafeMutablePointer<Float>)] = []
+    var packed: [PanelProduct] = []
     var blocks: [(matrix: QuantizedMatrix, y: UnsafeMutablePointer<Float>)] = []
     for output in outputs {
       switch output.matrix {
-      case .packed(let matrix): packed.append((matrix, output.y))
+      case .packed(let matrix):
+        packed.append(matrix.product(into: output.y, yStride: matrix.rows))
       case .blocks(let matrix): blocks.append((matrix, output.y))
       }
     }
-    if !packed.isEmpty { multiply(x, count, columns, packed, pool) }
-    if !blocks.isEmpty { multiply(x, count, columns, blocks, pool, fewRows) }
-  }
-
-  private static func multiply(
-    _ x: UnsafePointer<Float>, _ count: Int, _ columns: Int,
-    _ outputs: [(matrix: PackedMatrix, y: UnsafeMutablePointer<Float>)], _ pool: ThreadPool
-  ) {
-    let rows = QuantizedRows(x, count: count, columns: columns, pool: pool)
-    if count < 64 {
-      // Some microseconds of work: an even share for each thread, and no further bookkeeping.
-      pool.parallel(pool.width) { part in
-        for (matrix, y) in outputs {
-          let share = matrix.panels * part / pool.width..<matrix.panels * (part + 1) / pool.width
-          matrix.multiply(rows, into: y, yStride: matrix.rows, panels: share)
-        }
+    if !packed.isEmpty {
+      let rounded = rounded ?? QuantizedRows(x, count: count, columns: columns, pool: pool)
+      packed.withUnsafeBufferPointer {
+        PanelProduct.compute($0, rounded, count: count, pool: pool)
       }
-      return
+      withExtendedLifetime(outputs) {}
     }
-    let tasks = outputs.indices.flatMap { index in
-      stride(from: 0, to: outputs[index].matrix.panels, by: taskPanels).map { (index, $0) }
-    }
-    pool.parallel(tasks.count) { number in
-      let (index, first) = tasks[number]
-      let (matrix, y) = outputs[index]
-      matrix.multiply(
-        rows, into: y, yStride: matrix.rows,
-        panels: first..<min(first + taskPanels, matrix.panels))
-    }
+    if !blocks.isEmpty { multiply(x, count, columns, blocks, pool, fewRows) }
   }
 
   private struct Tile {

@@ -63,3 +63,30 @@ public enum Projection: String, CaseIterable, Codable, Sendable {
     }
   }
 }
+
+/// The projections of a layer that read the same input.
+package enum ProjectionGroup: Int, CaseIterable, Sendable {
+  case qkv
+  case output
+  case gateUp
+  case down
+
+  package var members: [Projection] {
+    switch self {
+    case .qkv: [.query, .key, .value]
+    case .output: [.output]
+    case .gateUp: [.gate, .up]
+    case .down: [.down]
+    }
+  }
+
+  /// The members' places among all projections, which are in the same order.
+  var indices: Range<Int> {
+    switch self {
+    case .qkv: 0..<3
+    case .output: 3..<4
+    case .gateUp: 4..<6
+    case .down: 6..<7
+    }
+  }
+}

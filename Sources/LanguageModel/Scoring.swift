@@ -14,7 +14,7 @@ extension LlamaModel {
       return []
     }
     let chunk = Chunk(
-      tokens: Array(tokens.dropLast()), cache: KVCache(for: configuration), adapter: adapter,
+      tokens: Array(tokens.dropLast()), cache: KVCache(for: self), adapter: adapter,
       logits: .all)
     if let token = tokens.last, token < 0 || token >= configuration.vocabulary {
       throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
@@ -34,7 +34,7 @@ extension LlamaModel {
       throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
     }
     let cache =
-      prefixes?.cache(for: prompt, adapter: adapter, of: self) ?? KVCache(for: configuration)
+      prefixes?.cache(for: prompt, adapter: adapter, of: self) ?? KVCache(for: self)
     let known = max(cache.count - (adapter?.virtualTokenCount ?? 0), 0)
     let chunk = Chunk(tokens: Array(prompt[known...]), cache: cache, adapter: adapter)
     let (promptHidden, _) = try hiddenRows([chunk], pool: pool)

@@ -17,36 +17,35 @@ public final class ThreadPool: Sendable {
   /// The number of threads that work on one computation, the caller's included. At least 1.
   public let width: Int
 
-  private let queue = WorkQueue()
+  private let board = Board()
 
   /// Starts `width - 1` threads (1 to 1024 in all); they end when the pool is released.
   public init(width: Int) {
     self.width = min(max(width, 1), 1024)
     for number in 1..<max(self.width, 2) where number < self.width {
-      let queue = self.queue
-      let thread = Thread { queue.work() }
+      let board = self.board
+      let thread = Thread { board.help() }
       thread.name = "oppu-compute-\(number)"
       thread.stackSize = 1 << 20
       thread.start()
     }
   }
 
-  deinit { queue.close() }
+  deinit { board.close() }
 
   /// Calls `body` once for every index below `count`, on several threads, and returns when all
   /// calls have returned. The order is not defined.
   public func parallel(_ count: Int, _ body: (Int) -> Void) {
-    if count <= 1 || width == 1 {
+    guard count > 1, width > 1, let notice = board.takeNotice() else {
       for index in 0..<max(count, 0) { body(index) }
       return
     }
     withoutActuallyEscaping(body) { body in
       withUnsafePointer(to: body) { pointer in
-        let job = Job(count: count, body: pointer)
-        queue.add(job)
-        job.run()
-        queue.remove(job)
-        job.waitForHelpers()
+        notice.open(count: count, body: pointer)
+        board.announce()
+        notice.work()
+        notice.close()
       }
     }
   }
@@ -78,64 +77,93 @@ public final class ThreadPool: Sendable {
   }
 }
 
-/// One call of `parallel`: the next index to take, and how many other threads are inside.
+/// One call of `parallel` that helpers may join: the next index to take, and how many are inside.
 ///
-/// Unchecked: `body` is only read, by threads that `waitForHelpers` waits for before the closure
-/// behind it goes away; a helper enters under the queue's lock while the job is still listed, and
-/// it is off the list before the wait begins. The counters are atomic.
-private final class Job: @unchecked Sendable {
-  let count: Int
-  let body: UnsafePointer<(Int) -> Void>
-  let next = Atomic<Int>(0)
-  let helpers = Atomic<Int>(0)
+/// Unchecked: `count` and `body` are written by the owner (whoever made `isTaken` true) while the
+/// notice is closed and nobody is inside, and read by helpers that are inside and have seen it open
+/// since. A helper counts itself before it looks whether the notice is open, and the owner closes it
+/// before it looks for helpers, so one of them sees the other: nobody is inside when ``close()``
+/// returns and the closure behind `body` goes away.
+private final class Notice: @unchecked Sendable {
+  let isTaken = Atomic<Bool>(false)
+  private let isOpen = Atomic<Bool>(false)
+  private let helpers = Atomic<Int>(0)
+  private let next = Atomic<Int>(0)
+  private var count = 0
+  private var body: UnsafePointer<(Int) -> Void>?
 
-  init(count: Int, body: UnsafePointer<(Int) -> Void>) {
+  func open(count: Int, body: UnsafePointer<(Int) -> Void>) {
     self.count = count
     self.body = body
+    next.store(0, ordering: .relaxed)
+    isOpen.store(true, ordering: .sequentiallyConsistent)
   }
 
-  var hasWork: Bool { next.load(ordering: .relaxed) < count }
-
-  func run() {
+  func work() {
+    guard let body = body?.pointee else { return }
+    let count = count
     while true {
       let index = next.add(1, ordering: .relaxed).oldValue
       if index >= count { return }
-      body.pointee(index)
+      body(index)
     }
   }
 
-  /// Helpers are inside the last parts, which are about as long as the caller's own: spin, and give
-  /// the core away once that has taken long.
-  func waitForHelpers() {
+  /// Works on the computation if there is one.
+  func help() {
+    guard isOpen.load(ordering: .relaxed) else { return }
+    helpers.add(1, ordering: .sequentiallyConsistent)
+    if isOpen.load(ordering: .sequentiallyConsistent) { work() }
+    helpers.subtract(1, ordering: .releasing)
+  }
+
+  /// Waits for the helpers inside, whose last parts are about as long as the caller's own: spins, and
+  /// gives the core away once that has taken long.
+  func close() {
+    isOpen.store(false, ordering: .sequentiallyConsistent)
     var turns = 0
-    while helpers.load(ordering: .acquiring) > 0 {
+    while helpers.load(ordering: .sequentiallyConsistent) > 0 {
       turns += 1
       if turns > 2000 { sched_yield() } else { ck_pause() }
     }
+    body = nil
+    isTaken.store(false, ordering: .releasing)
   }
 }
 
-/// The jobs that want helpers, and the idle threads' waiting room.
+/// The computations that want helpers, and the idle threads' waiting room.
 ///
 /// A pass of a model has some hundred computations of microseconds each, so nothing on their way may
-/// sleep: the list has a spin lock, held for a few instructions, and idle threads look out for a while
+/// sleep, lock or allocate: there are a few notices for ever, and idle threads look out for a while
 /// before they wait on the condition.
 ///
-/// Unchecked: `jobs` is read and written under the spin lock only, `closed` under the condition's.
-private final class WorkQueue: @unchecked Sendable {
-  private let isLocked = Atomic<Bool>(false)
-  private var jobs: [Job] = []
+/// Unchecked: `closed` is read and written under the condition's lock only.
+private final class Board: @unchecked Sendable {
+  /// As many computations at a time have helpers; inference and training take turns, so that there
+  /// is rarely more than one, and parts of one that call `parallel` again.
+  private let notices = (0..<4).map { _ in Notice() }
   private let condition = NSCondition()
   private var closed = false
   private let sleepers = Atomic<Int>(0)
-  /// Changes with every new job, so that an idle thread can look without taking the lock.
+  /// Changes with every computation, so that idle threads have one place to look at.
   private let generation = Atomic<Int>(0)
   /// How long a thread that has just helped looks out for more: longer than the gaps between the
   /// computations of a pass, shorter than anybody would notice as load.
   private static let lookOut = Duration.microseconds(200)
 
-  func add(_ job: Job) {
-    withLock { jobs.append(job) }
+  /// A notice for a computation; nil where all are taken.
+  func takeNotice() -> Notice? {
+    for notice in notices
+    where !notice.isTaken.load(ordering: .relaxed)
+      && !notice.isTaken.exchange(true, ordering: .acquiring)
+    {
+      return notice
+    }
+    return nil
+  }
+
+  /// Calls the idle threads to a notice just opened.
+  func announce() {
     // In this order, and a thread that goes to sleep counts itself before it looks again: either it
     // sees the new generation, or this sees the sleeper.
     generation.add(1, ordering: .sequentiallyConsistent)
@@ -146,10 +174,6 @@ private final class WorkQueue: @unchecked Sendable {
     }
   }
 
-  func remove(_ job: Job) {
-    withLock { jobs.removeAll { $0 === job } }
-  }
-
   func close() {
     condition.lock()
     closed = true
@@ -157,34 +181,12 @@ private final class WorkQueue: @unchecked Sendable {
     condition.unlock()
   }
 
-  func work() {
-    while let job = next() {
-      job.run()
-      job.helpers.subtract(1, ordering: .releasing)
-    }
-  }
-
-  private func withLock<Result>(_ body: () -> Result) -> Result {
-    var turns = 0
-    while isLocked.exchange(true, ordering: .acquiring) {
-      turns += 1
-      if turns > 1000 { sched_yield() } else { ck_pause() }
-    }
-    defer { isLocked.store(false, ordering: .releasing) }
-    return body()
-  }
-
-  /// The next job to help with; nil once the queue is closed.
-  private func next() -> Job? {
+  /// Helps with one computation after the other until the board is closed.
+  func help() {
     while true {
       let seen = generation.load(ordering: .sequentiallyConsistent)
-      let job = withLock {
-        let job = jobs.first { $0.hasWork }
-        job?.helpers.add(1, ordering: .relaxed)
-        return job
-      }
-      if let job { return job }
-      if isUnchanged(seen), !sleep(seen) { return nil }
+      for notice in notices { notice.help() }
+      if isUnchanged(seen), !sleep(seen) { return }
     }
   }
 
@@ -201,7 +203,7 @@ private final class WorkQueue: @unchecked Sendable {
     return true
   }
 
-  /// Waits for a new generation; false once the queue is closed.
+  /// Waits for a new generation; false once the board is closed.
   private func sleep(_ seen: Int) -> Bool {
     condition.lock()
     sleepers.add(1, ordering: .sequentiallyConsistent)

@@ -122,6 +122,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public var maximumOutputBytes: Int
   /// Where LaMP's files keep the fields; nil for a task that says nothing about them.
   public var lamp: LaMPFormat?
+  /// Days that events are kept, by the time at which they happened; nil: for ever.
+  public var retentionDays: Int?
 
   /// Throws `TaskDefinitionError` where the parts do not fit together.
   public init(
@@ -131,7 +133,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     rating: RatingScale? = nil,
     multiline: Bool = false,
     maximumTokens: Int? = nil, metrics: [Metric]? = nil, maximumInputBytes: Int = 65_536,
-    maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil
+    maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil, retentionDays: Int? = nil
   ) throws {
     self.name = name
     self.kind = kind
@@ -152,6 +154,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     self.maximumInputBytes = maximumInputBytes
     self.maximumOutputBytes = maximumOutputBytes
     self.lamp = lamp
+    self.retentionDays = retentionDays
     try check()
   }
 
@@ -174,7 +177,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       metrics: container.decode([Metric].self, forKey: .metrics),
       maximumInputBytes: container.decode(Int.self, forKey: .maximumInputBytes),
       maximumOutputBytes: container.decode(Int.self, forKey: .maximumOutputBytes),
-      lamp: container.decodeIfPresent(LaMPFormat.self, forKey: .lamp))
+      lamp: container.decodeIfPresent(LaMPFormat.self, forKey: .lamp),
+      retentionDays: container.decodeIfPresent(Int.self, forKey: .retentionDays))
   }
 
   private func check() throws {
@@ -223,7 +227,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     try checkAnswers(fail)
     for (key, value) in [
       ("maximum_tokens", maximumTokens), ("maximum_input_bytes", maximumInputBytes),
-      ("maximum_output_bytes", maximumOutputBytes),
+      ("maximum_output_bytes", maximumOutputBytes), ("retention_days", retentionDays ?? 1),
     ] where value <= 0 {
       throw fail(key, "must be positive, found \(value)")
     }

@@ -58,7 +58,7 @@ struct TaskFile {
   private static let keys: Set = [
     "description", "kind", "labels", "rating", "fields", "prompt", "history_item", "query",
     "multiline", "maximum_tokens", "metrics", "maximum_input_bytes", "maximum_output_bytes",
-    "history_query", "profile", "lamp",
+    "history_query", "profile", "lamp", "retention_days",
   ]
 
   private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
@@ -98,7 +98,8 @@ struct TaskFile {
         maximumOutputBytes: body["maximum_output_bytes"].map {
           try integer($0, "\(path).maximum_output_bytes")
         } ?? 16_384,
-        lamp: body["lamp"].map { try lampFormat($0, "\(path).lamp") })
+        lamp: body["lamp"].map { try lampFormat($0, "\(path).lamp") },
+        retentionDays: body["retention_days"].map { try integer($0, "\(path).retention_days") })
     } catch let error as TaskDefinitionError {
       throw problem(error.problem, place(of: error.key, in: node), "\(path).\(error.key)")
     }

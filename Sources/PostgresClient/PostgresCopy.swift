@@ -1,8 +1,107 @@
 // COPY … FROM STDIN: the fast way in for many rows.
 
 import CLibPQ
+import Foundation
+
+/// Rows in COPY's binary format, written value by value into one buffer.
+///
+/// Begin each row, then append a value for every column of the COPY, each in the column's own type.
+public struct PostgresBinaryRows: Sendable {
+  public private(set) var bytes: [UInt8] = []
+  public private(set) var count = 0
+  private let width: Int16
+
+  /// - Parameter columns: how many values a row has.
+  public init(columns: Int) { width = Int16(clamping: columns) }
+
+  public mutating func reserveCapacity(_ bytes: Int) { self.bytes.reserveCapacity(bytes) }
+
+  public mutating func beginRow() {
+    bytes.append(bigEndian: width)
+    count += 1
+  }
+
+  public mutating func appendNull() { bytes.append(bigEndian: Int32(-1)) }
+
+  public mutating func append(_ text: String) {
+    var text = text
+    text.withUTF8 { appendField(UnsafeRawBufferPointer($0)) }
+  }
+
+  public mutating func append(_ text: String?) {
+    if let text { append(text) } else { appendNull() }
+  }
+
+  public mutating func append(_ value: Int32) {
+    bytes.append(bigEndian: Int32(4))
+    bytes.append(bigEndian: value)
+  }
+
+  public mutating func append(_ value: Int64) {
+    bytes.append(bigEndian: Int32(8))
+    bytes.append(bigEndian: value)
+  }
+
+  /// `jsonb`, from one JSON value in UTF-8.
+  public mutating func append(json: [UInt8]) {
+    bytes.append(bigEndian: Int32(truncatingIfNeeded: json.count + 1))
+    bytes.append(1)  // jsonb's wire version
+    bytes.append(contentsOf: json)
+  }
+
+  /// `timestamptz`, to the microsecond.
+  /// - Throws: `PostgresError` for a date outside its range.
+  public mutating func append(_ date: Date) throws {
+    append(try PostgresTimestamp.microseconds(date))
+  }
+
+  /// Overwrites an `int8` that was appended; `offset` is that of its first byte in ``bytes``.
+  public mutating func overwrite(_ value: Int64, at offset: Int) {
+    bytes.withUnsafeMutableBytes { bytes in
+      bytes.storeBytes(of: value.bigEndian, toByteOffset: offset, as: Int64.self)
+    }
+  }
+
+  private mutating func appendField(_ field: UnsafeRawBufferPointer) {
+    bytes.append(bigEndian: Int32(truncatingIfNeeded: field.count))
+    bytes.append(contentsOf: field)
+  }
+}
 
 extension PostgresConnection {
+  /// Copies rows in binary format into a table, all or none.
+  ///
+  /// - Returns: the number of rows copied.
+  /// - Throws: `PostgresError` of kind `.server` if the server refuses a value;
+  ///   `CancellationError`.
+  @discardableResult
+  public func copyIn(
+    table: String, columns: [String], rows: PostgresBinaryRows
+  ) async throws -> Int {
+    // The signature, no flags, no header extension; -1 for a column count ends the rows.
+    let header: [UInt8] =
+      Array("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0] + [0, 0, 0, 0, 0, 0, 0, 0]
+    return try await copyIn(table: table, columns: columns, format: " (FORMAT binary)") {
+      connection, pointer in
+      try connection.send(header[...], on: pointer)
+      let chunk = 1 << 18
+      for start in stride(from: 0, to: rows.bytes.count, by: chunk) {
+        try connection.send(
+          rows.bytes[start..<min(start + chunk, rows.bytes.count)], on: pointer)
+      }
+      try connection.send([0xFF, 0xFF], on: pointer)
+    }
+  }
+
+  private func send(_ bytes: ArraySlice<UInt8>, on pointer: OpaquePointer) throws {
+    let sent = bytes.withUnsafeBytes { bytes in
+      PQputCopyData(
+        pointer, bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
+        Int32(clamping: bytes.count))
+    }
+    guard sent == 1 else { throw statementFailure(on: pointer) }
+  }
+
   /// Copies rows into a table, all or none.
   ///
   /// - Parameters:
@@ -16,8 +115,17 @@ extension PostgresConnection {
   public func copyIn(
     table: String, columns: [String], rows: [[PostgresValue?]]
   ) async throws -> Int {
+    try await copyIn(table: table, columns: columns, format: "") { connection, pointer in
+      try connection.sendRows(rows, width: columns.count, on: pointer)
+    }
+  }
+
+  private nonisolated func copyIn(
+    table: String, columns: [String], format: String,
+    _ sendRows: @Sendable (isolated PostgresConnection, OpaquePointer) throws -> Void
+  ) async throws -> Int {
     let names = columns.map(quotedIdentifier).joined(separator: ", ")
-    let sql = "COPY \(quotedIdentifier(table)) (\(names)) FROM STDIN"
+    let sql = "COPY \(quotedIdentifier(table)) (\(names)) FROM STDIN\(format)"
     if sql.utf8.contains(0) {
       throw PostgresError.invalidParameter("a table or column name contains U+0000")
     }
@@ -28,7 +136,7 @@ extension PostgresConnection {
       }
       PQclear(start)
       var failure: (any Error)?
-      do { try connection.sendRows(rows, width: columns.count, on: pointer) } catch {
+      do { try sendRows(connection, pointer) } catch {
         failure = error
       }
       let ended =

@@ -56,11 +56,12 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, Localized
   }
 
   /// Whether the same work may succeed when it is tried again: serialization failure, deadlock,
-  /// lost connection, server starting or shutting down, too many connections.
+  /// lost connection (also one that idled in a transaction for longer than it may), server starting
+  /// or shutting down, too many connections.
   public var isRetryable: Bool {
     if kind == .server || kind == .connection, let sqlState {
       return sqlState == "40001" || sqlState == "40P01" || sqlState == "53300"
-        || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0")
+        || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0") || sqlState == "25P03"
     }
     return kind == .connection
   }

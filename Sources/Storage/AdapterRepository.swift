@@ -5,18 +5,34 @@ import Personalization
 import PostgresClient
 
 public enum AdapterState: String, Sendable, Codable, CaseIterable {
-  case candidate, active, retired, rejected
+  /// It answers.
+  case active
+  /// It answered until a newer one was promoted.
+  case retired
+  /// The gate did not let it answer.
+  case rejected
+  /// It answered, and what it had replaced was better.
+  case rolledBack = "rolled_back"
 }
 
 /// What the promotion gate compared and decided. Losses are means over held-out examples of the mean
 /// negative log-likelihood per output token, in nats.
 public struct GateRecord: Sendable, Codable, Equatable {
   public var heldOutExamples: Int
+  /// Of the active version that it was trained from; of the base model where there is none.
   public var parentLoss: Double?
+  /// Of the model without an adapter.
+  public var baseLoss: Double?
   public var candidateLoss: Double?
   /// The mean of the paired differences (candidate − parent) and its one-sided upper bound.
   public var difference: Double?
   public var differenceUpperBound: Double?
+  /// The same against the model without an adapter.
+  public var baseDifference: Double?
+  public var baseDifferenceUpperBound: Double?
+  /// Of the bounds; and the share by which the loss had to fall.
+  public var confidence: Double?
+  public var minimumGain: Double?
   public var promoted: Bool
   public var verdict: String
 
@@ -36,10 +52,14 @@ public struct GateRecord: Sendable, Codable, Equatable {
   enum CodingKeys: String, CodingKey {
     case heldOutExamples = "held_out_examples"
     case parentLoss = "parent_loss"
+    case baseLoss = "base_loss"
     case candidateLoss = "candidate_loss"
     case difference
     case differenceUpperBound = "difference_upper_bound"
-    case promoted, verdict
+    case baseDifference = "base_difference"
+    case baseDifferenceUpperBound = "base_difference_upper_bound"
+    case minimumGain = "minimum_gain"
+    case confidence, promoted, verdict
   }
 }
 
@@ -76,13 +96,21 @@ public struct AdapterRecord: Sendable, Codable {
   public let version: Int
   public let state: AdapterState
   public let parentVersion: Int?
+  /// The version that was active before this one; nil where none was.
+  public let replacedVersion: Int?
   public let baseFingerprint: String
   public let configuration: JSONValue
   public let weightsSHA256: String
   public let byteCount: Int64
+  /// False once retention has removed the weights; the numbers stay.
+  public let hasWeights: Bool
   public let trainedThrough: Int64
   public let training: JSONValue
   public let gate: GateRecord
+  /// Newest event at the promotion; later ones judge the version.
+  public let promotedAfter: Int64?
+  /// Live losses against what it replaced, and what came of them.
+  public let trial: JSONValue?
   public let jobID: Int64
   public let createdAt: Date
   public let promotedAt: Date?
@@ -90,9 +118,12 @@ public struct AdapterRecord: Sendable, Codable {
   public var stream: Stream { Stream(userID: userID, task: task) }
 
   enum CodingKeys: String, CodingKey {
-    case task, version, state, configuration, training, gate
+    case task, version, state, configuration, training, gate, trial
     case userID = "user_id"
     case parentVersion = "parent_version"
+    case replacedVersion = "replaced_version"
+    case hasWeights = "has_weights"
+    case promotedAfter = "promoted_after"
     case baseFingerprint = "base_fingerprint"
     case weightsSHA256 = "weights_sha256"
     case byteCount = "byte_count"
@@ -108,12 +139,12 @@ public struct DamagedAdapterError: Error, CustomStringConvertible {
   public let stream: Stream
   public let version: Int
   public var description: String {
-    "the weights of adapter \(stream) version \(version) are missing or do not match their SHA-256"
+    "the weights of adapter \(stream) version \(version) are missing (removed by retention?) or do not match their SHA-256"
   }
 }
 
 public struct AdapterRepository: Sendable {
-  private let database: any Database
+  let database: any Database
   /// Workers listen here; the payload is the changed ``Stream`` as JSON.
   public static let changeChannel = "oppu_adapters"
 
@@ -164,45 +195,52 @@ public struct AdapterRepository: Sendable {
     return data
   }
 
-  /// Stores a version and, if its gate says so, makes it the active one. Of a rejected one only the numbers are
-  /// kept: its weights never serve. Inside the transaction that finishes
-  /// its job.
+  /// Stores a version and, if its gate says so, makes it the active one. A rejected one is kept for a while, so
+  /// that it can be looked into. Inside the transaction that finishes its job.
   func insert(_ adapter: NewAdapter, jobID: Int64) async throws -> Int {
-    // The state row's lock orders versions of a stream; it exists, for the stream has events.
-    try await database.execute(
-      """
-      SELECT 1 FROM user_task_state
-      WHERE user_id = \(adapter.stream.userID) AND task = \(adapter.stream.task) FOR UPDATE
-      """)
+    let stream = adapter.stream
     let promoted = adapter.gate.promoted
-    if promoted {
-      try await database.execute(
-        """
-        UPDATE adapters SET state = 'retired'
-        WHERE user_id = \(adapter.stream.userID) AND task = \(adapter.stream.task)
-          AND state = 'active'
-        """)
-    }
+    let replaced = promoted ? try await retireActive(stream) : nil
     let rows = try await database.query(
       """
-      INSERT INTO adapters (user_id, task, version, state, parent_version, base_fingerprint,
-        configuration, weights, weights_sha256, byte_count, trained_through, training, gate, job_id,
-        promoted_at)
-      SELECT \(adapter.stream.userID), \(adapter.stream.task), coalesce(max(version), 0) + 1,
+      INSERT INTO adapters (user_id, task, version, state, parent_version, replaced_version,
+        base_fingerprint, configuration, weights, weights_sha256, byte_count, trained_through,
+        training, gate, job_id, promoted_at, promoted_after)
+      SELECT \(stream.userID), \(stream.task), coalesce(max(version), 0) + 1,
         \(promoted ? "active" : "rejected"), \(adapter.parentVersion)::integer,
-        \(adapter.baseFingerprint), \(PostgresJSON(adapter.configuration))::jsonb,
-        CASE WHEN \(promoted) THEN \(adapter.weights)::bytea END, \(sha256Hex(adapter.weights)), \(adapter.weights.count)::bigint,
+        \(replaced)::integer, \(adapter.baseFingerprint),
+        \(PostgresJSON(adapter.configuration))::jsonb, \(adapter.weights)::bytea,
+        \(sha256Hex(adapter.weights)), \(adapter.weights.count)::bigint,
         \(adapter.trainedThrough)::bigint, \(PostgresJSON(adapter.training))::jsonb,
         \(PostgresJSON(adapter.gate))::jsonb, \(jobID)::bigint,
-        CASE WHEN \(promoted) THEN now() END
-      FROM adapters WHERE user_id = \(adapter.stream.userID) AND task = \(adapter.stream.task)
+        CASE WHEN \(promoted) THEN now() END, CASE WHEN \(promoted) THEN
+          (SELECT event_count FROM user_task_state
+           WHERE user_id = \(stream.userID) AND task = \(stream.task)) END
+      FROM adapters WHERE user_id = \(stream.userID) AND task = \(stream.task)
       RETURNING version
       """)
     guard let version = try rows.first?.decode("version", as: Int.self) else {
-      throw DamagedAdapterError(stream: adapter.stream, version: 0)
+      throw DamagedAdapterError(stream: stream, version: 0)
     }
-    if promoted { try await notifyChange(of: adapter.stream) }
+    if promoted { try await notifyChange(of: stream) }
     return version
+  }
+
+  /// Retires the active version, with the stream's row locked: it orders the versions of a stream.
+  /// - Returns: the version that was active.
+  func retireActive(_ stream: Stream, as state: AdapterState = .retired) async throws -> Int? {
+    try await database.execute(
+      """
+      SELECT 1 FROM user_task_state
+      WHERE user_id = \(stream.userID) AND task = \(stream.task) FOR UPDATE
+      """)
+    return try await database.query(
+      """
+      UPDATE adapters SET state = \(state.rawValue)
+      WHERE user_id = \(stream.userID) AND task = \(stream.task) AND state = 'active'
+      RETURNING version
+      """
+    ).first?.decode("version", as: Int.self)
   }
 
   /// Tells inference workers that a stream's active adapter changed.
@@ -211,22 +249,26 @@ public struct AdapterRepository: Sendable {
     try await database.execute("SELECT pg_notify(\(Self.changeChannel), \(payload))")
   }
 
-  private static let columns = """
-    user_id, task, version, state, parent_version, base_fingerprint, configuration, weights_sha256,
-    byte_count, trained_through, training, gate, job_id, created_at, promoted_at
+  static let columns = """
+    user_id, task, version, state, parent_version, replaced_version, base_fingerprint, configuration,
+    weights_sha256, byte_count, weights IS NOT NULL AS has_weights, trained_through, training, gate,
+    promoted_after, trial, job_id, created_at, promoted_at
     """
 
-  private static func record(_ row: PostgresRow) throws -> AdapterRecord {
+  static func record(_ row: PostgresRow) throws -> AdapterRecord {
     AdapterRecord(
       userID: try row.decode("user_id"), task: try row.decode("task"),
       version: try row.decode("version"),
       state: AdapterState(rawValue: try row.decode("state")) ?? .retired,
       parentVersion: try row.decode("parent_version"),
+      replacedVersion: try row.decode("replaced_version"),
       baseFingerprint: try row.decode("base_fingerprint"),
       configuration: try row.json("configuration"),
       weightsSHA256: try row.decode("weights_sha256"), byteCount: try row.decode("byte_count"),
-      trainedThrough: try row.decode("trained_through"), training: try row.json("training"),
-      gate: try row.json("gate"), jobID: try row.decode("job_id"),
+      hasWeights: try row.decode("has_weights"), trainedThrough: try row.decode("trained_through"),
+      training: try row.json("training"),
+      gate: try row.json("gate"), promotedAfter: try row.decode("promoted_after"),
+      trial: try row.optionalJSON("trial"), jobID: try row.decode("job_id"),
       createdAt: try row.decode("created_at"), promotedAt: try row.decode("promoted_at"))
   }
 }

@@ -25,15 +25,35 @@ public struct Stream: Hashable, Sendable, Codable, Comparable, CustomStringConve
 
   public var description: String { "\(userID)/\(task)" }
 
+  // By bytes, as PostgreSQL compares ids: Swift's own == takes "é" in one code point and in two for the same.
+  public static func == (a: Stream, b: Stream) -> Bool {
+    a.userID.utf8.elementsEqual(b.userID.utf8) && a.task.utf8.elementsEqual(b.task.utf8)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    for text in [userID, task] {
+      var text = text
+      text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+      hasher.combine(UInt8(0xFF))
+    }
+  }
+
   /// The order in which rows are locked everywhere, so that transactions do not deadlock.
   public static func < (a: Stream, b: Stream) -> Bool {
-    (a.userID, a.task) < (b.userID, b.task)
+    a.userID.utf8.elementsEqual(b.userID.utf8)
+      ? a.task.utf8.lexicographicallyPrecedes(b.task.utf8)
+      : a.userID.utf8.lexicographicallyPrecedes(b.userID.utf8)
   }
 }
 
 extension PostgresRow {
   func stream() throws -> Stream {
     Stream(userID: try decode("user_id"), task: try decode("task"))
+  }
+
+  /// The pair of texts in a column and the next one.
+  func stream(at field: Int) throws -> Stream {
+    Stream(userID: try decode(at: field), task: try decode(at: field + 1))
   }
 
   func json<T: Codable & Sendable>(_ column: String, as type: T.Type = T.self) throws -> T {

@@ -63,4 +63,63 @@ public struct HistoryRepository: Sendable {
         output: try row.decode("output"))
     }
   }
+
+  /// An event with everything that was stored of it, in the words of its message.
+  public struct EventRecord: Sendable, Encodable {
+    public let eventID: String
+    public let userID: String
+    public let task: String
+    public let kind: String
+    public let occurredAt: Date
+    public let input: JSONValue
+    public let output: String?
+    public let requestID: String?
+    public let verdict: String?
+    public let extra: JSONValue?
+    public let ordinal: Int64
+    public let place: String
+
+    /// The message that would make it again.
+    public var message: JSONValue {
+      var fields: [String: JSONValue] = extra?.object ?? [:]
+      fields["event_id"] = .string(eventID)
+      fields["user_id"] = .string(userID)
+      fields["task"] = .string(task)
+      fields["occurred_at"] = .string(
+        occurredAt.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+      fields["input"] = input
+      if kind != "interaction" { fields["kind"] = .string(kind) }
+      if let output { fields["output"] = .string(output) }
+      if let requestID { fields["request_id"] = .string(requestID) }
+      // An acceptance names its output here, so it needs no record of the answer.
+      if let verdict { fields["feedback"] = .string(verdict) }
+      return .object(fields)
+    }
+
+    public func encode(to encoder: any Encoder) throws { try message.encode(to: encoder) }
+  }
+
+  /// A user's events as they are stored, oldest first: those after `after`.
+  public func records(
+    userID: String, task: String?, after: (task: String, ordinal: Int64) = ("", 0), limit: Int
+  ) async throws -> [EventRecord] {
+    try await database.query(
+      """
+      SELECT event_id, user_id, task, kind, occurred_at, input, output, request_id, verdict, extra,
+        ordinal, topic || '-' || partition || '@' || "offset" AS place
+      FROM behavior_events
+      WHERE user_id = \(userID) AND (\(task)::text IS NULL OR task = \(task))
+        AND (task, ordinal) > (\(after.task), \(after.ordinal))
+      ORDER BY task, ordinal LIMIT \(limit)
+      """
+    ).map { row in
+      EventRecord(
+        eventID: try row.decode("event_id"), userID: try row.decode("user_id"),
+        task: try row.decode("task"), kind: try row.decode("kind"),
+        occurredAt: try row.decode("occurred_at"), input: try row.json("input"),
+        output: try row.decode("output"), requestID: try row.decode("request_id"),
+        verdict: try row.decode("verdict"), extra: try row.optionalJSON("extra"),
+        ordinal: try row.decode("ordinal"), place: try row.decode("place"))
+    }
+  }
 }

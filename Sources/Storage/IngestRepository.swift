@@ -5,38 +5,37 @@ import Foundation
 import Personalization
 import PostgresClient
 
-/// A behaviour event as it is stored.
-public struct IncomingEvent: Sendable {
-  public var eventID: String
-  public var stream: Stream
-  public var kind: String
-  public var occurredAt: Date
-  public var input: JSONValue
-  public var output: String?
-  public var requestID: String?
-  public var extra: JSONValue?
-  public var offset: Int64
-
-  public init(
-    eventID: String, stream: Stream, kind: String, occurredAt: Date, input: JSONValue,
-    output: String?, requestID: String?, extra: JSONValue?, offset: Int64
-  ) {
-    self.eventID = eventID
-    self.stream = stream
-    self.kind = kind
-    self.occurredAt = occurredAt
-    self.input = input
-    self.output = output
-    self.requestID = requestID
-    self.extra = extra
-    self.offset = offset
-  }
-}
-
 /// One step of a partition's batch, in the order of the offsets.
 public enum IngestStep: Sendable {
   case events([IncomingEvent])
+  /// To be joined to what was answered.
+  case feedback([PendingFeedback])
   case erase(userID: String)
+}
+
+/// Feedback and how it becomes an event once the answer is known.
+public struct PendingFeedback: Sendable {
+  public let userID: String
+  public let requestID: String
+  public let offset: Int64
+  /// Throws the reason why it does not fit the answer.
+  public let event: @Sendable (RecordedAnswer) throws -> IncomingEvent
+
+  public init(
+    userID: String, requestID: String, offset: Int64,
+    event: @escaping @Sendable (RecordedAnswer) throws -> IncomingEvent
+  ) {
+    self.userID = userID
+    self.requestID = requestID
+    self.offset = offset
+    self.event = event
+  }
+}
+
+/// Feedback that fits no answer; nothing of its batch was written.
+public struct UnmatchedFeedbackError: Error {
+  /// By offset; nil: nothing is known of the request.
+  public let reasons: [Int64: (any Error)?]
 }
 
 /// What the messages of one partition between two offsets come to.
@@ -130,10 +129,49 @@ public struct IngestRepository: Sendable {
     }
   }
 
+  /// A batch whose rows are made: what can be done before the transaction.
+  public struct Prepared: Sendable {
+    public let batch: IngestBatch
+    fileprivate var steps: [Step]
+
+    fileprivate enum Step: Sendable {
+      case events(EventRows)
+      case feedback([PendingFeedback])
+      case erase(userID: String)
+    }
+
+    /// - Throws: `PostgresError` for a value that PostgreSQL cannot hold.
+    public init(_ batch: IngestBatch) throws {
+      self.batch = batch
+      steps = try batch.steps.map { step in
+        switch step {
+        case .events(let events):
+          .events(try EventRows(events, topic: batch.topic, partition: batch.partition))
+        case .feedback(let feedback): .feedback(feedback)
+        case .erase(let userID): .erase(userID: userID)
+        }
+      }
+    }
+  }
+
   /// Writes a batch in one transaction.
   /// - Throws: ``ZombieConsumerError`` where the partition is no longer the caller's; `PostgresError`.
   public func write(_ batch: IngestBatch) async throws -> IngestResult {
-    try await client.withTransaction { connection in
+    try await write(try Prepared(batch))
+  }
+
+  /// Writes a batch in one transaction.
+  /// - Parameter expectRepeats: looks for known event ids first; where there are many, as in a replay, that is
+  ///   cheaper than a COPY that fails.
+  /// - Throws: ``ZombieConsumerError`` where the partition is no longer the caller's;
+  ///   ``UnmatchedFeedbackError``; `PostgresError`.
+  public func write(_ prepared: Prepared, expectRepeats: Bool = false) async throws -> IngestResult
+  {
+    let batch = prepared.batch
+    return try await client.withTransaction { connection in
+      // A worker that is stopped in mid-batch holds the partition's row; its next owner waits no longer than this.
+      try await connection.execute(
+        "SET LOCAL idle_in_transaction_session_timeout = \(unsafeSQL: Self.idleLimit)")
       // First, because it also locks the partition's row against a concurrent owner.
       let moved = try await connection.execute(
         """
@@ -145,11 +183,18 @@ public struct IngestRepository: Sendable {
         throw ZombieConsumerError(topic: batch.topic, partition: batch.partition)
       }
       var result = IngestResult()
-      for step in batch.steps {
+      for step in prepared.steps {
         switch step {
-        case .events(let events):
+        case .events(let rows):
           let written = try await Self.insert(
-            events, topic: batch.topic, partition: batch.partition, on: connection)
+            rows, of: batch, expectRepeats: expectRepeats, on: connection)
+          result.events += written
+          result.duplicates += rows.events.count - written
+        case .feedback(let feedback):
+          let events = try await AnswerRepository.join(feedback, on: connection)
+          let rows = try EventRows(events, topic: batch.topic, partition: batch.partition)
+          let written = try await Self.insert(
+            rows, of: batch, expectRepeats: expectRepeats, on: connection)
           result.events += written
           result.duplicates += events.count - written
         case .erase(let userID):
@@ -169,6 +214,9 @@ public struct IngestRepository: Sendable {
     }
   }
 
+  /// How long a batch's transaction may stand still, in PostgreSQL's words.
+  private static let idleLimit = "'20s'"
+
   /// Whether a batch of unknown fate was taken: its partition stands where the batch puts it.
   public func stands(_ batch: IngestBatch) async throws -> Bool {
     try await !client.query(
@@ -180,76 +228,99 @@ public struct IngestRepository: Sendable {
     ).isEmpty
   }
 
-  /// Inserts events and returns how many were new. COPY under a savepoint; on a repeated event_id, which is
+  /// Inserts events and returns how many were new. COPY under a savepoint; on a repeated event id, which is
   /// rare, the known ones are taken out and the rest is copied again.
   private static func insert(
-    _ events: [IncomingEvent], topic: String, partition: Int32, on connection: PostgresConnection
+    _ rows: EventRows, of batch: IngestBatch, expectRepeats: Bool,
+    on connection: PostgresConnection
   ) async throws -> Int {
-    var fresh: [IncomingEvent] = []
-    var seen: Set<String> = []
-    for event in events where seen.insert(event.eventID).inserted { fresh.append(event) }
+    var fresh = rows
+    if expectRepeats { fresh = try await new(in: fresh, of: batch, on: connection) }
     // A concurrent transaction may commit the same id between the look-up and the COPY: then once more.
     for attempt in 1... {
-      guard !fresh.isEmpty else { return 0 }
+      guard !fresh.events.isEmpty else { return 0 }
       let rows = fresh
       do {
         try await connection.withSavepoint { connection in
-          try await copy(rows, topic: topic, partition: partition, on: connection)
+          try await copy(rows, on: connection)
         }
-        return fresh.count
+        return fresh.events.count
       } catch let error as PostgresError where error.isUniqueViolation && attempt <= 5 {
-        let known = try await connection.query(
-          "SELECT event_id FROM behavior_events WHERE event_id = ANY(\(fresh.map(\.eventID)))")
-        let ids = Set(try known.map { try $0.decode("event_id", as: String.self) })
-        fresh.removeAll { ids.contains($0.eventID) }
+        fresh = try await new(in: fresh, of: batch, on: connection)
       }
     }
     return 0
   }
 
-  private static func copy(
-    _ events: [IncomingEvent], topic: String, partition: Int32, on connection: PostgresConnection
-  ) async throws {
-    var counts: [Stream: Int64] = [:]
-    for event in events { counts[event.stream, default: 0] += 1 }
-    let streams = counts.keys.sorted()
-    // Numbers the new events under the row lock of their stream, in one order everywhere.
-    let rows = try await connection.query(
+  /// The events whose ids their users do not have yet, each once.
+  private static func new(
+    in rows: EventRows, of batch: IngestBatch, on connection: PostgresConnection
+  ) async throws -> EventRows {
+    let known = try await connection.query(
       """
-      INSERT INTO user_task_state AS s (user_id, task, event_count)
-      SELECT u, t, n FROM unnest(\(streams.map(\.userID))::text[], \(streams.map(\.task))::text[],
-                                 \(streams.map { counts[$0] ?? 0 })::bigint[]) WITH ORDINALITY AS x(u, t, n, i)
+      SELECT e.user_id, e.event_id FROM behavior_events e
+      JOIN unnest(\(rows.events.map(\.stream.userID))::text[], \(rows.events.map(\.eventID))::text[])
+        AS x(u, i) ON e.user_id = x.u AND e.event_id = x.i
+      """)
+    // A stream's pair of texts compares by bytes, as is wanted here too.
+    typealias Identity = Stream
+    var seen = Set(try known.map { try $0.stream(at: 0) as Identity })
+    let events = rows.events.filter {
+      seen.insert(Identity(userID: $0.stream.userID, task: $0.eventID)).inserted
+    }
+    return events.count == rows.events.count
+      ? rows : try EventRows(events, topic: batch.topic, partition: batch.partition)
+  }
+
+  private static func copy(_ rows: EventRows, on connection: PostgresConnection) async throws {
+    let streams = rows.streams
+    // Numbers the new events under the row lock of their stream, in one order everywhere.
+    let counts = try await connection.query(
+      """
+      INSERT INTO user_task_state AS s (user_id, task, event_count, oldest_at)
+      SELECT u, t, n, o FROM unnest(\(streams.map(\.stream.userID))::text[],
+        \(streams.map(\.stream.task))::text[], \(streams.map(\.count))::bigint[],
+        \(streams.map(\.oldest))::timestamptz[]) WITH ORDINALITY AS x(u, t, n, o, i)
       ORDER BY i
       ON CONFLICT (user_id, task)
-      DO UPDATE SET event_count = s.event_count + excluded.event_count, updated_at = now()
-      RETURNING user_id, task, event_count
+      DO UPDATE SET event_count = s.event_count + excluded.event_count,
+        oldest_at = least(s.oldest_at, excluded.oldest_at), updated_at = now()
+      RETURNING event_count, user_id, task
       """)
-    var next: [Stream: Int64] = [:]
-    for row in rows {
-      let stream = try row.stream()
-      next[stream] = try row.decode("event_count", as: Int64.self) - (counts[stream] ?? 0) + 1
+    // PostgreSQL returns rows as it inserts them, but does not promise it.
+    var last: [Int64] = []
+    last.reserveCapacity(counts.count)
+    for (row, part) in zip(counts, streams) {
+      guard try row.stream(at: 1) == part.stream else { break }
+      last.append(try row.decode(at: 0))
     }
-    var values: [[PostgresValue?]] = []
-    values.reserveCapacity(events.count)
-    for event in events {
-      let ordinal = next[event.stream] ?? 1
-      next[event.stream] = ordinal + 1
-      values.append([
-        event.stream.userID.postgresValue(), event.stream.task.postgresValue(),
-        ordinal.postgresValue(),
-        event.eventID.postgresValue(), event.kind.postgresValue(), event.occurredAt.postgresValue(),
-        try PostgresJSON(event.input).postgresValue(), event.output?.postgresValue(),
-        event.requestID?.postgresValue(),
-        try event.extra.flatMap { try PostgresJSON($0).postgresValue() },
-        topic.postgresValue(), partition.postgresValue(), event.offset.postgresValue(),
-      ])
+    if last.count < streams.count {
+      let byStream = Dictionary(
+        try counts.map { (try $0.stream(at: 1), try $0.decode(at: 0, as: Int64.self)) },
+        uniquingKeysWith: { first, _ in first })
+      last = streams.map { byStream[$0.stream] ?? $0.count }
     }
+    var numbered = rows
+    numbered.number(upTo: last)
     try await connection.copyIn(
-      table: "behavior_events",
-      columns: [
-        "user_id", "task", "ordinal", "event_id", "kind", "occurred_at", "input", "output",
-        "request_id", "extra", "topic", "partition", "offset",
-      ], rows: values)
+      table: "behavior_events", columns: EventRows.columns, rows: numbered.rows)
+  }
+
+  /// Puts partitions to other offsets. Whoever reads them now can write nothing more until it has claimed them
+  /// anew.
+  /// - Parameter offsets: the next offset to read by partition; -1: the beginning.
+  public func reset(topic: String, offsets: [Int32: Int64]) async throws {
+    try await client.withTransaction { connection in
+      for (partition, offset) in offsets.sorted(by: { $0.key < $1.key }) {
+        try await connection.execute(
+          """
+          INSERT INTO ingest_partitions AS p (topic, partition, next_offset)
+          VALUES (\(topic), \(partition), \(offset))
+          ON CONFLICT (topic, partition)
+          DO UPDATE SET next_offset = excluded.next_offset, epoch = p.epoch + 1, updated_at = now()
+          """)
+      }
+    }
   }
 
   /// A partition's position and counters, for operators.

@@ -1,112 +1,71 @@
-// Training jobs as a queue of leases.
+// Training jobs as leases.
 //
-// A trainer leases a due job with SKIP LOCKED, extends the lease by heartbeats, and finishes it in one
-// transaction with the adapter it made. Every lease has a new fencing token; a write with an old token touches
-// no row, so a trainer that was paused past its lease changes nothing. A lease that ran out is due again.
+// A trainer leases jobs with SKIP LOCKED, extends the leases by heartbeats, and finishes each in one transaction
+// with the adapter it made. Every write of a job names its id, its state, its attempt and the fencing token of
+// the lease; a write with an old token touches no row, so a trainer that was paused past its lease changes
+// nothing.
+//
+// What keeps this fast while another transaction stays open for long, and no dead row can be removed meanwhile:
+// - jobs are looked for from the queue's virtual time on, not from the front of the index, where the dead are;
+// - no condition here lets the planner use an index that holds "all running jobs": it believes that there are
+//   few, and there may be millions of dead ones. Hence `IS NOT DISTINCT FROM` in place of `=` for the state, and
+//   a subquery in `coalesce`, which is looked up for each row, in place of NOT EXISTS, which may become a join.
 
 import Foundation
 import Personalization
 import PostgresClient
 
-public enum JobState: String, Sendable, Codable, CaseIterable {
-  case queued, running, succeeded, dead, cancelled
-}
-
-public enum JobReason: String, Sendable, Codable {
-  case firstAdapter = "first_adapter"
-  case shift
-  case newEvents = "new_events"
-}
-
-/// The right to work on a job until the lease runs out.
-public struct JobLease: Sendable {
-  public let jobID: Int64
-  public let token: Int64
-  public let stream: Stream
-  public let reason: JobReason
-  public let changeOrdinal: Int64?
-  public let attempt: Int
-}
-
-/// A job as operators see it.
-public struct JobRecord: Sendable, Codable {
-  public let jobID: Int64
-  public let userID: String
-  public let task: String
-  public let reason: String
-  public let changeOrdinal: Int64?
-  public let state: JobState
-  public let attempts: Int
-  public let leaseOwner: String?
-  public let leaseExpiresAt: Date?
-  public let progress: JSONValue?
-  public let result: JSONValue?
-  public let error: String?
-  public let createdAt: Date
-  public let startedAt: Date?
-  public let finishedAt: Date?
-
-  enum CodingKeys: String, CodingKey {
-    case task, reason, state, attempts, progress, result, error
-    case jobID = "job_id"
-    case userID = "user_id"
-    case changeOrdinal = "change_ordinal"
-    case leaseOwner = "lease_owner"
-    case leaseExpiresAt = "lease_expires_at"
-    case createdAt = "created_at"
-    case startedAt = "started_at"
-    case finishedAt = "finished_at"
-  }
-}
-
-/// The lease belongs to somebody else by now, or the job is gone.
-public struct LostLeaseError: Error, CustomStringConvertible {
-  public let jobID: Int64
-  public var description: String {
-    "the lease of training job \(jobID) was lost; its result is discarded"
-  }
-}
-
 public struct JobRepository: Sendable {
-  private let client: PostgresClient
+  let client: PostgresClient
 
   public init(_ client: PostgresClient) { self.client = client }
 
-  /// Leases the oldest due job, or one whose lease ran out.
-  /// - Parameter maximumAttempts: a job that was begun this often and never finished is declared dead instead.
-  public func lease(owner: String, duration: Duration, maximumAttempts: Int) async throws
-    -> JobLease?
-  {
-    let seconds = duration.inSeconds
-    try await client.execute(
+  /// Where a search for jobs begins.
+  public enum Origin: Sendable {
+    /// Where the queue stands: finds all but the stragglers.
+    case virtualTime
+    /// At the front: also finds jobs whose places were passed while they were not to be had. Walks over all that
+    /// was leased since the last vacuum.
+    case front
+  }
+
+  /// Leases the jobs that are first in the queue, none while the queue is paused or closed.
+  public func lease(
+    owner: String, duration: Duration, limit: Int = 1, from origin: Origin = .front
+  ) async throws -> [JobLease] {
+    let first: PostgresQuery =
+      switch origin {
+      case .virtualTime: "(SELECT last_value FROM training_virtual_time)"
+      case .front: "0"
+      }
+    return try await client.query(
       """
-      UPDATE training_jobs SET state = 'dead', finished_at = now(), lease_owner = NULL,
-        error = coalesce(error || '; ', '') || 'its worker died or lost its lease '
-          || attempts || ' times'
-      WHERE state = 'running' AND lease_expires_at < now() AND attempts >= \(maximumAttempts)
-      """)
-    let rows = try await client.query(
-      """
-      UPDATE training_jobs AS j SET state = 'running', attempts = j.attempts + 1,
-        lease_owner = \(owner), lease_token = j.lease_token + 1,
-        lease_expires_at = now() + make_interval(secs => \(seconds)),
+      WITH picked AS MATERIALIZED (
+        SELECT c.job_id, c.place FROM training_jobs_open AS c
+        WHERE c.place >= \(first)
+          AND (SELECT paused_at IS NULL AND coalesce(closed_until <= now(), true)
+               FROM training_queue)
+          AND coalesce((SELECT false FROM training_jobs_open AS r WHERE r.user_id = c.user_id
+            AND r.task = c.task AND r.state = 'running' LIMIT 1), true)
+        ORDER BY c.place, c.job_id LIMIT \(limit) FOR UPDATE SKIP LOCKED),
+      moved AS (
+        SELECT setval('training_virtual_time',
+          greatest((SELECT last_value FROM training_virtual_time), max(place)))
+        FROM picked HAVING count(*) > 0)
+      UPDATE training_jobs_open AS j SET state = 'running', attempts = j.attempts + 1,
+        lease_owner = \(owner), lease_token = j.lease_token + 1, place = NULL,
+        lease_expires_at = now() + make_interval(secs => \(duration.inSeconds)),
         started_at = now()
-      WHERE j.job_id = (
-        SELECT c.job_id FROM training_jobs AS c
-        WHERE (c.state = 'queued' AND c.run_at <= now()
-               AND NOT EXISTS (SELECT 1 FROM training_jobs AS r WHERE r.user_id = c.user_id
-                               AND r.task = c.task AND r.state = 'running'))
-           -- A lease may run out between the statement above and this one: the limit holds here too.
-           OR (c.state = 'running' AND c.lease_expires_at < now() AND c.attempts < \(maximumAttempts))
-        ORDER BY c.run_at, c.job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-      RETURNING job_id, lease_token, user_id, task, reason, change_ordinal, attempts
-      """)
-    return try rows.first.map { row in
+      FROM picked WHERE j.job_id = picked.job_id
+      RETURNING j.job_id, j.lease_token, j.user_id, j.task, j.reason, j.change_ordinal,
+        j.attempts, (SELECT count(*) FROM moved) AS moved
+      """
+    ).map { row in
       JobLease(
-        jobID: try row.decode("job_id"), token: try row.decode("lease_token"),
-        stream: try row.stream(),
-        reason: JobReason(rawValue: try row.decode("reason")) ?? .newEvents,
-        changeOrdinal: try row.decode("change_ordinal"), attempt: try row.decode("attempts"))
+        jobID: try row.decode(at: 0), token: try row.decode(at: 1),
+        stream: Stream(userID: try row.decode(at: 2), task: try row.decode(at: 3)),
+        reason: JobReason(rawValue: try row.decode(at: 4)) ?? .newEvents,
+        changeOrdinal: try row.decode(at: 5), attempt: try row.decode(at: 6))
     }
   }
 
@@ -115,11 +74,33 @@ public struct JobRepository: Sendable {
   public func heartbeat(_ lease: JobLease, duration: Duration, progress: JSONValue?) async throws {
     let touched = try await client.execute(
       """
-      UPDATE training_jobs SET lease_expires_at = now() + make_interval(secs => \(duration.inSeconds)),
+      UPDATE training_jobs_open AS j
+      SET lease_expires_at = now() + make_interval(secs => \(duration.inSeconds)),
         progress = coalesce(\(progress.map { PostgresJSON($0) })::jsonb, progress)
-      WHERE job_id = \(lease.jobID) AND state = 'running' AND lease_token = \(lease.token)
+      WHERE \(Self.isHeld(lease))
       """)
     guard touched == 1 else { throw LostLeaseError(jobID: lease.jobID) }
+  }
+
+  /// Whether the lease is still in force.
+  public func holds(_ lease: JobLease) async throws -> Bool {
+    try await !client.query(
+      "SELECT 1 FROM training_jobs_open AS j WHERE \(Self.isHeld(lease))"
+    ).isEmpty
+  }
+
+  /// Tells that the training begins.
+  /// - Throws: ``LostLeaseError``.
+  public func announce(_ lease: JobLease) async throws {
+    try await client.withTransaction { connection in
+      let held = try await connection.query(
+        "SELECT 1 FROM training_jobs_open AS j WHERE \(Self.isHeld(lease)) FOR UPDATE")
+      guard !held.isEmpty else { throw LostLeaseError(jobID: lease.jobID) }
+      try await OutboxRepository(connection).post(
+        AdapterEvent(
+          kind: .trainingStarted, stream: lease.stream, jobID: lease.jobID,
+          reason: lease.reason.rawValue))
+    }
   }
 
   /// Finishes the job and stores its adapter, in one transaction behind the fencing token.
@@ -136,9 +117,13 @@ public struct JobRepository: Sendable {
         SELECT 1 FROM user_task_state
         WHERE user_id = \(lease.stream.userID) AND task = \(lease.stream.task) FOR UPDATE
         """)
-      try await Self.end(
-        lease, state: .succeeded, error: nil, result: result, on: connection)
-      guard let adapter else { return nil }
+      let closed = try await connection.execute(
+        Self.closing(
+          Self.isHeld(lease), state: .succeeded, error: nil, failure: nil,
+          result: result.withoutNonFinite))
+      guard closed == 1 else { throw LostLeaseError(jobID: lease.jobID) }
+      guard var adapter else { return nil }
+      adapter.training = adapter.training.withoutNonFinite
       let version = try await AdapterRepository(connection).insert(adapter, jobID: lease.jobID)
       try await OutboxRepository(connection).post(
         AdapterEvent(
@@ -150,55 +135,169 @@ public struct JobRepository: Sendable {
     }
   }
 
+  /// Finishes many jobs that end without an adapter, in one statement.
+  /// - Returns: the jobs that were finished; the lease of the others was lost.
+  public func finish(_ leases: [JobLease], result: JSONValue) async throws -> Set<Int64> {
+    let rows = try await client.query(
+      Self.closing(
+        """
+        (j.job_id, j.attempts, j.lease_token) IN (
+          SELECT * FROM unnest(\(leases.map(\.jobID))::bigint[],
+            \(leases.map { Int32(clamping: $0.attempt) })::integer[],
+            \(leases.map(\.token))::bigint[])) AND j.state IS NOT DISTINCT FROM 'running'
+        """, state: .succeeded, error: nil, failure: nil, result: result) + " RETURNING job_id")
+    return Set(try rows.map { try $0.decode(at: 0, as: Int64.self) })
+  }
+
   /// Puts a failed job back for a later attempt, or declares it dead after the last one.
+  /// - Parameter retryAfter: nil: this was the last attempt.
+  /// - Throws: ``LostLeaseError``.
   public func fail(_ lease: JobLease, error: String, retryAfter: Duration?) async throws {
+    // An error may quote a whole input; what a person needs is at its beginning.
+    let error = String(error.prefix(2_000))
     try await client.withTransaction { connection in
-      if let retryAfter {
-        let touched = try await connection.execute(
-          """
-          UPDATE training_jobs SET state = 'queued', lease_owner = NULL, lease_expires_at = NULL,
-            run_at = now() + make_interval(secs => \(retryAfter.inSeconds)), error = \(error)
-          WHERE job_id = \(lease.jobID) AND state = 'running' AND lease_token = \(lease.token)
-            AND NOT EXISTS (SELECT 1 FROM training_jobs q WHERE q.user_id = \(lease.stream.userID)
-                            AND q.task = \(lease.stream.task) AND q.state = 'queued')
-          """)
-        if touched == 1 { return }
+      guard let retryAfter else {
+        let story = "given up after \(lease.attempt) attempts: \(error)"
+        try await Self.end(
+          lease, state: .dead, error: story, failure: error, on: connection)
+        try await OutboxRepository(connection).post(
+          AdapterEvent(
+            kind: .trainingFailed, stream: lease.stream, jobID: lease.jobID, reason: story))
+        return
       }
-      // Dead, or superseded by a queued job of the same stream that will do the same work.
-      try await Self.end(lease, state: .dead, error: error, result: nil, on: connection)
-      try await OutboxRepository(connection).post(
-        AdapterEvent(
-          kind: .trainingFailed, stream: lease.stream, jobID: lease.jobID, reason: error))
+      let touched = try await connection.execute(
+        """
+        UPDATE training_jobs_open AS j SET state = 'queued', lease_owner = NULL,
+          lease_expires_at = NULL, error = \(error), failures = \(Self.failure(error)),
+          run_at = now() + make_interval(secs => \(retryAfter.inSeconds))
+        WHERE \(Self.isHeld(lease)) AND NOT \(Self.hasSuccessor(lease.stream))
+        """)
+      if touched == 1 { return }
+      try await Self.end(
+        lease, state: .cancelled, error: "\(error); a newer job of the stream does the work",
+        failure: error, on: connection)
     }
   }
 
   /// Gives a job back unharmed, e.g. because the worker is shutting down. It does not count as an attempt.
+  /// Where a newer job of the stream is queued already, that one does the work.
   public func release(_ lease: JobLease) async throws {
-    // Where a newer job of the stream is queued already, that one does the work.
-    try await client.execute(
+    let touched = try await client.execute(
       """
-      UPDATE training_jobs SET
-        state = CASE WHEN EXISTS (
-          SELECT 1 FROM training_jobs q WHERE q.user_id = \(lease.stream.userID)
-            AND q.task = \(lease.stream.task) AND q.state = 'queued')
-          THEN 'cancelled' ELSE 'queued' END,
-        attempts = attempts - 1, lease_owner = NULL, lease_expires_at = NULL, run_at = now()
-      WHERE job_id = \(lease.jobID) AND state = 'running' AND lease_token = \(lease.token)
+      UPDATE training_jobs_open AS j SET state = 'queued', attempts = j.attempts - 1,
+        lease_owner = NULL, lease_expires_at = NULL,
+        place = (SELECT last_value FROM training_virtual_time)
+      WHERE \(Self.isHeld(lease)) AND NOT \(Self.hasSuccessor(lease.stream))
       """)
+    if touched == 1 { return }
+    try await client.execute(
+      Self.closing(
+        Self.isHeld(lease), state: .cancelled,
+        error: "its worker stopped; a newer job of the stream does the work", failure: nil,
+        result: nil))
+  }
+
+  // MARK: Operators
+
+  /// Takes a job out of the queue, or away from its trainer, which stops at its next step and can write nothing
+  /// from now on.
+  /// - Returns: the job as it was.
+  /// - Throws: ``JobStateError`` for a job that is over or was never there.
+  @discardableResult
+  public func cancel(_ jobID: Int64, note: String) async throws -> JobRecord {
+    guard let job = try await get(jobID) else {
+      throw JobStateError(description: "there is no job \(jobID)")
+    }
+    let closed = try await client.execute(
+      Self.closing(
+        "j.job_id = \(jobID)", state: .cancelled, error: note, failure: nil, result: nil))
+    guard closed == 1 else {
+      throw JobStateError(
+        description: "job \(jobID) is over (\(job.state.rawValue)); there is nothing to cancel")
+    }
+    return job
+  }
+
+  /// Queues a dead or cancelled job again, with all its attempts before it.
+  /// - Throws: ``JobStateError`` where the job is not over or succeeded, or where another job of its stream is
+  ///   queued.
+  public func retry(_ jobID: Int64) async throws {
+    do {
+      let moved = try await client.execute(
+        """
+        WITH gone AS (
+          DELETE FROM training_jobs_done WHERE job_id = \(jobID) AND state IN ('dead', 'cancelled')
+          RETURNING *)
+        INSERT INTO training_jobs_open (job_id, user_id, task, reason, change_ordinal, folded, run_at,
+          lease_token, error, failures, created_at)
+        SELECT job_id, user_id, task, reason, change_ordinal, folded, now(), lease_token, error,
+          failures, created_at FROM gone
+        """)
+      if moved == 1 { return }
+    } catch let error as PostgresError where error.isUniqueViolation {
+      throw JobStateError(
+        description: "another job of the stream of job \(jobID) is queued and does its work")
+    }
+    guard let job = try await get(jobID) else {
+      throw JobStateError(description: "there is no job \(jobID)")
+    }
+    throw JobStateError(
+      description:
+        "job \(jobID) is \(job.state.rawValue); only a dead or cancelled job can be tried again")
+  }
+
+  // MARK: Statements
+
+  /// The condition that every write of a running job `j` carries.
+  private static func isHeld(_ lease: JobLease) -> PostgresQuery {
+    """
+    j.job_id = \(lease.jobID) AND j.state IS NOT DISTINCT FROM 'running'
+    AND j.attempts = \(lease.attempt) AND j.lease_token = \(lease.token)
+    """
+  }
+
+  private static func hasSuccessor(_ stream: Stream) -> PostgresQuery {
+    """
+    EXISTS (SELECT 1 FROM training_jobs_open AS q WHERE q.user_id = \(stream.userID)
+      AND q.task = \(stream.task) AND q.state = 'queued')
+    """
+  }
+
+  /// The failures of job `j` with one more.
+  static func failure(_ error: String) -> PostgresQuery {
+    """
+    coalesce(j.failures, '[]') || jsonb_build_array(jsonb_build_object('attempt', j.attempts,
+      'owner', j.lease_owner, 'at', now(), 'error', \(error)::text))
+    """
+  }
+
+  /// Moves open jobs `j` to the done ones.
+  static func closing(
+    _ condition: PostgresQuery, state: JobState, error: String?, failure: String?,
+    result: JSONValue?
+  ) -> PostgresQuery {
+    let failures: PostgresQuery = failure.map { Self.failure($0) } ?? "j.failures"
+    return """
+      WITH gone AS (DELETE FROM training_jobs_open AS j WHERE \(condition) RETURNING j.*)
+      INSERT INTO training_jobs_done (job_id, user_id, task, reason, change_ordinal, state, attempts,
+        folded, lease_owner, lease_token, progress, result, error, failures, created_at, started_at,
+        finished_at)
+      SELECT job_id, user_id, task, reason, change_ordinal, \(state.rawValue), attempts, folded,
+        lease_owner, lease_token, progress, \(result.map { PostgresJSON($0) })::jsonb, \(error),
+        \(failures), created_at, started_at, now() FROM gone AS j
+      """
   }
 
   private static func end(
-    _ lease: JobLease, state: JobState, error: String?, result: JSONValue?,
+    _ lease: JobLease, state: JobState, error: String, failure: String?,
     on connection: PostgresConnection
   ) async throws {
     let touched = try await connection.execute(
-      """
-      UPDATE training_jobs SET state = \(state.rawValue), finished_at = now(), lease_owner = NULL,
-        lease_expires_at = NULL, error = \(error), result = \(result.map { PostgresJSON($0) })::jsonb
-      WHERE job_id = \(lease.jobID) AND state = 'running' AND lease_token = \(lease.token)
-      """)
+      closing(isHeld(lease), state: state, error: error, failure: failure, result: nil))
     guard touched == 1 else { throw LostLeaseError(jobID: lease.jobID) }
   }
+
+  // MARK: Reading
 
   public func list(
     state: JobState? = nil, userID: String? = nil, task: String? = nil, limit: Int = 200
@@ -234,8 +333,8 @@ public struct JobRepository: Sendable {
   }
 
   private static let columns = """
-    job_id, user_id, task, reason, change_ordinal, state, attempts, lease_owner, lease_expires_at,
-    progress, result, error, created_at, started_at, finished_at
+    job_id, user_id, task, reason, change_ordinal, state, attempts, folded, place, run_at, lease_owner,
+    lease_expires_at, progress, result, error, failures, created_at, started_at, finished_at
     """
 
   private static func record(_ row: PostgresRow) throws -> JobRecord {
@@ -244,17 +343,25 @@ public struct JobRepository: Sendable {
       task: try row.decode("task"), reason: try row.decode("reason"),
       changeOrdinal: try row.decode("change_ordinal"),
       state: JobState(rawValue: try row.decode("state")) ?? .dead,
-      attempts: try row.decode("attempts"), leaseOwner: try row.decode("lease_owner"),
+      attempts: try row.decode("attempts"), folded: try row.decode("folded"),
+      place: try row.decode("place"), runAt: try row.decode("run_at"),
+      leaseOwner: try row.decode("lease_owner"),
       leaseExpiresAt: try row.decode("lease_expires_at"),
       progress: try row.optionalJSON("progress"), result: try row.optionalJSON("result"),
-      error: try row.decode("error"), createdAt: try row.decode("created_at"),
+      error: try row.decode("error"), failures: try row.optionalJSON("failures"),
+      createdAt: try row.decode("created_at"),
       startedAt: try row.decode("started_at"), finishedAt: try row.decode("finished_at"))
   }
 }
 
-extension Duration {
-  var inSeconds: Double {
-    let (seconds, attoseconds) = components
-    return Double(seconds) + Double(attoseconds) * 1e-18
+extension JSONValue {
+  /// A training that went wrong has losses that JSON cannot hold; null takes their place.
+  var withoutNonFinite: JSONValue {
+    switch self {
+    case .number(let number): number.isFinite ? self : .null
+    case .array(let values): .array(values.map(\.withoutNonFinite))
+    case .object(let fields): .object(fields.mapValues(\.withoutNonFinite))
+    default: self
+    }
   }
 }

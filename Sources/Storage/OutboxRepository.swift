@@ -84,8 +84,9 @@ public struct OutboxRepository: Sendable {
     }
   }
 
-  /// Takes out a message that the broker has acknowledged.
-  public func remove(id: Int64) async throws {
-    try await database.execute("DELETE FROM outbox WHERE id = \(id)")
+  /// Takes out messages that the broker has acknowledged.
+  public func remove(_ ids: [Int64]) async throws {
+    guard !ids.isEmpty else { return }
+    try await database.execute("DELETE FROM outbox WHERE id = ANY(\(ids))")
   }
 }

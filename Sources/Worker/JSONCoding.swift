@@ -3,21 +3,34 @@
 import Foundation
 import Personalization
 
-extension JSONValue {
-  /// Any value that can be encoded, as JSON.
-  init(encoding value: some Encodable) throws {
+extension JSONEncoder {
+  /// As everything is written that is read back from PostgreSQL: numbers that JSON does not know are texts.
+  static var stored: JSONEncoder {
     let encoder = JSONEncoder()
     encoder.dateEncodingStrategy = .iso8601
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    self = try JSONDecoder().decode(JSONValue.self, from: try encoder.encode(value))
+    return encoder
   }
+}
 
-  func decoded<T: Decodable>(as type: T.Type) throws -> T {
+extension JSONDecoder {
+  static var stored: JSONDecoder {
     let decoder = JSONDecoder()
     decoder.dateDecodingStrategy = .iso8601
     decoder.nonConformingFloatDecodingStrategy = .convertFromString(
       positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    return try decoder.decode(type, from: try JSONEncoder().encode(self))
+    return decoder
+  }
+}
+
+extension JSONValue {
+  /// Any value that can be encoded, as JSON.
+  init(encoding value: some Encodable) throws {
+    self = try JSONDecoder().decode(JSONValue.self, from: try JSONEncoder.stored.encode(value))
+  }
+
+  func decoded<T: Decodable>(as type: T.Type) throws -> T {
+    try JSONDecoder.stored.decode(type, from: try JSONEncoder().encode(self))
   }
 }

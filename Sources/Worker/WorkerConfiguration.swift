@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import LanguageModel
 import PostgresClient
+import Storage
 
 /// A part of the work that a process can take on.
 public enum Role: String, CaseIterable, Sendable, Codable {
@@ -19,6 +20,7 @@ public struct WorkerConfiguration: Sendable {
   public var tasksFile: String?
   public var kafka = Kafka()
   public var database = Database()
+  public var ingest = Ingest()
   public var schedule = Schedule()
   public var train = Train()
   public var infer = Infer()
@@ -51,6 +53,22 @@ public struct WorkerConfiguration: Sendable {
     public var migrate = true
   }
 
+  /// How behaviour events get into PostgreSQL.
+  public struct Ingest: Sendable {
+    /// Messages in one transaction at most.
+    public var batchMessages = 10_000
+    /// Bytes of messages in one transaction at most, but for a single message.
+    public var batchBytes = 8 << 20
+    /// How long a batch that is not full waits for more.
+    public var linger: Duration = .milliseconds(50)
+    /// Transactions at a time in this process.
+    public var writers = 2
+    /// How far in the future an event may lie.
+    public var future: Duration = .seconds(86_400)
+
+    public init() {}
+  }
+
   /// When a user's adapter is (re)trained.
   public struct Schedule: Sendable {
     /// Events before a stream's first adapter.
@@ -61,6 +79,14 @@ public struct WorkerConfiguration: Sendable {
     public var shiftEvents = 10
     /// How long a shift waits for them at most.
     public var shiftPatience: Duration = .seconds(300)
+    /// Hours after which an adapter is trained anew where there are `ageEvents` new events; 0: never.
+    public var maximumAgeHours = 168
+    public var ageEvents = 8
+    /// Seconds of training within an hour, over all workers; 0: no limit.
+    public var trainingSecondsPerHour = 0
+    /// Events after a promotion on which the version is compared with what it replaced; 0: no automatic rollback.
+    public var trialEvents = 32
+    public var retention = RetentionPolicy()
     /// Average number of events between false alarms on an unchanged stream.
     public var falseAlarmEvents = 1_000
     /// Measure the active adapter's loss on every new event (needs the model in the scheduler).
@@ -71,7 +97,8 @@ public struct WorkerConfiguration: Sendable {
   public struct Train: Sendable {
     /// Jobs at a time in this process.
     public var concurrency = 1
-    public var leaseDuration: Duration = .seconds(60)
+    /// Heartbeats come three times as often.
+    public var leaseDuration: Duration = .seconds(30)
     public var maximumAttempts = 3
     public var rank = 8
     public var alpha = 16.0
@@ -90,6 +117,8 @@ public struct WorkerConfiguration: Sendable {
     public var replayEvents = 16
     /// A candidate is promoted where its held-out loss is lower than its parent's by this share.
     public var minimumGain = 0.01
+    /// And where that is not by chance: confidence of the one-sided bound of the difference.
+    public var gateConfidence = 0.8
     public var seed: UInt64 = 0
     public var pollInterval: Duration = .seconds(2)
   }
@@ -106,5 +135,7 @@ public struct WorkerConfiguration: Sendable {
     public var adapterCacheBytes = 256 << 20
     /// For keys and values of prompts' beginnings.
     public var prefixCacheBytes = 128 << 20
+    /// Days for which answers are kept for feedback; 0 keeps none.
+    public var answerDays = 7
   }
 }

@@ -24,7 +24,7 @@ struct DeadLetter: Sendable {
         case .assigned(let partitions):
           let offsets = partitions.map { ($0, KafkaOffset.beginning) }
           try await consumer.assign(Dictionary(uniqueKeysWithValues: offsets))
-        case .revoked: try await consumer.unassign()
+        case .revoked(let partitions, _): try await consumer.unassign(partitions)
         case .messages(let messages): letters += messages.map(DeadLetter.init)
         case .idle: break
         }

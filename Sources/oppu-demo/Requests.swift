@@ -52,7 +52,7 @@ struct Requests: Sendable {
         try await consumer.assign(Dictionary(uniqueKeysWithValues: offsets))
         if !isAsked { open = try await send(questions, round: round) }
         isAsked = true
-      case .revoked: try await consumer.unassign()
+      case .revoked(let partitions, _): try await consumer.unassign(partitions)
       case .messages(let messages):
         for message in messages {
           guard let correlation = message.header("kafka_correlationId"),

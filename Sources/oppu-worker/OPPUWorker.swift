@@ -22,7 +22,9 @@ struct OPPUWorker: AsyncParsableCommand {
       Data goes to stdout, logs to stderr. Exit codes: 0 ok, 1 failed, 2 usage, 3 a check failed.
       """,
     version: "0.1.0",
-    subcommands: [Run.self, Dev.self, Admin.self, Model.self, Finetune.self])
+    subcommands: [
+      Run.self, Dev.self, Admin.self, Model.self, Finetune.self, Adapt.self, Evaluate.self,
+    ])
 
   /// As ArgumentParser's own `main`, but with this program's exit code for wrong usage.
   static func main() async {

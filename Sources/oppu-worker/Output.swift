@@ -71,6 +71,23 @@ enum Show {
 
   static func loss(_ value: Double?) -> String { value.map { String(format: "%.3f", $0) } ?? "–" }
 
+  /// A mean difference and its one-sided bound.
+  static func bounded(_ difference: Double?, _ bound: Double?) -> String {
+    guard let difference else { return "–" }
+    return String(format: "%+.3f", difference)
+      + (bound.map { String(format: ", at most %+.3f", $0) } ?? "")
+  }
+
+  /// A trial on live losses, in words.
+  static func trial(_ trial: JSONValue?) -> String {
+    guard let trial, let events = trial["events"]?.number, events > 0 else { return "none yet" }
+    let loss = (trial["loss"]?.number ?? 0) / events
+    let before = (trial["loss_before"]?.number ?? 0) / events
+    return String(
+      format: "%.3f on %.0f events, %.3f before (%@)", loss, events, before,
+      trial["state"]?.string ?? "?")
+  }
+
   static func time(_ date: Date?) -> String {
     date.map { $0.formatted(.iso8601) } ?? "–"
   }
@@ -91,10 +108,7 @@ enum Show {
     let signals = value.array ?? []
     let alarms = signals.filter { $0["isAlarm"]?.bool == true }
     return alarms.map { signal in
-      let feature = signal["feature"]?.string ?? "?"
-      let p = signal["pValue"]?.number.map { String(format: "%.2g", $0) } ?? "–"
-      return
-        "\(signal["kind"]?.string ?? "?") (\(feature): \(signal["before"]?.string ?? "") → \(signal["after"]?.string ?? ""), p \(p))"
+      signal["explanation"]?.string ?? "\(signal["kind"]?.string ?? "?")"
     }.joined(separator: "; ")
   }
 }

@@ -34,7 +34,7 @@ struct ExportTests {
     }
     func logits(_ ids: [Int32], _ adapter: Adapter?) throws -> [Float] {
       try model.forward([
-        Chunk(tokens: ids, cache: KVCache(for: model.configuration), adapter: adapter)
+        Chunk(tokens: ids, cache: KVCache(for: model), adapter: adapter)
       ])[0][0]
     }
     let rows = try ["Tag this film: a clockmaker finds a map.\nTag:", "let x = 3 + 4"].map { text in

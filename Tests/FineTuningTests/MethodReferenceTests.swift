@@ -163,7 +163,7 @@ struct MethodReferenceTests {
     let trainer = try AdapterTrainer(model: model, configuration: TrainingConfiguration())
     for row in recorded.rows {
       let chunk = Chunk(
-        tokens: row.ids, cache: KVCache(for: model.configuration), adapter: adapter, logits: .last)
+        tokens: row.ids, cache: KVCache(for: model), adapter: adapter, logits: .last)
       let logits = try #require(try model.forward([chunk]).first)[0]
       let worst = zip(row.places, row.last).map { abs(logits[$0] - $1) }.max() ?? .infinity
       #expect(row.largestChange > 0.5 && worst < 1e-2)

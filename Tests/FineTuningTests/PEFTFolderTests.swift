@@ -31,7 +31,7 @@ struct PEFTFolderTests {
       from: Data(contentsOf: Fixtures.folder.appendingPathComponent("peft_logits.json")))
     for row in recorded.rows {
       let chunk = Chunk(
-        tokens: row.ids, cache: KVCache(for: model.configuration), adapter: adapter, logits: .last)
+        tokens: row.ids, cache: KVCache(for: model), adapter: adapter, logits: .last)
       let logits = try #require(try model.forward([chunk]).first)[0]
       let worst = zip(row.places, row.last).map { abs(logits[$0] - $1) }.max() ?? .infinity
       #expect(worst < 1e-2)

@@ -18,7 +18,7 @@ extension IntegrationTests {
       "OPPU_SCHEDULE_LOSS_SIGNAL": "false", "OPPU_TRAIN_LEASE_MS": "5000",
       "OPPU_TRAIN_EPOCHS": "1", "OPPU_TRAIN_POLL_INTERVAL_MS": "250", "OPPU_TRAIN_RANK": "4",
       "OPPU_TRAIN_TARGETS": "q_proj,v_proj", "OPPU_TRAIN_LEARNING_RATE": "0.005",
-      "OPPU_TRAIN_MINIMUM_GAIN": "0",
+      "OPPU_TRAIN_MINIMUM_GAIN": "0", "OPPU_TRAIN_GATE_CONFIDENCE": "0.5",
     ]
 
     private struct SampleEvent: Sendable {

@@ -17,13 +17,19 @@ struct Rig: Sendable {
 
   /// Makes database and topics, runs the body, closes the clients.
   static func with(
-    partitions: Int32 = 2, database: String? = nil, _ body: (Rig) async throws -> Void
+    partitions: Int32 = 2, database: String? = nil, broker: String? = nil,
+    makeTopics: (([NewTopic]) -> Void)? = nil,
+    _ body: (Rig) async throws -> Void
   ) async throws {
     let url: String
     if let database { url = database } else { url = try await Servers.makeDatabase() }
     var kafka = WorkerConfiguration().kafka
     let name = UUID().uuidString.prefix(8)
-    kafka.bootstrapServers = try await Servers.bootstrapServers()
+    if let broker {
+      kafka.bootstrapServers = broker
+    } else {
+      kafka.bootstrapServers = try await Servers.bootstrapServers()
+    }
     kafka.behaviorTopic = "\(name)-behavior"
     kafka.requestTopic = "\(name)-requests"
     kafka.replyTopic = "\(name)-replies"
@@ -32,9 +38,13 @@ struct Rig: Sendable {
     kafka.properties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"]
     var configuration = WorkerConfiguration()
     configuration.kafka = kafka
-    let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
-    _ = try await admin.createTopics(configuration.topics(partitions: partitions))
-    await admin.close()
+    if let makeTopics {
+      makeTopics(configuration.topics(partitions: partitions))
+    } else {
+      let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
+      _ = try await admin.createTopics(configuration.topics(partitions: partitions))
+      await admin.close()
+    }
     let producer = try KafkaProducer(
       configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
       logger: Servers.logger)
@@ -57,10 +67,16 @@ struct Rig: Sendable {
   // MARK: In this process
 
   /// Runs the ingest service for the length of the body.
-  func withIngest(_ body: () async throws -> Void) async throws {
+  /// - Parameter properties: librdkafka's, over the rig's.
+  func withIngest(
+    _ settings: WorkerConfiguration.Ingest = WorkerConfiguration.Ingest(),
+    properties: [String: String] = [:], _ body: () async throws -> Void
+  ) async throws {
+    var kafka = kafka
+    kafka.properties.merge(properties) { $1 }
     let service = IngestService(
-      configuration: kafka, catalogue: .builtIn, client: client, producer: producer,
-      logger: Servers.logger)
+      configuration: kafka, settings: settings, catalogue: .builtIn, client: client,
+      producer: producer, logger: Servers.logger)
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
         do { try await service.run() } catch is CancellationError {}
@@ -90,13 +106,18 @@ struct Rig: Sendable {
 
   /// Produces many events at once, in order.
   func produce(_ values: [String], key: String, partition: Int32) async throws {
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for (index, value) in values.enumerated() {
-        group.addTask { try await produce(value, key: key, partition: partition) }
-        if index % 500 == 499 { try await group.waitForAll() }
-      }
-      try await group.waitForAll()
-    }
+    try await produce(
+      values.map { value in
+        OutgoingMessage(
+          topic: kafka.behaviorTopic, partition: partition, key: Data(key.utf8),
+          value: Data(value.utf8))
+      })
+  }
+
+  /// Produces messages in their order, all acknowledged.
+  func produce(_ messages: [OutgoingMessage], by producer: KafkaProducer? = nil) async throws {
+    let failures = await (producer ?? self.producer).send(messages)
+    if let failure = failures.first { throw failure.value }
   }
 
   /// Waits until PostgreSQL stands at the sum of these offsets over all partitions.
@@ -127,7 +148,7 @@ struct Rig: Sendable {
       case .assigned(let partitions):
         try await consumer.assign(
           Dictionary(partitions.map { ($0, KafkaOffset.beginning) }, uniquingKeysWith: { $1 }))
-      case .revoked: try await consumer.unassign()
+      case .revoked(let partitions, _): try await consumer.unassign(partitions)
       case .messages(let batch): messages += batch
       case .idle: continue
       }

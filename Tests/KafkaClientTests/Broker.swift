@@ -89,7 +89,7 @@ extension KafkaConsumer {
       case .assigned(let partitions):
         try await assign(
           Dictionary(partitions.map { ($0, start($0)) }, uniquingKeysWith: { $1 }))
-      case .revoked: try await unassign()
+      case .revoked(let partitions, _): try await unassign(partitions)
       case .messages(let batch): messages += batch
       case .idle: continue
       }

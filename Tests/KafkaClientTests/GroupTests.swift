@@ -32,9 +32,9 @@ struct GroupTests {
             uniqueKeysWithValues: partitions.map { ($0, state.next[$0] ?? 0) })
         }
         try await consumer.assign(offsets)
-      case .revoked:
+      case .revoked(let partitions, _):
         ledger.state.withLock { $0.revocations[name, default: 0] += 1 }
-        try await consumer.unassign()
+        try await consumer.unassign(partitions)
       case .messages(let batch):
         // Compare and set, as the transaction on the real offsets does.
         let offsets = ledger.state.withLock { state -> [TopicPartition: Int64] in

@@ -97,7 +97,7 @@ struct ProduceConsumeTests {
       case .assigned(let partitions):
         try await consumer.assign(
           Dictionary(uniqueKeysWithValues: partitions.map { ($0, KafkaOffset.beginning) }))
-      case .revoked: try await consumer.unassign()
+      case .revoked(let partitions, _): try await consumer.unassign(partitions)
       case .messages(let batch):
         #expect((1...7).contains(batch.count))
         seen += batch.compactMap { $0.value.flatMap { Int(String(decoding: $0, as: UTF8.self)) } }
@@ -164,9 +164,9 @@ struct ProduceConsumeTests {
         events.append("assigned")
         try await consumer.assign(
           Dictionary(uniqueKeysWithValues: partitions.map { ($0, KafkaOffset.beginning) }))
-      case .revoked:
+      case .revoked(let partitions, _):
         events.append("revoked")
-        try await consumer.unassign()
+        try await consumer.unassign(partitions)
       case .messages, .idle: break
       }
     }

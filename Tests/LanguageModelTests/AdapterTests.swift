@@ -16,7 +16,7 @@ struct AdapterTests {
   static func logits(_ model: LlamaModel, _ tokens: [Int32], _ adapter: Adapter?) throws -> [Float]
   {
     try model.forward([
-      Chunk(tokens: tokens, cache: KVCache(for: model.configuration), adapter: adapter)
+      Chunk(tokens: tokens, cache: KVCache(for: model), adapter: adapter)
     ])[0][0]
   }
 
@@ -106,7 +106,7 @@ struct AdapterTests {
     let (values, output) = (try silencing(.value), try silencing(.output))
     func logits(_ adapter: Adapter?) throws -> [Float] {
       try model.forward([
-        Chunk(tokens: [5, 9, 7], cache: KVCache(for: configuration), adapter: adapter)
+        Chunk(tokens: [5, 9, 7], cache: KVCache(for: model), adapter: adapter)
       ])[0][0]
     }
     let (found, expected) = (try logits(values), try logits(output))
@@ -190,7 +190,7 @@ struct AdapterTests {
     let inputs = adapters.indices.map { Self.tokens(length, seed: UInt64($0)) }
     let together = try model.forward(
       zip(inputs, adapters).map {
-        Chunk(tokens: $0, cache: KVCache(for: model.configuration), adapter: $1)
+        Chunk(tokens: $0, cache: KVCache(for: model), adapter: $1)
       })
     for index in adapters.indices {
       let alone = try Self.logits(model, inputs[index], adapters[index])
@@ -207,12 +207,12 @@ struct AdapterTests {
     let first = Self.tokens(520, seed: 1)  // more than one pass
     let prompt = Self.tokens(9, seed: 2)
     let adapter = try Self.prompt(model, first)
-    let cache = KVCache(for: model.configuration)
+    let cache = KVCache(for: model)
     let found = try model.forward([
       Chunk(tokens: prompt, cache: cache, adapter: adapter, logits: .all)
     ])[0]
     let expected = try model.forward([
-      Chunk(tokens: first + prompt, cache: KVCache(for: model.configuration), logits: .all)
+      Chunk(tokens: first + prompt, cache: KVCache(for: model), logits: .all)
     ])[0]
     #expect(found.rows == 9 && cache.count == 529)
     for row in 0..<9 { #expect(Self.difference(found[row], expected[520 + row]) < 2e-3) }
@@ -246,7 +246,7 @@ struct AdapterTests {
   func cacheRules() throws {
     let model = try TinyLlama().load()
     let adapter = try Self.prompt(model, Self.tokens(100, seed: 1))
-    let cache = KVCache(for: model.configuration)
+    let cache = KVCache(for: model)
     func refusal(_ chunk: Chunk) -> InferenceError? {
       do throws(InferenceError) {
         _ = try model.forward([chunk])

@@ -51,7 +51,7 @@ private struct TypeLogits: Decodable {
 private func difference(
   _ model: LlamaModel, _ ids: [Int32], _ expected: [Float], stride: Int
 ) throws -> Float {
-  let logits = try model.forward([Chunk(tokens: ids, cache: KVCache(for: model.configuration))])
+  let logits = try model.forward([Chunk(tokens: ids, cache: KVCache(for: model))])
   let last = logits[0][0]
   let scale = expected.reduce(1) { max($0, abs($1)) }
   var worst: Float = 0
@@ -120,7 +120,7 @@ struct ArchitectureTests {
       #expect(throws: InferenceError.contextExceeded(positions: 65, contextLength: 64)) {
         try model.forward([
           Chunk(
-            tokens: [Int32](repeating: 5, count: 65), cache: KVCache(for: model.configuration))
+            tokens: [Int32](repeating: 5, count: 65), cache: KVCache(for: model))
         ])
       }
     }

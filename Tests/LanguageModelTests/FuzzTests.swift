@@ -154,7 +154,7 @@ struct FuzzTests {
       // What loads also works, whatever its numbers are.
       _ = model.tokenizer.decode(model.tokenizer.encode("It's  12 café\n<|end|> ▁x"))
       if loaded % 16 == 1 {
-        _ = try? model.forward([Chunk(tokens: [1, 2], cache: KVCache(for: model.configuration))])
+        _ = try? model.forward([Chunk(tokens: [1, 2], cache: KVCache(for: model))])
       }
     }
   }

@@ -222,7 +222,7 @@ struct HostileFileTests {
         // A file that loads computes, whatever the numbers are.
         if round % 50 < 2 {
           _ = try? model.forward([
-            Chunk(tokens: [1, 2, 3], cache: KVCache(for: model.configuration))
+            Chunk(tokens: [1, 2, 3], cache: KVCache(for: model))
           ])
         }
       } catch {

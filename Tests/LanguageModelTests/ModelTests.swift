@@ -14,7 +14,7 @@ private func tokens(_ count: Int, seed: UInt64) -> [Int32] {
 private func lastLogits(_ model: LlamaModel, _ tokens: [Int32], _ adapter: Adapter? = nil)
   throws -> [Float]
 {
-  let chunk = Chunk(tokens: tokens, cache: KVCache(for: model.configuration), adapter: adapter)
+  let chunk = Chunk(tokens: tokens, cache: KVCache(for: model), adapter: adapter)
   return Array(try model.forward([chunk])[0][0])
 }
 
@@ -77,15 +77,15 @@ struct ModelTests {
     let model = try TinyLlama().load()
     let input = tokens(590, seed: 1)  // more than one pass and several cache blocks
     let whole = try model.forward([
-      Chunk(tokens: input, cache: KVCache(for: model.configuration), logits: .all)
+      Chunk(tokens: input, cache: KVCache(for: model), logits: .all)
     ])[0]
     #expect(whole.rows == 590)
-    let cache = KVCache(for: model.configuration)
+    let cache = KVCache(for: model)
     var position = 0
     for length in [1, 2, 125, 1, 7, 128, 200, 126] {
       let chunk = Chunk(tokens: Array(input[position..<position + length]), cache: cache)
       let other = Chunk(
-        tokens: tokens(9, seed: 2), cache: KVCache(for: model.configuration), logits: .none)
+        tokens: tokens(9, seed: 2), cache: KVCache(for: model), logits: .none)
       let logits = try model.forward([other, chunk])
       #expect(logits[0].rows == 0)
       position += length
@@ -113,7 +113,7 @@ struct ModelTests {
     }
     func chunk(_ input: Input) -> Chunk {
       Chunk(
-        tokens: input.tokens, cache: KVCache(for: model.configuration), adapter: input.adapter)
+        tokens: input.tokens, cache: KVCache(for: model), adapter: input.adapter)
     }
     let together = try model.forward(inputs.map(chunk))
     for (index, input) in inputs.enumerated() {
@@ -121,7 +121,7 @@ struct ModelTests {
       #expect(alone[0] == together[index][0], "input \(index)")
     }
     // And where the rows are cut into other passes: prefill in pieces, then decoding.
-    let cache = KVCache(for: model.configuration)
+    let cache = KVCache(for: model)
     var last: [Float] = []
     for piece in [0..<1, 1..<90, 90..<218, 218..<219, 219..<300] {
       last = try model.forward([
@@ -135,7 +135,7 @@ struct ModelTests {
   func forks() throws {
     let model = try TinyLlama().load()
     let (prompt, first, second) = (tokens(130, seed: 1), tokens(6, seed: 2), tokens(6, seed: 3))
-    let cache = KVCache(for: model.configuration)
+    let cache = KVCache(for: model)
     _ = try model.forward([Chunk(tokens: prompt, cache: cache)])
     let fork = cache.fork()
     let a = try model.forward([
@@ -158,7 +158,7 @@ struct ModelTests {
     let adapters = [one, nil, two, one]
     let together = try model.forward(
       zip(inputs, adapters).map {
-        Chunk(tokens: $0, cache: KVCache(for: model.configuration), adapter: $1)
+        Chunk(tokens: $0, cache: KVCache(for: model), adapter: $1)
       })
     for index in 0..<4 {
       let alone = try lastLogits(model, inputs[index], adapters[index])
@@ -215,7 +215,7 @@ struct ModelTests {
     let input = tokens(50, seed: 6)
     func logProbabilities(_ all: [Int32]) throws -> [Double] {
       let logits = try model.forward([
-        Chunk(tokens: all, cache: KVCache(for: model.configuration), adapter: adapter, logits: .all)
+        Chunk(tokens: all, cache: KVCache(for: model), adapter: adapter, logits: .all)
       ])[0]
       return (0..<all.count - 1).map { row in
         let line = logits[row].map(Double.init)
@@ -258,7 +258,7 @@ struct ModelTests {
   @Test("Input that the model cannot take is refused with the reason, and no cache changes")
   func refusals() throws {
     let model = try TinyLlama().load()
-    let cache = KVCache(for: model.configuration)
+    let cache = KVCache(for: model)
     func refusal(_ chunks: [Chunk]) -> InferenceError? {
       do throws(InferenceError) {
         _ = try model.forward(chunks)

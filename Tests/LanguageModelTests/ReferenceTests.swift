@@ -79,7 +79,7 @@ struct ReferenceTests {
     for row in fixture.rows {
       #expect(model.tokenizer.encode(row.text) == row.ids)
       let logits = try model.forward([
-        Chunk(tokens: row.ids, cache: KVCache(for: model.configuration))
+        Chunk(tokens: row.ids, cache: KVCache(for: model))
       ])
       let last = Array(logits[0][0])
       for (index, expected) in row.sampledLogits.enumerated() {

@@ -26,14 +26,14 @@ struct SpeedTests {
     for count in [64, 256, 512] {
       let time = try seconds(3) {
         _ = try model.forward([
-          Chunk(tokens: Array(prompt[..<count]), cache: KVCache(for: model.configuration))
+          Chunk(tokens: Array(prompt[..<count]), cache: KVCache(for: model))
         ])
       }
       print("prefill \(count): \(Int(Double(count) / time)) tokens/s")
     }
     for (streams, context) in [(1, 16), (1, 512), (4, 128), (8, 128), (16, 128)] {
       let caches = try (0..<streams).map { _ in
-        let cache = KVCache(for: model.configuration)
+        let cache = KVCache(for: model)
         _ = try model.forward([Chunk(tokens: Array(prompt[..<context]), cache: cache)])
         return cache
       }

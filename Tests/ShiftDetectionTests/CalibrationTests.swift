@@ -4,50 +4,39 @@ import Testing
 @testable import ShiftDetection
 
 @Suite struct CalibrationTests {
-  /// OPPU_CALIBRATE=1 makes the counts that the shipped table and docs/shift-detection.md rest on.
-  static let isFull = ProcessInfo.processInfo.environment["OPPU_CALIBRATE"] != nil
-
-  @Test("thresholds fall steadily as fewer false alarms are allowed")
-  func monotone() {
-    let thresholds = [1, 50, 450, 1_000, 3_000, 30_000, 1e6].map(Calibration.threshold)
-    #expect(thresholds == thresholds.sorted(by: >))
-    #expect(thresholds.allSatisfy { $0 > 0 && $0 <= 0.1 })
-    #expect(abs(Calibration.threshold(arl0: 450) - 0.009) < 1e-12)
+  @Test("quiet streams of every kind alarm as often as stated", arguments: QuietStream.allCases)
+  func falseAlarms(kind: QuietStream) {
+    // The counts of the docs are of ten million events each (oppu-bench shift); here fewer events at a
+    // rate ten times as high.
+    let arl0 = 1_000.0
+    let count = kind.falseAlarms(arl0: arl0, events: 200_000, seed: 2_024)
+    let expected = Double(count.events) / arl0
+    print(
+      "\(kind.rawValue), seed 2024: \(count.alarms) alarms in \(count.events), stated \(expected)")
+    // A fifth, and three standard deviations of such a count.
+    #expect(abs(Double(count.alarms) - expected) <= 0.2 * expected + 3 * expected.squareRoot())
   }
 
-  @Test(
-    "the three signals together keep the stated false-alarm rate",
-    arguments: ["label", "rating", "text"], isFull ? [150.0, 600] : [150])
-  func falseAlarms(kind: String, arl0: Double) {
-    let streamCount = Self.isFull ? 200 : 30
-    var observations = 0
-    var alarms: [String: Int] = [:]
-    for stream in 0..<streamCount {
-      var streams = Streams(seed: 5_000 + UInt64(stream))
-      var monitor = ShiftMonitor(configuration: .init(arl0: arl0, seed: UInt64(stream)))
-      for _ in 0..<120 {
-        let output: ObservedOutput =
-          switch kind {
-          case "label": .label(streams.pick([("a", 0.5), ("b", 0.2), ("c", 0.2), ("d", 0.1)]))
-          case "rating": .rating(streams.pick([1, 3, 4, 4, 5]))
-          default: .text(streams.text())
-          }
-        let signals = monitor.observe(
-          Observation(loss: 2 + streams.normal(), output: output, input: streams.text()))
-        observations += 1
-        // The rate is that of first alarms: what follows one is a shorter, selected stream.
-        if let alarm = signals.first(where: { $0.isAlarm }) {
-          alarms["\(alarm.kind)", default: 0] += 1
-          break
-        }
-      }
+  @Test("the simulation finds the thresholds of the table again")
+  func reproducible() {
+    let found = ThresholdSimulation(arl0: 1_000, alarms: 40, seed: 99).numbers()
+    for (row, threshold) in found.enumerated() {
+      guard let threshold else { continue }
+      // Forty alarms: a sixth of a nat, times three.
+      #expect(abs(threshold - ThresholdTable.numberRows[row].atThousand) < 0.5, "row \(row)")
     }
-    let expected = Double(observations) / arl0
-    let count = alarms.values.reduce(0, +)
-    print(
-      "\(kind), ARL0 \(arl0), seed 5000: \(count) alarms in \(observations) observations;",
-      "stated \(expected); \(alarms)")
-    // Two and a half standard deviations of a Poisson count above what is stated.
-    #expect(Double(count) <= expected + 2.5 * expected.squareRoot())
+  }
+
+  @Test("a rarer alarm needs more evidence, in every cell of the table")
+  func monotone() {
+    for level in ThresholdTable.numberRows + ThresholdTable.labelRows {
+      let thresholds = [20, 1_000, 10_000, 1e6, 1e9].map { level.threshold(arl0: $0) }
+      #expect(thresholds == thresholds.sorted())
+      #expect(abs(level.rarity(of: level.threshold(arl0: 5_000)) - 5_000) < 1e-6)
+    }
+    #expect(ThresholdTable.numberRows.count == ThresholdTable.counts.count)
+    #expect(
+      ThresholdTable.labelRows.count == ThresholdTable.counts.count
+        * ThresholdTable.labelClasses.count * ThresholdTable.rarityClasses.count)
   }
 }

@@ -72,8 +72,7 @@ import Testing
       }
       for (at, signal) in alarms {
         print(
-          user, "at", at, signal.kind, signal.feature, "p", signal.pValue ?? 1, "change",
-          signal.changeIndex ?? -1, signal.before, "→", signal.after)
+          "\(user) at \(at), change at \(signal.changeIndex ?? -1): \(signal.explanation)")
       }
       guard let shift = truth.shifts.first(where: { $0.userId == user }) else {
         #expect(alarms.isEmpty, "\(user) does not shift")

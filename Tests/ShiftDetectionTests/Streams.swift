@@ -9,10 +9,10 @@ struct Streams {
 
   init(seed: UInt64) { generator = SplitMix64(seed: seed) }
 
-  mutating func uniform() -> Double { (Double(generator.next() >> 12) + 0.5) * 0x1p-52 }
+  mutating func uniform() -> Double { generator.uniform() }
 
   mutating func normal(_ mean: Double = 0) -> Double {
-    mean + RankStatistic.normalQuantile(uniform())
+    mean + NormalScores.quantile(uniform())
   }
 
   mutating func bernoulli(_ rate: Double) -> Double { uniform() < rate ? 1 : 0 }
@@ -45,14 +45,4 @@ struct Streams {
     let count = 3 + generator.index(below: 4)
     return (0..<count).map { pick($0 < 2 ? own : common) }.joined(separator: " ")
   }
-}
-
-/// What River's detectors make of 100 + 100 values, from the reference script (River 0.26.1, 200 trials,
-/// KSWIN 50): the best of ADWIN and PageHinkley with their defaults, ADWIN with delta .05 at every
-/// value, and KSWIN.
-struct RiverFigures: Sendable {
-  let name: String
-  let defaults: Double
-  let adwinTuned: Double
-  let kswin: Double
 }

@@ -11,13 +11,15 @@ import Testing
 @Suite struct BehaviorEventTests {
   @Test("a plain event is taken with all its fields")
   func plain() throws {
-    let event = try WorkerTests.event(filmTag(["kind": "feedback", "request_id": "r-9"]))
+    let event = try WorkerTests.event(
+      filmTag(["kind": "feedback", "request_id": "r-9", "feedback": "edited"]))
     #expect(event.eventID == "e-1")
+    #expect(event.verdict == "edited")
     #expect(event.stream == Storage.Stream(userID: "kim", task: "film_tag"))
     #expect(event.kind == "feedback")
     #expect(event.requestID == "r-9")
     #expect(event.occurredAt == Date(timeIntervalSince1970: 1_769_851_800))
-    #expect(event.input == ["film": "The Paper Harbour (1994)"])
+    #expect(event.input.value == ["film": "The Paper Harbour (1994)"])
     #expect(event.output == "nineties")
     #expect(event.extra == nil)
     #expect(event.offset == 41)
@@ -55,7 +57,7 @@ import Testing
   @Test("fields that are not part of the contract are kept")
   func extra() throws {
     let event = try WorkerTests.event(filmTag(["device": "tv", "session": ["id": 7]]))
-    #expect(event.extra == ["device": "tv", "session": ["id": 7]])
+    #expect(event.extra?.value == ["device": "tv", "session": ["id": 7]])
   }
 
   @Test(
@@ -91,7 +93,7 @@ import Testing
       message(
         filmTag(),
         headers: [
-          ("ce_specversion", "1.0"), ("ce_source", "/films"), ("ce_id", "4711"),
+          ("ce_specversion", "1.0"), ("ce_type", "t"), ("ce_source", "/films"), ("ce_id", "4711"),
           ("ce_subject", "mara"),
         ]))
     #expect(event.eventID == "e-1")
@@ -113,7 +115,8 @@ import Testing
     #expect(event.output == "nineties")
     #expect(event.extra == nil)
 
-    let bare = message(#"{"specversion":"1.0","id":"7"}"#, headers: header)
+    let bare = message(
+      #"{"specversion":"1.0","id":"7","source":"/s","type":"t"}"#, headers: header)
     #expect(refusal { _ = try WorkerTests.event(bare) }?.message.contains("\"data\"") == true)
   }
 
@@ -123,7 +126,9 @@ import Testing
     let event = try WorkerTests.event(
       message(
         filmTag(["event_id": nil]),
-        headers: [("ce_specversion", "1.0"), ("ce_source", "/s"), ("ce_id", id)]))
+        headers: [
+          ("ce_specversion", "1.0"), ("ce_type", "t"), ("ce_source", "/s"), ("ce_id", id),
+        ]))
     #expect(event.eventID == sha256Hex(Data("/s#\(id)".utf8)))
   }
 
@@ -186,11 +191,61 @@ import Testing
       (filmTag(["output": "nine\u{0}ties"]), .invalidMessage, "U+0000"),
       (filmTag(["note": ["deep": ["a\u{0}"]]]), .invalidMessage, "U+0000"),
       (filmTag(["k\u{0}": 1]), .invalidMessage, "U+0000"),
+      (filmTag() + "x", .invalidMessage, "after the end"),
+      (#"{"user_id":"kim","user_id":"mara"}"#, .invalidMessage, "\"user_id\" a second time"),
+      (
+        #"{"task":"film_tag","input":{"film":"a","f\u0069lm":"b"}}"#, .invalidMessage,
+        "\"film\" a second time"
+      ),
+      (
+        "{\"x\":" + String(repeating: "[", count: 100_000), .invalidMessage,
+        "more than 32 deep"
+      ),
+      (#"{"x":1e999}"#, .invalidMessage, "a double"),
+      (#"{"x":"\ud800"}"#, .invalidMessage, "surrogate"),
+      (#"{"x":01}"#, .invalidMessage, "begins with 0"),
+      (#"{"x":NaN}"#, .invalidMessage, "no value"),
+      (filmTag(["occurred_at": "1970-01-01T00:00:00Z"]), .invalidMessage, "before 1990"),
+      (filmTag(["occurred_at": "2999-01-01T00:00:00Z"]), .invalidMessage, "in the future"),
+      (filmTag(["kind": "feedback"]), .invalidMessage, "request_id"),
+      (
+        filmTag(["kind": "feedback", "request_id": "r", "output": nil]), .invalidMessage,
+        "accepted, edited or rejected"
+      ),
+      (
+        filmTag(["kind": "feedback", "request_id": "r", "feedback": "rejected"]), .invalidMessage,
+        "has no \"output\""
+      ),
     ] as [(String, MessageError.Code, String)])
   func refused(_ value: String, _ code: MessageError.Code, _ named: String) {
     let error = refusal { _ = try event(value) }
     #expect(error?.code == code)
     #expect(error?.message.contains(named) == true, "\(error?.message ?? "taken")")
+  }
+
+  @Test(
+    "a CloudEvent without an attribute that CloudEvents require is refused, in both forms",
+    arguments: ["specversion", "type", "source", "id"])
+  func missingAttribute(_ missing: String) {
+    let attributes = [("specversion", "1.0"), ("type", "t"), ("source", "/s"), ("id", "1")]
+      .filter { $0.0 != missing }
+    let binary = message(filmTag(), headers: attributes.map { ("ce_\($0.0)", $0.1) })
+    var whole = attributes.reduce(into: [String: JSONValue]()) { $0[$1.0] = .string($1.1) }
+    whole["data"] = ["user_id": "kim"]
+    let structured = message(
+      text(whole), headers: [("content-type", "application/cloudevents+json")])
+    for message in [binary, structured] {
+      let error = refusal { _ = try WorkerTests.event(message) }
+      #expect(error?.message.contains("\"\(missing)\"") == true, "\(error?.message ?? "taken")")
+    }
+  }
+
+  @Test("a value of more than 1 MiB is refused unread")
+  func largeValue() {
+    let error = refusal {
+      _ = try event(filmTag(["note": .string(String(repeating: "n", count: 1 << 20))]))
+    }
+    #expect(error?.message.contains("at most 1048576") == true)
   }
 
   @Test("bytes that are not UTF-8 are refused")
@@ -203,7 +258,10 @@ import Testing
   @Test("a CloudEvents header with U+0000 is refused, for PostgreSQL could not store it")
   func nulInHeader() {
     for (name, value) in [("ce_id", "a\0b"), ("ce_source", "\0"), ("ce_subject", "k\0m")] {
-      let headers = [("ce_specversion", "1.0"), ("ce_id", "1"), (name, value)]
+      let headers = [
+        ("ce_specversion", "1.0"), ("ce_type", "t"), ("ce_source", "/s"), ("ce_id", "1"),
+        (name, value),
+      ]
       let error = refusal { _ = try WorkerTests.event(message(filmTag(), headers: headers)) }
       #expect(error?.message.contains("U+0000") == true, "\(name)")
     }

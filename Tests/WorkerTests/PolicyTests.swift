@@ -20,11 +20,12 @@ import Testing
 
   private func facts(
     _ events: Int64, trained: Int64? = nil, open: Bool = false, pending: PendingShift? = nil,
-    alarm: Int64? = nil
+    alarm: Int64? = nil, hours: Double = 1
   ) -> StreamFacts {
     StreamFacts(
-      eventCount: events, lastTrainOrdinal: trained, hasOpenJob: open, pendingShift: pending,
-      alarmChange: alarm, now: now)
+      eventCount: events, lastTrainOrdinal: trained,
+      lastTrainAt: trained.map { _ in now - hours * 3_600 },
+      hasOpenJob: open, pendingShift: pending, alarmChange: alarm, now: now)
   }
 
   private func shift(change: Int64, secondsAgo: Double = 0) -> PendingShift {
@@ -44,7 +45,7 @@ import Testing
 
   @Test("a further adapter is trained after enough new events")
   func newEvents() {
-    #expect(policy.decide(facts(47, trained: 16)) == PolicyResult())
+    #expect(policy.decide(facts(47, trained: 16)).job == nil)
     let result = policy.decide(facts(48, trained: 16))
     #expect(result.job == .newEvents)
     #expect(result.steps == [.init(action: .train, reason: "new_events")])
@@ -109,6 +110,26 @@ import Testing
     #expect(result.pendingShift == pending)
   }
 
+  @Test(
+    "an old adapter is trained anew where there are some events, and looked at when it gets old")
+  func age() {
+    let old = policy.decide(facts(24, trained: 16, hours: 168))
+    #expect(old.job == .age && old.nextLook == nil)
+    #expect(policy.decide(facts(23, trained: 16, hours: 1_000)) == PolicyResult(), "too few events")
+    let young = policy.decide(facts(24, trained: 16, hours: 100))
+    #expect(young.job == nil)
+    #expect(young.nextLook == now + 68 * 3_600)
+  }
+
+  @Test("what waits for time says when to look again")
+  func nextLook() {
+    let waiting = policy.decide(facts(30, trained: 16, pending: shift(change: 27, secondsAgo: 100)))
+    #expect(waiting.nextLook == now + 200)
+    let open = policy.decide(facts(60, trained: 16, open: true, pending: shift(change: 20)))
+    #expect(open.nextLook == now + SchedulePolicy.openJobPause)
+    #expect(policy.decide(facts(17, trained: 16)).nextLook == nil)
+  }
+
   @Test("a newer alarm takes the place of one that waits")
   func newerAlarm() {
     let result = policy.decide(facts(33, trained: 16, pending: shift(change: 20), alarm: 31))
@@ -164,8 +185,8 @@ import Testing
     #expect(record.parentLoss == 2.0)
     #expect(abs(try #require(record.candidateLoss) - 1.4) < 1e-12)
     #expect(abs(try #require(record.difference) + 0.6) < 1e-12)
-    // Differences −0.5, −0.5, −0.8: variance 0.03, so −0.6 + 1.645 · √(0.03 / 3).
-    #expect(abs(try #require(record.differenceUpperBound) + 0.4355) < 1e-9)
+    // Differences −0.5, −0.5, −0.8: variance 0.03; of two degrees of freedom 80 % lie below 1.0607.
+    #expect(abs(try #require(record.differenceUpperBound) + 0.6 - 1.06066 * 0.1) < 1e-5)
   }
 
   @Test("a candidate that is worse, equal, or not better enough is not")
@@ -197,8 +218,100 @@ import Testing
 
   @Test("one held-out example is enough to judge")
   func single() {
-    let record = gate.judge(parent: [2], candidate: [1])
-    #expect(record.promoted)
-    #expect(record.differenceUpperBound == -1)
+    // With nothing that tells chance from gain it has to gain ten times as much.
+    #expect(gate.judge(parent: [2], candidate: [0.9]).promoted)
+    #expect(!gate.judge(parent: [2], candidate: [1.1]).promoted)
+    #expect(gate.judge(parent: [2], candidate: [0.9]).differenceUpperBound == nil)
+  }
+
+  @Test("a gain that one event makes and the others deny is not beyond chance")
+  func byChance() {
+    let record = gate.judge(parent: [2, 2, 2, 2], candidate: [2.1, 2.1, 2.1, 0.5])
+    #expect((record.candidateLoss ?? 9) < 1.9, "the mean alone would do")
+    #expect(!record.promoted)
+    #expect(record.verdict.contains("by chance"))
+    #expect(gate.judge(parent: [2, 2, 2, 2], candidate: [1.7, 1.8, 1.6, 1.7]).promoted)
+  }
+
+  @Test("a candidate that beats an active version which is worse than no adapter has to beat both")
+  func baseToo() {
+    let worseThanBase = gate.judge(parent: [4, 4, 4], candidate: [3, 3, 3], base: [2, 2, 2])
+    #expect(!worseThanBase.promoted)
+    #expect(worseThanBase.verdict.contains("base model"))
+    #expect(worseThanBase.baseLoss == 2 && worseThanBase.parentLoss == 4)
+    #expect(gate.judge(parent: [4, 4, 4], candidate: [1, 1, 1], base: [2, 2, 2]).promoted)
+    #expect(!gate.judge(parent: [4, 4], candidate: [1, 1], base: [2]).promoted, "no pairs")
+  }
+
+  @Test("a record can be stored, whatever the losses were")
+  func storable() throws {
+    let record = gate.judge(parent: [2, 2], candidate: [.nan, .infinity], base: [.nan, 2])
+    #expect(throws: Never.self) { try JSONEncoder().encode(record) }
+    #expect(record.verdict.contains("not a number"))
+  }
+}
+
+@Suite struct LiveTrialTests {
+  private let rules = LiveTrial.Rules()
+
+  @Test("a version that is plainly worse on live events is rolled back within a few")
+  func worse() {
+    var trial = LiveTrial(against: 1)
+    var needed = 0
+    for event in 1...32 {
+      needed = event
+      if trial.observe(active: 6 + 0.3 * Double(event % 3), before: 2, rules: rules) { break }
+    }
+    #expect(trial.state == .rolledBack)
+    #expect(needed <= 6)
+    let again = trial.observe(active: 9, before: 1, rules: rules)
+    #expect(!again, "once")
+  }
+
+  @Test("a version that is as good passes, and is rolled back by chance no more often than stated")
+  func quiet() {
+    var generator = SystemRandomNumberGenerator()
+    var rolledBack = 0
+    for _ in 0..<2_000 {
+      var trial = LiveTrial(against: nil)
+      for _ in 0..<40 {
+        let noise = (0..<6).reduce(0.0) { sum, _ in
+          sum + Double.random(in: -0.5...0.5, using: &generator)
+        }
+        _ = trial.observe(active: 3 + noise, before: 3, rules: rules)
+      }
+      if trial.state == .rolledBack { rolledBack += 1 } else { #expect(trial.state == .passed) }
+    }
+    // 5 % are allowed; 2,000 trials scatter by half a percent.
+    #expect(rolledBack < 130, "\(rolledBack) of 2,000")
+  }
+
+  @Test("a loss that is not a number counts as the worst")
+  func notANumber() {
+    var trial = LiveTrial(against: 1)
+    for _ in 0..<4 { _ = trial.observe(active: .nan, before: 2, rules: rules) }
+    #expect(trial.state == .rolledBack)
+  }
+
+  @Test("quantiles of Student's t are those of the tables")
+  func quantiles() {
+    for (p, degrees, value) in [
+      (0.95, 1, 6.3138), (0.95, 2, 2.9200), (0.8, 2, 1.0607), (0.975, 5, 2.5706),
+      (0.99, 10, 2.7638),
+      (0.9, 31, 1.3095), (0.995, 4, 4.6041),
+    ] {
+      #expect(abs(StudentT.quantile(p, degrees: degrees) - value) < 1e-4)
+      #expect(abs(StudentT.quantile(1 - p, degrees: degrees) + value) < 1e-4)
+    }
+  }
+}
+
+@Suite struct RetryTests {
+  @Test("pauses between attempts double, with jitter, up to a limit")
+  func pauses() {
+    #expect(TrainerService.pause(afterAttempt: 1, random: 0) == .seconds(10))
+    #expect(TrainerService.pause(afterAttempt: 1, random: 0.5) == .seconds(20))
+    #expect(TrainerService.pause(afterAttempt: 2, random: 0.5) == .seconds(40))
+    #expect(TrainerService.pause(afterAttempt: 50, random: 0.5) == .seconds(640))
   }
 }

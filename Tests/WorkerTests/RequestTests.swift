@@ -106,7 +106,9 @@ private func options(_ fields: [String: JSONValue]) throws -> RequestOptions {
     #expect(try request(["request_id": ""]).requestID == "requests-3-41")
     let long = JSONValue.string(String(repeating: "r", count: 257))
     #expect(try request(["request_id": long]).requestID == "requests-3-41")
-    let cloud = [("ce_specversion", "1.0"), ("ce_source", "/app"), ("ce_id", "9")]
+    let cloud = [
+      ("ce_specversion", "1.0"), ("ce_type", "t"), ("ce_source", "/app"), ("ce_id", "9"),
+    ]
     #expect(try request(["request_id": nil], headers: cloud).requestID == "/app#9")
   }
 

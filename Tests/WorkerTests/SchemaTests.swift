@@ -71,7 +71,7 @@ import Testing
       // A code that is added has to be added here, and so to the schema.
       switch known {
       case .invalidMessage, .unknownTask, .invalidInput, .deadlineExceeded, .unknownAdapter,
-        .unavailable, .failed:
+        .unavailable, .failed, .unknownRequest:
         break
       }
     }
@@ -129,9 +129,10 @@ import Testing
     var fields = try #require(try JSONValue(json: filmTag()).object)
     fields["kind"] = "feedback"
     fields["request_id"] = "r-1"
+    fields["feedback"] = "edited"
     #expect(Set(fields.keys) == listed)
     fields["another"] = 1
-    #expect(try event(text(fields)).extra == ["another": 1])
+    #expect(try event(text(fields)).extra?.value == ["another": 1])
   }
 
   @Test(

@@ -22,6 +22,9 @@ enum Repository {
   }
 }
 
+/// The clock of these tests: 2026-02-01.
+let now = Date(timeIntervalSince1970: 1_769_904_000)
+
 /// A message as Kafka would hand it over.
 func message(
   _ value: String?, key: String? = "kim", headers: [(String, String)] = [],
@@ -50,8 +53,9 @@ func filmTag(_ changes: [String: JSONValue?] = [:]) -> String {
 
 /// The event in a message, or the error that it is refused with.
 func event(_ message: KafkaMessage) throws -> IncomingEvent {
-  switch try BehaviorEvent(message, catalogue: .builtIn) {
+  switch try BehaviorEvent(message, catalogue: .builtIn, now: WorkerTests.now) {
   case .record(let event): return event
+  case .feedback(let feedback): return feedback.event
   case .erase(let userID): throw MessageError(.failed, "this erases \(userID)")
   }
 }

@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import LanguageModel
 import Logging
+import OPPU
 import Personalization
 import PostgresClient
 import Storage
@@ -65,7 +66,7 @@ struct Answerer: Sendable {
     let rows = batch.map(\.row)
     do {
       let outputs = try await compute.run { [model, prefixes] in
-        try Self.compute(rows, model: model, prefixes: prefixes)
+        try model.answer(rows.map(\.question), prefixes: prefixes)
       }
       for (entry, output) in zip(batch, outputs) {
         replies[entry.index] = reply(jobs[entry.index].request, entry.row, output)
@@ -82,11 +83,7 @@ struct Answerer: Sendable {
 
   /// A request with everything the model needs.
   private struct Prepared: Sendable {
-    let task: TaskDefinition
-    let options: RequestOptions
-    let prompt: [Int32]
-    let adapter: Adapter?
-    let maximumTokens: Int
+    let question: Question
     let personalization: PersonalizationReply.Personalization
     let queue: Double
     let load: Double
@@ -138,9 +135,14 @@ struct Answerer: Sendable {
         : [],
       profile: wantsProfile ? ComputedProfile.text(for: items, task: request.task) : nil)
     personalization.retrieved = built.retrieved
+    let question = Question(
+      task: request.task, prompt: model.tokenizer.encode(built.text), adapter: adapter,
+      maximumTokens: maximumTokens,
+      sampling: SamplingOptions(
+        temperature: Float(request.options.temperature), topP: Float(request.options.topP),
+        seed: request.options.seed))
     return Prepared(
-      task: request.task, options: request.options, prompt: model.tokenizer.encode(built.text),
-      adapter: adapter, maximumTokens: maximumTokens, personalization: personalization,
+      question: question, personalization: personalization,
       queue: milliseconds(from: job.receivedAt, to: begin), load: milliseconds(since: begin))
   }
 
@@ -175,70 +177,10 @@ struct Answerer: Sendable {
     }
   }
 
-  // MARK: Computing
-
-  private struct Output: Sendable {
-    var text: String?
-    var completionTokens: Int
-    var cachedTokens: Int
-    var prefill: Double
-    var decode: Double
-  }
-
-  /// Labels and ratings are chosen by their likelihood among all answers of the task; texts are generated, all
-  /// in one batch. Runs on the compute queue.
-  private static func compute(
-    _ rows: [Prepared], model: LlamaModel, prefixes: PrefixCache
-  ) throws -> [Output] {
-    var outputs = [Output?](repeating: nil, count: rows.count)
-    var texts: [Int] = []
-    for (index, row) in rows.enumerated() {
-      if let candidates = row.task.candidates {
-        outputs[index] = try choose(among: candidates, row, model: model, prefixes: prefixes)
-      } else {
-        texts.append(index)
-      }
-    }
-    let results = try model.generate(
-      texts.map { index in
-        GenerationRequest(
-          prompt: rows[index].prompt, maxTokens: rows[index].maximumTokens,
-          sampling: SamplingOptions(
-            temperature: Float(rows[index].options.temperature),
-            topP: Float(rows[index].options.topP), seed: rows[index].options.seed),
-          stopTokens: model.tokenizer.stopTokens, adapter: rows[index].adapter)
-      }, prefixes: prefixes)
-    for (index, result) in zip(texts, results) {
-      outputs[index] = Output(
-        text: rows[index].task.parse(model.tokenizer.decode(result.tokens)),
-        completionTokens: result.tokens.count, cachedTokens: result.reusedTokens,
-        prefill: result.prefillSeconds * 1000,
-        decode: result.decodeSeconds * 1000)
-    }
-    return outputs.map {
-      $0 ?? Output(text: nil, completionTokens: 0, cachedTokens: 0, prefill: 0, decode: 0)
-    }
-  }
-
-  private static func choose(
-    among candidates: [String], _ row: Prepared, model: LlamaModel, prefixes: PrefixCache
-  ) throws -> Output {
-    let begin = Date()
-    let tokens = candidates.map { model.tokenizer.encodeContinuation($0) + [model.tokenizer.eos] }
-    let scores = try model.score(
-      prompt: row.prompt, candidates: tokens, adapter: row.adapter, prefixes: prefixes)
-    let answer = row.task.answer(logProbabilities: scores.logProbabilities)
-    let chosen = row.task.answers?.firstIndex { $0 == answer?.output }
-    return Output(
-      text: answer?.output, completionTokens: chosen.map { tokens[$0].count } ?? 0,
-      cachedTokens: scores.reusedTokens,
-      prefill: milliseconds(since: begin), decode: 0)
-  }
-
   // MARK: Replies
 
   private func reply(
-    _ request: PersonalizationRequest, _ row: Prepared, _ output: Output
+    _ request: PersonalizationRequest, _ row: Prepared, _ output: Answer
   ) -> PersonalizationReply {
     guard let text = output.text else {
       return failure(
@@ -248,10 +190,11 @@ struct Answerer: Sendable {
       requestID: request.requestID, userID: request.userID, task: request.task.name, status: .ok,
       output: text, personalization: row.personalization, model: modelName,
       usage: .init(
-        promptTokens: row.prompt.count, completionTokens: output.completionTokens,
+        promptTokens: row.question.prompt.count, completionTokens: output.completionTokens,
         cachedTokens: output.cachedTokens),
       timing: .init(
-        queue: row.queue, load: row.load, prefill: output.prefill, decode: output.decode))
+        queue: row.queue, load: row.load, prefill: rounded(output.prefillSeconds),
+        decode: rounded(output.decodeSeconds)))
   }
 
   private func failure(
@@ -291,6 +234,9 @@ struct Answerer: Sendable {
 }
 
 private func milliseconds(since begin: Date) -> Double { milliseconds(from: begin, to: Date()) }
+
+/// Seconds in milliseconds, rounded to microseconds.
+private func rounded(_ seconds: Double) -> Double { (seconds * 1_000_000).rounded() / 1_000 }
 
 /// Rounded to microseconds; clocks of other machines may be ahead, so never negative.
 private func milliseconds(from begin: Date, to end: Date) -> Double {

@@ -15,6 +15,7 @@ import Storage
 public struct InferenceService: Service {
   private let configuration: WorkerConfiguration
   private let answerer: Answerer
+  private let answers: AnswerRepository
   private let client: PostgresClient
   private let catalogue: TaskCatalogue
   private let producer: KafkaProducer
@@ -31,6 +32,7 @@ public struct InferenceService: Service {
     self.client = client
     self.producer = producer
     self.logger = logger
+    answers = AnswerRepository(client)
     answerer = Answerer(
       settings: configuration.infer, model: model, client: client, logger: logger)
   }
@@ -64,8 +66,8 @@ public struct InferenceService: Service {
         try await consumer.assign(
           Dictionary(uniqueKeysWithValues: partitions.map { ($0, KafkaOffset.stored) }))
         logger.info("infer assigned", metadata: ["partitions": "\(partitions.count)"])
-      case .revoked:
-        try await consumer.unassign()
+      case .revoked(let partitions, _):
+        try await consumer.unassign(partitions)
       case .messages(let messages):
         try await answer(messages)
         var offsets: [TopicPartition: Int64] = [:]
@@ -95,15 +97,46 @@ public struct InferenceService: Service {
         replies.append((message, answerer.failure(message, error)))
       }
     }
-    let answers = await answerer.answer(
+    let requests = accepted.map(\.1)
+    let marks = await marks(of: requests)
+    let answered = await answerer.answer(
       accepted.map { Answerer.Job(request: $0.1, receivedAt: $0.0.timestamp ?? Date()) })
-    for (index, reply) in answers.enumerated() { replies.append((accepted[index].0, reply)) }
+    // Before the replies are sent: feedback to one finds it.
+    await record(answered, to: requests, since: marks)
+    for (index, reply) in answered.enumerated() { replies.append((accepted[index].0, reply)) }
     // All at once: each waits for its own acknowledgement.
     try await withThrowingTaskGroup(of: Void.self) { group in
       for (message, reply) in replies {
         group.addTask { try await send(reply, to: message) }
       }
       try await group.waitForAll()
+    }
+  }
+
+  private func marks(of requests: [PersonalizationRequest]) async -> ErasureMarks? {
+    guard configuration.infer.answerDays > 0, !requests.isEmpty else { return nil }
+    do { return try await answers.marks(of: requests.map(\.userID)) } catch {
+      logger.warning("answers will not be recorded: \(error)")
+      return nil
+    }
+  }
+
+  /// Keeps what was answered for feedback. A reply is not held up by a database that is away: feedback that names
+  /// only the request is then a dead letter.
+  private func record(
+    _ replies: [PersonalizationReply], to requests: [PersonalizationRequest],
+    since marks: ErasureMarks?
+  ) async {
+    guard let marks else { return }
+    let records = zip(replies, requests).compactMap { reply, request -> RecordedAnswer? in
+      guard reply.status == .ok, let output = reply.output else { return nil }
+      return RecordedAnswer(
+        requestID: request.requestID, stream: request.stream,
+        input: JSONText(.object(request.input)), output: output,
+        adapterVersion: reply.personalization?.adapterVersion)
+    }
+    do { try await answers.record(records, since: marks) } catch {
+      logger.warning("answers not recorded: \(error)")
     }
   }
 

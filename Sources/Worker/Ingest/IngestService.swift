@@ -4,6 +4,9 @@
 // PostgreSQL stands; every batch moves that position in the transaction that writes its rows. Kafka's committed
 // offsets are advisory, for lag tools. What cannot be taken goes to the dead letter topic before the position
 // passes it.
+//
+// One task polls the group and deals messages out to the partitions' lanes; it never waits for PostgreSQL, so
+// that heartbeats and rebalances go on while a database is away. A lane that cannot keep up is paused.
 
 import Foundation
 import KafkaClient
@@ -12,101 +15,230 @@ import Personalization
 import PostgresClient
 import ServiceLifecycle
 import Storage
+import Synchronization
 
 public struct IngestService: Service {
-  private let configuration: WorkerConfiguration.Kafka
-  private let catalogue: TaskCatalogue
-  private let repository: IngestRepository
-  private let producer: KafkaProducer
+  private let kafka: WorkerConfiguration.Kafka
+  private let context: LaneContext
   private let slot: WorkerSlot?
   private let logger: Logger
 
   public init(
-    configuration: WorkerConfiguration.Kafka, catalogue: TaskCatalogue, client: PostgresClient,
-    producer: KafkaProducer, logger: Logger
+    configuration: WorkerConfiguration.Kafka,
+    settings: WorkerConfiguration.Ingest = WorkerConfiguration.Ingest(), catalogue: TaskCatalogue,
+    client: PostgresClient, producer: KafkaProducer, logger: Logger
   ) {
     self.init(
-      configuration: configuration, catalogue: catalogue, client: client, producer: producer,
-      slot: nil, logger: logger)
+      configuration: configuration, settings: settings, catalogue: catalogue, client: client,
+      producer: producer, slot: nil, logger: logger)
   }
 
   /// - Parameter slot: where given, the consumer is a static member of its group under this number.
   init(
-    configuration: WorkerConfiguration.Kafka, catalogue: TaskCatalogue, client: PostgresClient,
-    producer: KafkaProducer, slot: WorkerSlot?, logger: Logger
+    configuration: WorkerConfiguration.Kafka, settings: WorkerConfiguration.Ingest,
+    catalogue: TaskCatalogue, client: PostgresClient, producer: KafkaProducer, slot: WorkerSlot?,
+    logger: Logger
   ) {
     self.slot = slot
-    self.configuration = configuration
-    self.catalogue = catalogue
-    self.repository = IngestRepository(client)
-    self.producer = producer
     self.logger = logger
+    kafka = configuration
+    context = LaneContext(
+      settings: settings, catalogue: catalogue, repository: IngestRepository(client),
+      producer: producer, slots: WriterSlots(settings.writers), logger: logger)
   }
 
   public func run() async throws {
     let consumer = try KafkaConsumer(
-      configuration: configuration.client, group: "\(configuration.groupPrefix)-ingest",
-      topics: [configuration.behaviorTopic], properties: configuration.membership(slot),
-      logger: logger)
-    do {
-      try await consume(consumer)
-    } catch {
-      await consumer.close()
-      throw error
+      configuration: kafka.client, group: "\(kafka.groupPrefix)-ingest",
+      topics: [kafka.behaviorTopic], properties: kafka.membership(slot), logger: logger)
+    let lanes = Lanes(consumer: consumer, context: context)
+    let committing = Task {
+      while !Task.isCancelled {
+        // As often as Kafka's own clients do it; nothing rests on it.
+        try await Task.sleep(for: .seconds(5))
+        await lanes.commit()
+      }
     }
+    let result = await Self.result { try await consume(consumer, lanes: lanes) }
+    await lanes.stop(nil)
+    committing.cancel()
+    await lanes.commit()
     await consumer.close()
+    try result.get()
     logger.info("ingest stopped")
   }
 
-  private func consume(_ consumer: KafkaConsumer) async throws {
-    var positions: [TopicPartition: Position] = [:]
+  private static func result(_ work: () async throws -> Void) async -> Result<Void, any Error> {
+    do { return .success(try await work()) } catch { return .failure(error) }
+  }
+
+  private func consume(_ consumer: KafkaConsumer, lanes: Lanes) async throws {
     while !Task.isShuttingDownGracefully {
-      switch try await consumer.next(maximumMessages: 1_000, timeout: .milliseconds(500)) {
+      let isFree = try await lanes.makeRoom()
+      let event = try await consumer.next(
+        maximumMessages: 2_000, timeout: .milliseconds(isFree ? 500 : 20))
+      switch event {
       case .assigned(let partitions):
-        positions = try await claim(partitions, consumer: consumer)
-        try await consumer.assign(
-          positions.mapValues { $0.next < 0 ? KafkaOffset.beginning : $0.next })
+        try await lanes.start(partitions)
         logger.info("ingest assigned", metadata: ["partitions": "\(partitions.count)"])
       case .revoked(let partitions, _):
-        for partition in partitions { positions[partition] = nil }
-        try await consumer.unassign()
-      case .messages(let messages):
-        try await take(messages, positions: &positions, consumer: consumer)
-      case .idle:
-        break
+        await lanes.stop(partitions)
+        try await consumer.unassign(partitions)
+        logger.info("ingest revoked", metadata: ["partitions": "\(partitions.count)"])
+      case .messages(let messages): lanes.deal(messages)
+      case .idle: break
       }
     }
   }
+}
 
-  /// Where a partition stands in PostgreSQL, as far as this owner knows.
-  struct Position: Sendable {
-    var next: Int64
-    let epoch: Int64
+/// The lanes of the partitions that this process has.
+private final class Lanes: Sendable {
+  private struct State {
+    var lanes: [TopicPartition: PartitionLane] = [:]
+    var paused: Set<TopicPartition> = []
+    var committed: [TopicPartition: Int64] = [:]
+    var failure: (any Error)?
   }
 
-  private func claim(
-    _ partitions: [TopicPartition], consumer: KafkaConsumer
-  ) async throws -> [TopicPartition: Position] {
-    var positions: [TopicPartition: Position] = [:]
+  private let consumer: KafkaConsumer
+  private let context: LaneContext
+  private let state = Mutex(State())
+  /// A lane that is full for longer than this is paused.
+  private static let patience = Duration.seconds(1)
+  /// A partition that was taken from us, while the group still says it is ours, is claimed anew after that long:
+  /// an operator has put it to another offset. A member that was really replaced is told so by the group before.
+  private static let reclaimAfter = Duration.seconds(10)
+  /// How long a batch may take to end once its partition is taken away.
+  private static let grace = Duration.seconds(10)
+
+  init(consumer: KafkaConsumer, context: LaneContext) {
+    self.consumer = consumer
+    self.context = context
+  }
+
+  /// Claims partitions and begins where PostgreSQL stands.
+  func start(_ partitions: [TopicPartition]) async throws {
+    try await consumer.assign(try await open(partitions))
+  }
+
+  /// Claims again what was taken from us.
+  private func reclaim() async throws {
+    let lost = state.withLock { state in
+      state.lanes.filter { $0.value.isLost(for: Self.reclaimAfter) }.map(\.key)
+    }
+    guard !lost.isEmpty else { return }
+    context.logger.notice("claiming again", metadata: ["partitions": "\(lost)"])
+    try await consumer.seek(try await open(lost))
+  }
+
+  /// Claims partitions and opens their lanes; returns where each begins.
+  private func open(_ partitions: [TopicPartition]) async throws -> [TopicPartition: Int64] {
+    await stop(partitions)
+    var offsets: [TopicPartition: Int64] = [:]
     for (topic, group) in Dictionary(grouping: partitions, by: \.topic) {
-      let claims = try await retryingDatabase("claiming partitions", logger: logger) {
-        try await repository.claim(topic: topic, partitions: group.map(\.partition))
+      let claims = try await retryingDatabase("claiming partitions", logger: context.logger) {
+        try await context.repository.claim(topic: topic, partitions: group.map(\.partition))
       }
       for claim in claims {
-        positions[TopicPartition(topic: claim.topic, partition: claim.partition)] = Position(
-          next: try await start(of: claim, consumer: consumer), epoch: claim.epoch)
+        let next = try await begin(of: claim)
+        let lane = PartitionLane(claim, expected: next, context: context) { [weak self] error in
+          self?.state.withLock { $0.failure = $0.failure ?? error }
+        }
+        offsets[lane.partition] = next < 0 ? KafkaOffset.beginning : next
+        state.withLock { $0.lanes[lane.partition] = lane }
       }
     }
-    return positions
+    return offsets
+  }
+
+  /// Ends lanes, all of them where none are named; returns when their batches in hand are written or given up.
+  func stop(_ partitions: [TopicPartition]?) async {
+    let ended = state.withLock { state in
+      let names = partitions ?? Array(state.lanes.keys)
+      state.paused.subtract(names)
+      return names.compactMap { state.lanes.removeValue(forKey: $0) }
+    }
+    await withTaskGroup(of: Void.self) { group in
+      for lane in ended { group.addTask { await lane.stop(grace: Self.grace) } }
+    }
+    let offsets = Dictionary(
+      ended.filter { $0.next >= 0 }.map { ($0.partition, $0.next) }, uniquingKeysWith: { $1 })
+    await commit(offsets)
+  }
+
+  /// Gives each lane its messages.
+  func deal(_ messages: [KafkaMessage]) {
+    let lanes = state.withLock { $0.lanes }
+    var start = messages.startIndex
+    while start < messages.endIndex {
+      let partition = messages[start].partition
+      var end = start + 1
+      while end < messages.endIndex, messages[end].partition == partition { end += 1 }
+      // A partition that was lost between fetch and now belongs to somebody else.
+      lanes[messages[start].topicPartition]?.queue.append(messages[start..<end])
+      start = end
+    }
+  }
+
+  /// Waits a little for lanes that are full, pauses those that stay so and resumes those that are not.
+  /// - Returns: false while a lane is paused.
+  /// - Throws: what ended a lane.
+  func makeRoom() async throws -> Bool {
+    try await reclaim()
+    let limits = context.limits
+    let deadline = ContinuousClock.now + Self.patience
+    var full: [TopicPartition] = []
+    repeat {
+      if let failure = state.withLock({ $0.failure }) { throw failure }
+      full = state.withLock { state in
+        state.lanes.filter { !state.paused.contains($0.key) && $0.value.queue.holds(2, of: limits) }
+          .map(\.key)
+      }
+      if full.isEmpty { break }
+      try await Task.sleep(for: .milliseconds(2))
+    } while ContinuousClock.now < deadline
+    if !full.isEmpty {
+      state.withLock { $0.paused.formUnion(full) }
+      try await consumer.pause(full)
+      context.logger.debug("paused", metadata: ["partitions": "\(full)"])
+    }
+    let free = state.withLock { state in
+      state.paused.filter { state.lanes[$0].map { !$0.queue.holds(1, of: limits) } ?? true }
+    }
+    if !free.isEmpty {
+      state.withLock { $0.paused.subtract(free) }
+      try await consumer.resume(Array(free))
+      context.logger.debug("resumed", metadata: ["partitions": "\(free)"])
+    }
+    return state.withLock { $0.paused.isEmpty }
+  }
+
+  /// Tells Kafka how far PostgreSQL is.
+  func commit() async {
+    let offsets = state.withLock { state in
+      state.lanes.mapValues(\.next).filter { $0.value >= 0 && state.committed[$0.key] != $0.value }
+    }
+    await commit(offsets)
+  }
+
+  private func commit(_ offsets: [TopicPartition: Int64]) async {
+    guard !offsets.isEmpty else { return }
+    do {
+      try await consumer.commit(offsets)
+      state.withLock { $0.committed.merge(offsets) { $1 } }
+    } catch {
+      // Advisory only: the truth is in PostgreSQL.
+      context.logger.debug("offsets not committed to Kafka: \(error)")
+    }
   }
 
   /// Where a partition continues, held against what the broker has: a gap on either side would otherwise be
   /// passed over in silence.
-  private func start(
-    of claim: IngestRepository.Claim, consumer: KafkaConsumer
-  ) async throws -> Int64 {
+  private func begin(of claim: IngestRepository.Claim) async throws -> Int64 {
     guard claim.nextOffset >= 0 else { return claim.nextOffset }
     let partition = TopicPartition(topic: claim.topic, partition: claim.partition)
+    let logger = context.logger
     let marks: (low: Int64, high: Int64)
     do {
       marks = try await consumer.watermarks(of: partition)
@@ -122,155 +254,9 @@ public struct IngestService: Service {
       logger.error(
         "\(partition): PostgreSQL stands at offset \(claim.nextOffset), but the broker ends at \(marks.high): the topic was made anew, or the broker lost messages. Reading it again from its beginning; events with known ids are dropped"
       )
-      try await repository.rewind(claim)
+      try await context.repository.rewind(claim)
       return -1
     }
     return claim.nextOffset
-  }
-
-  private func take(
-    _ messages: [KafkaMessage], positions: inout [TopicPartition: Position], consumer: KafkaConsumer
-  ) async throws {
-    let groups = Dictionary(grouping: messages) {
-      TopicPartition(topic: $0.topic, partition: $0.partition)
-    }
-    for (partition, group) in groups.sorted(by: { $0.key < $1.key }) {
-      // A partition that was lost between fetch and now belongs to somebody else.
-      guard var position = positions[partition] else { continue }
-      // What PostgreSQL has already (the consumer may start a little earlier) is not offered twice.
-      let fresh = group.filter { $0.offset >= position.next }
-      do {
-        try await take(fresh[...], at: &position)
-        positions[partition] = position
-      } catch let error as ZombieConsumerError {
-        logger.warning("\(error)")
-        positions[partition] = nil
-      }
-    }
-    let offsets = positions.filter { groups[$0.key] != nil }.mapValues(\.next)
-    do {
-      try await consumer.commit(offsets)
-    } catch let error as KafkaError where !error.isFatal {
-      // Advisory only: the truth is in PostgreSQL.
-      logger.debug("offsets not committed to Kafka: \(error)")
-    }
-  }
-
-  /// Writes messages of one partition; splits a batch that PostgreSQL refuses until the message at fault is
-  /// alone, which then becomes a dead letter.
-  private func take(_ messages: ArraySlice<KafkaMessage>, at position: inout Position) async throws
-  {
-    guard let last = messages.last else { return }
-    let (steps, deadLetters) = decode(messages)
-    for letter in deadLetters { try await bury(letter) }
-    let batch = IngestBatch(
-      topic: last.topic, partition: last.partition, expectedOffset: position.next,
-      nextOffset: last.offset + 1, epoch: position.epoch, steps: steps,
-      deadLetters: deadLetters.count)
-    do {
-      try await write(batch)
-      position.next = batch.nextOffset
-    } catch let error as PostgresError where error.isDataError {
-      if messages.count > 1 {
-        let middle = messages.startIndex + messages.count / 2
-        try await take(messages[..<middle], at: &position)
-        try await take(messages[middle...], at: &position)
-        return
-      }
-      let letter = DeadLetter(
-        message: last, error: MessageError(.invalidMessage, "PostgreSQL refused it: \(error)"),
-        stage: "store")
-      try await bury(letter)
-      var skipped = batch
-      skipped.steps = []
-      skipped.deadLetters = 1
-      try await write(skipped)
-      position.next = batch.nextOffset
-    }
-  }
-
-  private func decode(_ messages: ArraySlice<KafkaMessage>) -> ([IngestStep], [DeadLetter]) {
-    var steps: [IngestStep] = []
-    var events: [IncomingEvent] = []
-    var letters: [DeadLetter] = []
-    for message in messages {
-      do {
-        switch try BehaviorEvent(message, catalogue: catalogue) {
-        case .record(let event): events.append(event)
-        case .erase(let userID):
-          if !events.isEmpty { steps.append(.events(events)) }
-          events = []
-          steps.append(.erase(userID: userID))
-        }
-      } catch {
-        let reason = error as? MessageError ?? MessageError(.invalidMessage, "\(error)")
-        letters.append(DeadLetter(message: message, error: reason, stage: "decode"))
-      }
-    }
-    if !events.isEmpty { steps.append(.events(events)) }
-    return (steps, letters)
-  }
-
-  private func bury(_ letter: DeadLetter) async throws {
-    logger.warning(
-      "dead letter: \(letter.error.message)",
-      metadata: [
-        "topic": "\(letter.message.topic)", "partition": "\(letter.message.partition)",
-        "offset": "\(letter.message.offset)",
-      ])
-    var backoff = Backoff()
-    while true {
-      do {
-        return try await letter.send(by: producer)
-      } catch let error as KafkaError where error.isRetriable && !Task.isShuttingDownGracefully {
-        logger.warning("dead letter not sent: \(error); trying again")
-        try await backoff.wait()
-      }
-    }
-  }
-
-  /// Writes a batch, waiting out a database that is away.
-  ///
-  /// A connection that broke at COMMIT leaves open whether the batch was taken. The next attempt then finds the
-  /// partition moved on; if it stands exactly where this batch put it, under our epoch, the batch was taken.
-  private func write(_ batch: IngestBatch) async throws {
-    var uncertain = false
-    var backoff = Backoff()
-    while true {
-      do {
-        let result = try await repository.write(batch)
-        logger.debug(
-          "ingested",
-          metadata: [
-            "partition": "\(batch.partition)", "events": "\(result.events)",
-            "duplicates": "\(result.duplicates)", "next": "\(batch.nextOffset)",
-          ])
-        return
-      } catch let error as ZombieConsumerError {
-        if uncertain,
-          try await retryingDatabase(
-            "ingest", logger: logger, { try await repository.stands(batch) })
-        {
-          return
-        }
-        throw error
-      } catch let error as PostgresError
-        where error.isRetryable && !Task.isShuttingDownGracefully
-      {
-        uncertain = true
-        logger.warning("ingest: \(error); trying again")
-        try await backoff.wait()
-      }
-    }
-  }
-}
-
-extension PostgresError {
-  /// The data itself was refused: no retry helps, another row might pass.
-  var isDataError: Bool {
-    // Refused by the client before it was sent, e.g. a character that PostgreSQL cannot hold.
-    if kind == .invalidParameter { return true }
-    guard let sqlState else { return false }
-    return sqlState.hasPrefix("22") || sqlState.hasPrefix("23") || sqlState == "54000"
   }
 }

@@ -8,86 +8,324 @@ import Storage
 /// What one message of the behaviour topic asks for.
 public enum BehaviorEvent: Sendable {
   case record(IncomingEvent)
+  /// What the user thought of an answer; becomes an event with what the answer's record says.
+  case feedback(Feedback)
   case erase(userID: String)
 
   static let maximumIdentifierBytes = 128
   static let maximumUserBytes = 256
-  private static let ownFields: Set<String> = [
-    "event_id", "user_id", "task", "occurred_at", "input", "output", "kind", "request_id",
-  ]
+
+  /// Reads and checks one message.
+  /// - Throws: ``MessageError`` with a sentence for the dead letter.
+  public init(_ message: KafkaMessage, catalogue: TaskCatalogue, now: Date = Date()) throws {
+    var decoder = EventDecoder(catalogue: catalogue)
+    self = try decoder.decode(message, now: now)
+  }
+}
+
+/// Feedback that has to be joined to what was answered.
+public struct Feedback: Sendable {
+  public enum Verdict: String, Sendable, CaseIterable {
+    /// The answer was right.
+    case accepted
+    /// The user wrote something else, which is the output.
+    case edited
+    /// The answer was wrong, and nobody said what is right: never trained on.
+    case rejected
+  }
+
+  /// The event as far as the message tells it: without a task of its own the stream's task is empty, without an
+  /// input of its own it is `{}`; never an output.
+  public var event: IncomingEvent
+  public let requestID: String
+  /// Nil: an output that is the answer's is an acceptance, another one an edit.
+  public let verdict: Verdict?
+  /// What the user wrote, not checked by a task yet.
+  public let output: JSONValue?
+  /// Whether the message has an input of its own.
+  public let hasInput: Bool
+}
+
+/// When an event may have happened.
+public struct EventTimes: Sendable {
+  /// Tolerated lead of a sender's clock.
+  public var future: TimeInterval = 86_400
+  /// 1990-01-01T00:00:00Z: earlier times are clocks that were never set.
+  public var oldest = Date(timeIntervalSince1970: 631_152_000)
+
+  public init() {}
+}
+
+/// Reads one message after another.
+public struct EventDecoder: Sendable {
+  private struct KnownTask: Sendable {
+    let definition: TaskDefinition
+    let check: QuickCheck
+  }
+
+  private let catalogue: TaskCatalogue
+  private let tasks: [String: KnownTask]
+  private let times: EventTimes
+  private var reader = StrictJSONReader()
+
+  public init(catalogue: TaskCatalogue, times: EventTimes = EventTimes()) {
+    self.catalogue = catalogue
+    self.times = times
+    tasks = Dictionary(
+      catalogue.tasks.map { ($0.name, KnownTask(definition: $0, check: QuickCheck($0))) },
+      uniquingKeysWith: { first, _ in first })
+  }
 
   /// Reads and checks a message.
   /// - Throws: ``MessageError`` with a sentence for the dead letter.
-  public init(_ message: KafkaMessage, catalogue: TaskCatalogue) throws {
+  public mutating func decode(_ message: KafkaMessage, now: Date) throws -> BehaviorEvent {
     guard message.value != nil else {
-      guard let userID = message.keyText, userID.utf8.count <= Self.maximumUserBytes else {
+      guard let userID = message.keyText, userID.utf8.count <= BehaviorEvent.maximumUserBytes else {
         throw MessageError(
           .invalidMessage,
           "a message without a value erases the user in its key, but the key is no user id")
       }
-      self = .erase(userID: userID)
-      return
+      return .erase(userID: userID)
     }
-    let envelope = try Envelope(message)
-    let userID = try envelope.requiredText(
-      "user_id", otherwise: envelope.subject ?? message.keyText, maximum: Self.maximumUserBytes)
-    let kind = try envelope.text("kind") ?? "interaction"
-    switch kind {
-    case "erase": self = .erase(userID: userID)
-    case "interaction", "feedback":
-      self = .record(
-        try Self.event(envelope, kind: kind, userID: userID, of: message, catalogue: catalogue))
-    default:
-      throw MessageError(
-        .invalidMessage,
-        "\"kind\" must be interaction, feedback or erase, found \"\(kind.prefix(40))\"")
+    return try CloudEvent.read(message, with: &reader) { [tasks, catalogue, times] view, cloud in
+      try EventFields(view).event(
+        of: message, cloud: cloud, times: times, now: now,
+        task: { name in
+          guard let task = tasks[name] else {
+            throw MessageError.unknownTask(name, in: catalogue)
+          }
+          return (task.definition, task.check)
+        })
+    }
+  }
+}
+
+/// The members of an event's object, each in its place.
+private struct EventFields {
+  private var eventID: JSONView?
+  private var userID: JSONView?
+  private var task: JSONView?
+  private var occurredAt: JSONView?
+  private var input: JSONView?
+  private var output: JSONView?
+  private var kind: JSONView?
+  private var requestID: JSONView?
+  private var feedback: JSONView?
+  /// `"name":value,"name":value` of what the contract does not know.
+  private var extra: [UInt8] = []
+
+  init(_ object: JSONView) {
+    object.forEachMember { name, value in
+      if name.isName("event_id") {
+        eventID = value
+      } else if name.isName("user_id") {
+        userID = value
+      } else if name.isName("task") {
+        task = value
+      } else if name.isName("occurred_at") {
+        occurredAt = value
+      } else if name.isName("input") {
+        input = value
+      } else if name.isName("output") {
+        output = value
+      } else if name.isName("kind") {
+        kind = value
+      } else if name.isName("request_id") {
+        requestID = value
+      } else if name.isName("feedback") {
+        feedback = value
+      } else {
+        if !extra.isEmpty { extra.append(UInt8(ascii: ",")) }
+        extra.append(contentsOf: name.raw)
+        extra.append(UInt8(ascii: ":"))
+        extra.append(contentsOf: value.raw)
+      }
     }
   }
 
-  private static func event(
-    _ envelope: Envelope, kind: String, userID: String, of message: KafkaMessage,
-    catalogue: TaskCatalogue
+  typealias TaskLookup = (String) throws -> (TaskDefinition, QuickCheck)
+
+  func event(
+    of message: KafkaMessage, cloud: CloudEvent, times: EventTimes, now: Date, task: TaskLookup
+  ) throws -> BehaviorEvent {
+    let userID = try Envelope.required(
+      try Self.text(self.userID, "user_id") ?? cloud.subject ?? message.keyText, "user_id",
+      maximum: BehaviorEvent.maximumUserBytes)
+    guard let kind, !kind.isNull, !kind.isName("interaction") else {
+      return .record(
+        try interaction(of: message, userID: userID, cloud, times, now: now, task: task))
+    }
+    if kind.isName("erase") { return .erase(userID: userID) }
+    if kind.isName("feedback") {
+      return try feedback(of: message, userID: userID, cloud, times, now: now, task: task)
+    }
+    let found = try Self.text(kind, "kind") ?? ""
+    throw MessageError(
+      .invalidMessage,
+      "\"kind\" must be interaction, feedback or erase, found \"\(found.prefix(40))\"")
+  }
+
+  private func interaction(
+    of message: KafkaMessage, userID: String, _ cloud: CloudEvent, _ times: EventTimes, now: Date,
+    task: TaskLookup
   ) throws -> IncomingEvent {
-    let taskName = try envelope.requiredText("task", maximum: 128)
-    guard let task = catalogue[taskName] else {
-      throw MessageError.unknownTask(taskName, in: catalogue)
-    }
-    guard case .object(let input)? = envelope.fields["input"] else {
-      let found = envelope.fields["input"]?.kindName ?? "nothing"
-      throw MessageError(.invalidMessage, "\"input\" must be an object, found \(found)")
-    }
-    var output = envelope.fields["output"]
-    if output?.isNull == true { output = nil }
+    let (definition, check) = try task(try taskName())
+    guard let input, input.isObject else { throw noInput() }
     let canonicalOutput: String?
-    do {
-      canonicalOutput = try task.validate(input: .object(input), output: output).output
-    } catch let error as TaskContentError {
-      throw MessageError(.invalidInput, error.description)
+    switch check.check(input: input, output: output) {
+    case .taken(let output): canonicalOutput = output
+    case .unclear: canonicalOutput = try Self.validated(definition, input.value, output?.value)
     }
-    let extra = envelope.fields.filter { !ownFields.contains($0.key) }
+    return IncomingEvent(
+      eventID: try identifier(message, cloud),
+      stream: Storage.Stream(userID: userID, task: definition.name), kind: "interaction",
+      occurredAt: try happened(message, cloud, times, now: now), input: JSONText(input),
+      output: canonicalOutput, requestID: try request(), extra: extraText, offset: message.offset)
+  }
+
+  private func feedback(
+    of message: KafkaMessage, userID: String, _ cloud: CloudEvent, _ times: EventTimes, now: Date,
+    task: TaskLookup
+  ) throws -> BehaviorEvent {
+    guard let requestID = try request() else {
+      throw MessageError(.invalidMessage, "feedback needs the \"request_id\" that it is about")
+    }
+    let output = self.output.flatMap { $0.isNull ? nil : $0.value }
+    let verdict = try verdict(hasOutput: output != nil)
+    let ownTask = try Self.text(self.task, "task")
+    let definition = try ownTask.map { try task($0).0 }
+    var ownInput: JSONValue?
+    if let input, !input.isNull {
+      guard input.isObject else { throw noInput() }
+      ownInput = input.value
+    }
+    var event = IncomingEvent(
+      eventID: try identifier(message, cloud),
+      stream: Storage.Stream(userID: userID, task: definition?.name ?? ""), kind: "feedback",
+      occurredAt: try happened(message, cloud, times, now: now),
+      input: ownInput.map { JSONText($0) } ?? JSONText(.object([:])), output: nil,
+      requestID: requestID, verdict: verdict?.rawValue, extra: extraText, offset: message.offset)
+    if let definition, let ownInput {
+      event.output = try Self.validated(definition, ownInput, output)
+      if event.output != nil || verdict == .rejected { return .record(event) }
+    }
+    return .feedback(
+      Feedback(
+        event: event, requestID: requestID, verdict: verdict, output: output,
+        hasInput: ownInput != nil))
+  }
+
+  private func verdict(hasOutput: Bool) throws -> Feedback.Verdict? {
+    guard let text = try Self.text(feedback, "feedback") else {
+      if hasOutput { return nil }
+      throw MessageError(
+        .invalidMessage,
+        "feedback needs \"feedback\": accepted, edited or rejected; or the \"output\" that the user wants"
+      )
+    }
+    guard let verdict = Feedback.Verdict(rawValue: text) else {
+      throw MessageError(
+        .invalidMessage,
+        "\"feedback\" must be accepted, edited or rejected, found \"\(text.prefix(40))\"")
+    }
+    switch verdict {
+    case .edited where !hasOutput:
+      throw MessageError(.invalidMessage, "edited feedback needs the user's \"output\"")
+    case .rejected where hasOutput:
+      throw MessageError(
+        .invalidMessage,
+        "rejected feedback has no \"output\"; where the user wrote another one it is edited")
+    default: return verdict
+    }
+  }
+
+  // MARK: Single fields
+
+  private var extraText: JSONText? {
+    extra.isEmpty
+      ? nil : JSONText(checked: [UInt8(ascii: "{")] + extra + [UInt8(ascii: "}")])
+  }
+
+  private func taskName() throws -> String {
+    try Envelope.required(try Self.text(task, "task"), "task", maximum: 128)
+  }
+
+  private func noInput() -> MessageError {
+    MessageError(
+      .invalidMessage, "\"input\" must be an object, found \(input?.kindName ?? "nothing")")
+  }
+
+  private func request() throws -> String? {
+    guard let text = try Self.text(requestID, "request_id") else { return nil }
+    guard text.utf8.count <= PersonalizationRequest.maximumIdentifierBytes else {
+      throw MessageError(
+        .invalidMessage,
+        "\"request_id\" has \(text.utf8.count) bytes; at most \(PersonalizationRequest.maximumIdentifierBytes) are allowed"
+      )
+    }
+    return text
+  }
+
+  private func identifier(_ message: KafkaMessage, _ cloud: CloudEvent) throws -> String {
     // A retried produce of the same record has another offset, so producers that retry by themselves
     // should set event_id; without one the place in the topic is the identity.
-    let place = "\(message.topic)-\(message.partition)-\(message.offset)"
-    return IncomingEvent(
-      eventID: try envelope.requiredText(
-        "event_id", otherwise: envelope.identifier ?? place, maximum: maximumIdentifierBytes),
-      stream: Storage.Stream(userID: userID, task: task.name), kind: kind,
-      occurredAt: try occurredAt(envelope, message), input: .object(input),
-      output: canonicalOutput, requestID: try envelope.text("request_id"),
-      extra: extra.isEmpty ? nil : .object(extra), offset: message.offset)
+    try Envelope.required(
+      try Self.text(eventID, "event_id") ?? cloud.identifier
+        ?? "\(message.topic)-\(message.partition)-\(message.offset)", "event_id",
+      maximum: BehaviorEvent.maximumIdentifierBytes)
   }
 
-  private static func occurredAt(_ envelope: Envelope, _ message: KafkaMessage) throws -> Date {
-    guard let text = try envelope.text("occurred_at") ?? envelope.time else {
-      return message.timestamp ?? Date()
+  private func happened(
+    _ message: KafkaMessage, _ cloud: CloudEvent, _ times: EventTimes, now: Date
+  ) throws -> Date {
+    let date: Date
+    if let bytes = occurredAt?.plainBytes, let parsed = Timestamps.parse(bytes) {
+      date = parsed
+    } else if let text = try Self.text(occurredAt, "occurred_at") ?? cloud.time {
+      guard let parsed = Timestamps.parse(text) else {
+        throw MessageError(
+          .invalidMessage,
+          "\"occurred_at\" must be an RFC 3339 time such as 2026-01-31T09:30:00Z, found \"\(text.prefix(60))\""
+        )
+      }
+      date = parsed
+    } else {
+      date = message.timestamp ?? now
     }
-    guard let date = Timestamps.parse(text) else {
+    guard date >= times.oldest else {
       throw MessageError(
         .invalidMessage,
-        "\"occurred_at\" must be an RFC 3339 time such as 2026-01-31T09:30:00Z, found \"\(text.prefix(60))\""
+        "the event is from \(Timestamps.format(date)); times before \(Timestamps.format(times.oldest)) are taken for a clock that is not set"
+      )
+    }
+    guard date.timeIntervalSince(now) <= times.future else {
+      throw MessageError(
+        .invalidMessage,
+        "the event is from \(Timestamps.format(date)), more than \(Int(times.future)) s in the future"
       )
     }
     return date
+  }
+
+  /// A text field, or nil where it is absent or null. Identifiers are often numbers in other systems.
+  private static func text(_ view: JSONView?, _ name: StaticString) throws -> String? {
+    guard let view, !view.isNull else { return nil }
+    if let text = view.string { return text }
+    guard view.isNumber, let text = view.value.plainText else {
+      throw MessageError(.invalidMessage, "\"\(name)\" must be a string, found \(view.kindName)")
+    }
+    return text
+  }
+
+  /// The output in the task's own form.
+  static func validated(
+    _ task: TaskDefinition, _ input: JSONValue, _ output: JSONValue?
+  ) throws -> String? {
+    do {
+      return try task.validate(input: input, output: output).output
+    } catch let error as TaskContentError {
+      throw MessageError(.invalidInput, error.description)
+    }
   }
 }
 

@@ -5,70 +5,108 @@ import KafkaClient
 import Personalization
 import Storage
 
-/// The fields of a message and what its transport says beside them.
-struct Envelope {
-  /// The message's own JSON object.
-  var fields: [String: JSONValue]
-  /// From CloudEvents attributes, where there are any: id (with source), subject, time.
+/// What CloudEvents attributes say beside a message.
+struct CloudEvent {
+  /// Source and id together, which are unique.
   var identifier: String?
   var subject: String?
   var time: String?
 
-  /// Reads a Kafka message's value: plain JSON, CloudEvents binary (`ce_` headers) or structured.
-  /// - Throws: ``MessageError`` where the value is no JSON object or holds what cannot be stored.
-  init(_ message: KafkaMessage) throws {
+  /// The largest value read, Kafka's own limit for a message unless a broker is told otherwise.
+  static let maximumBytes = 1 << 20
+
+  /// Reads a value: plain JSON, CloudEvents binary (`ce_` headers) or structured, and lends the message's own
+  /// object and the attributes to `body`.
+  /// - Throws: ``MessageError`` where the value is no JSON object or an attribute is missing; what `body` throws.
+  static func read<T>(
+    _ message: KafkaMessage, with reader: inout StrictJSONReader,
+    _ body: (JSONView, CloudEvent) throws -> T
+  ) throws -> T {
     guard let value = message.value else {
       throw MessageError(.invalidMessage, "the message has no value")
     }
-    var object = try Self.object(in: value)
+    guard value.count <= maximumBytes else {
+      throw MessageError(
+        .invalidMessage,
+        "the value has \(value.count) bytes; at most \(maximumBytes) are read")
+    }
+    let isPlain = message.headers.isEmpty
+    do {
+      return try value.withUnsafeBytes { bytes in
+        try reader.read(bytes) { view in
+          guard view.isObject else {
+            throw MessageError(.invalidMessage, "the value is \(view.kindName), not a JSON object")
+          }
+          if isPlain { return try body(view, CloudEvent()) }
+          return try unwrap(view, of: message, body)
+        }
+      }
+    } catch let error as JSONReadingError {
+      throw MessageError(
+        .invalidMessage,
+        "the value is not JSON in UTF-8, strictly read: \(error) (\(value.count) bytes: \(preview(value)))"
+      )
+    }
+  }
+
+  private static func unwrap<T>(
+    _ view: JSONView, of message: KafkaMessage, _ body: (JSONView, CloudEvent) throws -> T
+  ) throws -> T {
     if message.headerText("content-type")?.lowercased().hasPrefix("application/cloudevents+json")
       == true
     {
-      guard case .object(let data)? = object["data"] else {
+      let event = try CloudEvent { name in
+        guard let value = view[name], !value.isNull else { return nil }
+        guard let text = value.string else {
+          throw MessageError(
+            .invalidMessage,
+            "the CloudEvent's \"\(name)\" must be a string, found \(value.kindName)")
+        }
+        return text
+      }
+      guard let data = view["data"], data.isObject else {
         throw MessageError(.invalidMessage, "the CloudEvent has no object in \"data\"")
       }
-      identifier = Self.identifier(source: object["source"]?.string, id: object["id"]?.string)
-      subject = object["subject"]?.string
-      time = object["time"]?.string
-      object = data
-    } else if message.headerText("ce_specversion") != nil {
-      identifier = Self.identifier(
-        source: message.headerText("ce_source"), id: message.headerText("ce_id"))
-      subject = message.headerText("ce_subject")
-      time = message.headerText("ce_time")
-      if [identifier, subject].contains(where: { $0?.utf8.contains(0) == true }) {
-        throw MessageError(
-          .invalidMessage,
-          "a CloudEvents header contains the character U+0000, which PostgreSQL cannot store")
-      }
+      return try body(data, event)
     }
-    fields = object
+    guard message.headers.contains(where: { $0.key.hasPrefix("ce_") }) else {
+      return try body(view, CloudEvent())
+    }
+    return try body(view, CloudEvent { name in message.headerText("ce_\(name)") })
   }
 
-  /// CloudEvents are unique by source and id together. Too long for an event id: their hash.
-  private static func identifier(source: String?, id: String?) -> String? {
-    guard let id, !id.isEmpty else { return nil }
-    let whole = source.map { "\($0)#\(id)" } ?? id
+  init() {}
+
+  /// - Throws: ``MessageError`` where an attribute that CloudEvents 1.0 requires is missing.
+  private init(_ attribute: (StaticString) throws -> String?) throws {
+    func required(_ name: StaticString) throws -> String {
+      guard let text = try attribute(name), !text.isEmpty else {
+        throw MessageError(
+          .invalidMessage, "the CloudEvent has no attribute \"\(name)\", which CloudEvents require")
+      }
+      return text
+    }
+    let version = try required("specversion")
+    guard version.hasPrefix("1.") else {
+      throw MessageError(
+        .invalidMessage, "the CloudEvent's specversion is \"\(version.prefix(20))\", not 1.0")
+    }
+    _ = try required("type")
+    identifier = Self.identifier(source: try required("source"), id: try required("id"))
+    subject = try attribute("subject")
+    time = try attribute("time")
+    if [identifier, subject].contains(where: { $0?.utf8.contains(0) == true }) {
+      throw MessageError(
+        .invalidMessage,
+        "a CloudEvents header contains the character U+0000, which PostgreSQL cannot store")
+    }
+  }
+
+  /// Too long for an event id: their hash.
+  private static func identifier(source: String, id: String) -> String {
+    let whole = "\(source)#\(id)"
     return whole.utf8.count <= BehaviorEvent.maximumIdentifierBytes
       ? whole : sha256Hex(Data(whole.utf8))
-  }
-
-  private static func object(in data: Data) throws -> [String: JSONValue] {
-    let value: JSONValue
-    do {
-      value = try JSONDecoder().decode(JSONValue.self, from: data)
-    } catch {
-      throw MessageError(
-        .invalidMessage, "the value is not JSON in UTF-8 (\(data.count) bytes: \(preview(data)))")
-    }
-    guard case .object(let object) = value else {
-      throw MessageError(.invalidMessage, "the value is \(value.kindName), not a JSON object")
-    }
-    if value.containsNUL {
-      throw MessageError(
-        .invalidMessage, "a text contains the character U+0000, which PostgreSQL cannot store")
-    }
-    return object
   }
 
   private static func preview(_ data: Data) -> String {
@@ -77,7 +115,23 @@ struct Envelope {
   }
 }
 
-extension Envelope {
+/// The fields of a message and what its transport says beside them.
+struct Envelope {
+  /// The message's own JSON object.
+  let fields: [String: JSONValue]
+  let event: CloudEvent
+
+  var identifier: String? { event.identifier }
+  var subject: String? { event.subject }
+
+  /// - Throws: ``MessageError`` where the value is no JSON object or holds what cannot be stored.
+  init(_ message: KafkaMessage) throws {
+    var reader = StrictJSONReader()
+    (fields, event) = try CloudEvent.read(message, with: &reader) { view, event in
+      (view.value.object ?? [:], event)
+    }
+  }
+
   /// A text field, or nil where it is absent or null.
   func text(_ name: String) throws -> String? {
     switch fields[name] {
@@ -92,7 +146,11 @@ extension Envelope {
 
   /// A text that must be there and is at most `maximum` bytes long.
   func requiredText(_ name: String, otherwise: String? = nil, maximum: Int) throws -> String {
-    guard let text = try text(name) ?? otherwise, !text.isEmpty else {
+    try Self.required(try text(name) ?? otherwise, name, maximum: maximum)
+  }
+
+  static func required(_ text: String?, _ name: String, maximum: Int) throws -> String {
+    guard let text, !text.isEmpty else {
       throw MessageError(.invalidMessage, "\"\(name)\" is missing")
     }
     guard text.utf8.count <= maximum else {
@@ -116,17 +174,5 @@ extension KafkaMessage {
       !text.unicodeScalars.contains("\0")
     else { return nil }
     return text
-  }
-}
-
-extension JSONValue {
-  fileprivate var containsNUL: Bool {
-    switch self {
-    case .string(let text): text.utf8.contains(0)
-    case .array(let values): values.contains(where: \.containsNUL)
-    case .object(let members):
-      members.contains { $0.key.utf8.contains(0) || $0.value.containsNUL }
-    default: false
-    }
   }
 }

@@ -11,6 +11,7 @@ public struct MessageError: Error, Sendable, Equatable, CustomStringConvertible,
     case invalidInput = "invalid_input"
     case deadlineExceeded = "deadline_exceeded"
     case unknownAdapter = "unknown_adapter"
+    case unknownRequest = "unknown_request"
     case unavailable
     case failed = "internal_error"
   }

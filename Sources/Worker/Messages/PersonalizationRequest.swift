@@ -32,6 +32,8 @@ public struct PersonalizationRequest: Sendable {
   public let input: [String: JSONValue]
   public let options: RequestOptions
 
+  static let maximumIdentifierBytes = 256
+
   var stream: Storage.Stream { Storage.Stream(userID: userID, task: task.name) }
 
   /// Reads and checks a message.
@@ -62,7 +64,9 @@ public struct PersonalizationRequest: Sendable {
 
   /// The request's id as far as the message tells one: errors are answered with it too.
   static func requestID(_ envelope: Envelope?, _ message: KafkaMessage) -> String {
-    if let text = try? envelope?.text("request_id"), !text.isEmpty, text.utf8.count <= 256 {
+    if let text = try? envelope?.text("request_id"), !text.isEmpty,
+      text.utf8.count <= maximumIdentifierBytes
+    {
       return text
     }
     return envelope?.identifier ?? "\(message.topic)-\(message.partition)-\(message.offset)"

@@ -52,8 +52,13 @@ public struct WorkerProcess: Sendable {
     if roles.contains(.ingest) {
       services.append(
         IngestService(
-          configuration: configuration.kafka, catalogue: catalogue, client: client,
-          producer: producer, slot: slot, logger: logger.role(.ingest)))
+          configuration: configuration.kafka, settings: configuration.ingest,
+          catalogue: catalogue, client: client, producer: producer, slot: slot,
+          logger: logger.role(.ingest)))
+      services.append(
+        MaintenanceService(
+          catalogue: catalogue, answerDays: configuration.infer.answerDays, client: client,
+          logger: logger.role(.ingest)))
     }
     if roles.contains(.schedule) {
       services.append(

@@ -3,6 +3,7 @@
 import FineTuning
 import Foundation
 import LanguageModel
+import OPPU
 import Personalization
 import Storage
 
@@ -22,13 +23,19 @@ struct LossMeter: Sendable {
   }
 
   /// Mean loss per output token, in nats, by ordinal. Events without an output are left out.
+  /// - Parameter version: nil: of the model without an adapter.
   func losses(
-    of events: [WatchedEvent], stream: Storage.Stream, version: Int, task: TaskDefinition
+    of events: [WatchedEvent], stream: Storage.Stream, version: Int?, task: TaskDefinition
   ) async throws -> [Int64: Double] {
-    guard !events.isEmpty, let record = try await repository.get(stream, version: version),
-      record.baseFingerprint == model.fingerprint
-    else { return [:] }
-    let adapter = try await cache.adapter(record)
+    guard !events.isEmpty else { return [:] }
+    var adapter: Adapter?
+    if let version {
+      guard let record = try await repository.get(stream, version: version),
+        record.baseFingerprint == model.fingerprint
+      else { return [:] }
+      adapter = try await cache.adapter(record)
+    }
+    let used = adapter
     return try await compute.run { [model, settings] in
       let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
       var examples: [TrainingExample] = []
@@ -36,13 +43,12 @@ struct LossMeter: Sendable {
       for event in events {
         guard let output = event.output else { continue }
         let prompt = try encoder.prompts.build(input: event.input)
-        examples.append(try encoder.encode(prompt.text, task.completion(for: output)))
+        examples.append(encoder.encode(prompt.text, task.completion(for: output)))
         ordinals.append(event.ordinal)
       }
       let losses = try AdapterTrainer(model: model, configuration: TrainingConfiguration())
-        .loss(of: examples, adapter: adapter).examples
-      return Dictionary(
-        zip(ordinals, losses).filter { $0.1.isFinite }, uniquingKeysWith: { first, _ in first })
+        .loss(of: examples, adapter: used).examples
+      return Dictionary(zip(ordinals, losses), uniquingKeysWith: { first, _ in first })
     }
   }
 }

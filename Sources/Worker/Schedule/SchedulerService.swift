@@ -1,8 +1,5 @@
-// The schedule role: watches every stream for shifts and decides when to train.
-//
-// One leader at a time, by a PostgreSQL advisory lock that it holds on a connection of its own: the lock is gone
-// with the connection, so a dead leader is replaced at the next poll. Every look at a stream is written with
-// "scheduled_through = where the look began", so even two leaders at once cannot decide the same events twice.
+// The schedule role: the leader looks at streams that changed, keeps to the training budget, publishes adapter
+// events and removes what is no longer needed. Others stand by.
 
 import Foundation
 import KafkaClient
@@ -11,20 +8,20 @@ import Logging
 import Personalization
 import PostgresClient
 import ServiceLifecycle
-import ShiftDetection
 import Storage
 
 public struct SchedulerService: Service {
   private let settings: WorkerConfiguration.Schedule
-  private let adapterEventTopic: String
   private let client: PostgresClient
-  private let repository: ScheduleRepository
-  private let watcher: StreamWatcher
-  private let producer: KafkaProducer
+  private let round: SchedulerRound
+  private let publisher: OutboxPublisher
   private let logger: Logger
+  /// Streams looked at in one batch.
+  private let batchSize: Int
 
-  /// Streams looked at between two checks of the leadership.
-  private static let streamsPerTick = 100
+  /// How often the budget and the retention are looked at.
+  private static let budgetInterval: Duration = .seconds(5)
+  private static let retentionInterval: Duration = .seconds(60)
 
   /// - Parameter model: where given, the adapters' losses on new events are a signal too.
   public init(
@@ -32,13 +29,14 @@ public struct SchedulerService: Service {
     client: PostgresClient, producer: KafkaProducer, logger: Logger
   ) {
     settings = configuration.schedule
-    adapterEventTopic = configuration.kafka.adapterEventTopic
     self.client = client
-    repository = ScheduleRepository(client)
-    watcher = StreamWatcher(
-      configuration: configuration, catalogue: catalogue,
-      model: configuration.schedule.lossSignal ? model : nil, client: client, logger: logger)
-    self.producer = producer
+    round = SchedulerRound(
+      configuration: configuration, catalogue: catalogue, model: model, client: client,
+      logger: logger)
+    // A forward pass for each event: short batches, so that nothing else waits for long.
+    batchSize = model != nil && settings.lossSignal ? 50 : SchedulerRound.batchSize
+    publisher = OutboxPublisher(
+      topic: configuration.kafka.adapterEventTopic, producer: producer, logger: logger)
     self.logger = logger
   }
 
@@ -47,77 +45,77 @@ public struct SchedulerService: Service {
     while !Task.isShuttingDownGracefully {
       do {
         try await client.withConnection { connection in
-          try await leadWhilePossible(on: connection)
+          guard let leadership = try await Leadership.take(on: connection) else { return }
+          try await lead(leadership)
         }
         backoff = Backoff()
         await pause()
       } catch let error as PostgresError where error.isRetryable {
         logger.warning("schedule: \(error); trying again")
         try await backoff.wait()
+      } catch is LostLeadershipError {
+        logger.warning("schedule: this process leads no longer")
+        try await backoff.wait()
       }
     }
     logger.info("schedule stopped")
   }
 
-  private func leadWhilePossible(on connection: PostgresConnection) async throws {
-    let key = ScheduleRepository.leaderLockKey
-    let rows = try await connection.query("SELECT pg_try_advisory_lock(\(key)) AS won")
-    guard try rows.first?.decode("won", as: Bool.self) == true else { return }
+  private func lead(_ leadership: consuming Leadership) async throws {
     logger.info("schedule: this process leads")
+    let connection = leadership.connection
+    var nextBudget = ContinuousClock.now
+    var nextRetention = ContinuousClock.now + Self.retentionInterval
+    var retentionFrom: Date?
     do {
       while !Task.isShuttingDownGracefully {
-        // Leadership is this connection: where it is gone, the statement throws.
-        try await connection.execute("SELECT 1")
-        if try await tick() == 0 { await pause() }
+        try await leadership.confirm()
+        try await publisher.publish(on: connection, until: leadership.trustedUntil)
+        if ContinuousClock.now >= nextBudget {
+          try await keepBudget(JobQueue(connection))
+          nextBudget = .now + Self.budgetInterval
+        }
+        if ContinuousClock.now >= nextRetention {
+          retentionFrom = try await retain(from: retentionFrom)
+          nextRetention = .now + Self.retentionInterval
+        }
+        let report = try await round.run(on: connection, limit: batchSize)
+        if !report.isFull { await pause() }
       }
     } catch {
-      _ = try? await connection.execute("SELECT pg_advisory_unlock(\(key))")
+      await leadership.giveUp()
       throw error
     }
-    try await connection.execute("SELECT pg_advisory_unlock(\(key))")
+    await leadership.giveUp()
   }
 
-  /// One round; returns how many streams moved.
-  private func tick() async throws -> Int {
-    try await publishOutbox()
-    var moved = 0
-    for stream in try await repository.dirty(limit: Self.streamsPerTick) {
-      if Task.isShuttingDownGracefully { break }
-      do {
-        guard let outcome = try await watcher.look(at: stream, now: Date()) else { continue }
-        try await repository.record(outcome)
-        moved += 1
-        for decision in outcome.decisions {
-          logger.info(
-            "decision: \(decision.action.rawValue), \(decision.reason)",
-            metadata: ["stream": "\(stream.stream)", "ordinal": "\(decision.ordinal)"])
-        }
-      } catch let error where !(error is PostgresError) && !(error is CancellationError) {
-        // One stream that cannot be looked at must not keep the others waiting.
-        logger.error("schedule: \(error)", metadata: ["stream": "\(stream.stream)"])
-      }
+  /// Closes the queue while the trainings of the last hour took as long as they may.
+  private func keepBudget(_ queue: JobQueue) async throws {
+    guard settings.trainingSecondsPerHour > 0 else {
+      // Another leader may have had a limit.
+      return try await queue.close(for: nil, note: nil)
     }
-    return moved
+    let used = try await queue.secondsOfLastHour()
+    let isUsedUp = used >= Double(settings.trainingSecondsPerHour)
+    try await queue.close(
+      for: isUsedUp ? Self.budgetInterval * 4 : nil,
+      note: isUsedUp
+        ? "trainings took \(Int(used)) s of the last hour; schedule.trainingSecondsPerHour is "
+          + "\(settings.trainingSecondsPerHour)" : nil)
   }
 
-  private func publishOutbox() async throws {
-    let outbox = OutboxRepository(client)
-    let encoder = JSONEncoder()
-    encoder.dateEncodingStrategy = .iso8601
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    for message in try await outbox.waiting() {
-      do {
-        try await producer.send(
-          topic: adapterEventTopic, key: Data(message.key.utf8),
-          value: try encoder.encode(message.event),
-          headers: [KafkaHeader(key: "content-type", value: Data("application/json".utf8))])
-      } catch let error as KafkaError {
-        // It stays in the outbox for the next round.
-        logger.warning("adapter event not published: \(error)")
-        return
-      }
-      try await outbox.remove(id: message.id)
+  private func retain(from start: Date?) async throws -> Date? {
+    let report = try await Retention(client).run(settings.retention, from: start)
+    if report.weights + report.versions + report.jobs + report.decisions > 0 {
+      logger.info(
+        "retention",
+        metadata: [
+          "weights": "\(report.weights)", "bytes": "\(report.bytes)",
+          "versions": "\(report.versions)", "jobs": "\(report.jobs)",
+          "decisions": "\(report.decisions)",
+        ])
     }
+    return report.next
   }
 
   private func pause() async {

@@ -1,5 +1,6 @@
-// One look at one stream: the detectors see its new events, the policy decides.
+// Looks at streams: the detectors see the new events, live losses judge the active adapter, the policy decides.
 
+import Dispatch
 import FineTuning
 import Foundation
 import LanguageModel
@@ -8,13 +9,15 @@ import Personalization
 import PostgresClient
 import ShiftDetection
 import Storage
+import Synchronization
 
 struct StreamWatcher: Sendable {
   private let policy: SchedulePolicy
   private let catalogue: TaskCatalogue
-  private let monitorConfiguration: ShiftMonitor.Configuration
+  private let detectors: StreamDetectors
+  private let trials: LiveTrial.Rules
   private let losses: LossMeter?
-  private let history: HistoryRepository
+  private let repository: ScheduleRepository
   private let compute = ComputeQueue("schedule")
   private let logger: Logger
 
@@ -27,159 +30,207 @@ struct StreamWatcher: Sendable {
   ) {
     policy = SchedulePolicy(settings: configuration.schedule)
     self.catalogue = catalogue
-    monitorConfiguration = .init(arl0: Double(configuration.schedule.falseAlarmEvents))
-    history = HistoryRepository(client)
+    detectors = StreamDetectors(settings: configuration.schedule, logger: logger)
+    trials = LiveTrial.Rules(events: configuration.schedule.trialEvents)
+    repository = ScheduleRepository(client)
     losses = model.map {
       LossMeter(model: $0, repository: AdapterRepository(client), settings: configuration.train)
     }
     self.logger = logger
   }
 
-  /// What the look comes to; nil where nothing is new and nothing is decided.
-  func look(at state: ScheduledStream, now: Date) async throws -> ScheduleOutcome? {
-    let events = try await history.next(
-      of: state.stream, after: state.scheduledThrough, limit: Self.eventsPerLook)
-    let monitor = try self.monitor(of: state)
-    guard let task = catalogue[state.stream.task] else {
-      return try unknownTask(state, through: events.last?.ordinal, monitor: monitor)
+  /// What the looks come to. A stream that cannot be looked at is missing, and named with its error.
+  func look(at states: [ScheduledStream], now: Date) async throws -> (
+    outcomes: [ScheduleOutcome], failures: [(stream: Storage.Stream, error: any Error)]
+  ) {
+    let events = try await repository.newEvents(of: states, limit: Self.eventsPerLook)
+    var looks: [Look] = []
+    for state in states {
+      let task = catalogue[state.stream.task]
+      var look = Look(state: state, events: events[state.stream] ?? [], task: task)
+      if let task { await measure(&look, task: task) }
+      looks.append(look)
     }
-    let measured = await measure(events, of: state, task: task)
-    let seen = try await compute.run { [monitor] in
-      Self.observe(events, losses: measured, task: task, monitor: monitor)
-    }
-    let through = events.last?.ordinal ?? state.scheduledThrough
-    let facts = StreamFacts(
-      eventCount: through, lastTrainOrdinal: state.lastTrainOrdinal, hasOpenJob: state.hasOpenJob,
-      pendingShift: state.pendingShift, alarmChange: seen.alarm?.changeOrdinal, now: now)
-    let result = policy.decide(facts)
-    guard !events.isEmpty || !result.steps.isEmpty else { return nil }
-    let signals = try JSONValue(encoding: seen.signals)
-    return ScheduleOutcome(
-      stream: state.stream, from: state.scheduledThrough, through: through,
-      monitor: try JSONValue(encoding: seen.monitor), monitorVersion: state.activeVersion,
-      evaluation: .object(["ordinal": .number(Double(through)), "signals": signals]),
-      pendingShift: result.pendingShift,
-      decisions: try result.steps.map { step in
-        Decision(
-          action: step.action, reason: step.reason,
-          ordinal: step.reason == "shift_detected" ? seen.alarm?.ordinal ?? through : through,
-          // What was learnt since the last change stays the ground for later trainings.
-          changeOrdinal: step.changeOrdinal ?? state.lastChangeOrdinal,
-          signals: step.reason == "shift_detected"
-            ? try JSONValue(encoding: seen.alarm?.signals ?? seen.signals) : signals,
-          numbers: numbers(facts))
-      }, job: result.job, announceShift: seen.alarm != nil)
-  }
-
-  // MARK: Detectors
-
-  private func monitor(of state: ScheduledStream) throws -> ShiftMonitor {
-    var monitor = ShiftMonitor(configuration: monitorConfiguration)
-    if let stored = state.monitor {
-      do {
-        monitor = try stored.decoded(as: ShiftMonitor.self)
-      } catch {
-        // State of another release: begin again rather than stop watching.
-        logger.warning(
-          "detector state not readable, starting anew: \(error)",
-          metadata: ["stream": "\(state.stream)"])
+    let ready = looks
+    let results = try await compute.run { parallelMap(ready) { look in self.outcome(look, now) } }
+    var outcomes: [ScheduleOutcome] = []
+    var failures: [(Storage.Stream, any Error)] = []
+    for (look, result) in zip(looks, results) {
+      switch result {
+      case .success(let outcome): if let outcome { outcomes.append(outcome) }
+      case .failure(let error): failures.append((look.state.stream, error))
       }
     }
-    if state.monitorVersion != state.activeVersion { monitor.reset(after: .newAdapter) }
-    return monitor
+    return (outcomes, failures)
   }
 
-  /// What the detectors found in the events of one look.
-  private struct Seen: Sendable {
-    struct Alarm: Sendable {
-      var ordinal: Int64
-      var changeOrdinal: Int64
-      var signals: [Signal]
-    }
-    var monitor: ShiftMonitor
-    /// After the newest event.
-    var signals: [Signal] = []
-    /// The newest alarm, if there was one.
-    var alarm: Alarm?
+  /// A stream with what is needed to look at it.
+  private struct Look: Sendable {
+    var state: ScheduledStream
+    var events: [WatchedEvent]
+    var task: TaskDefinition?
+    /// By ordinal, under the active version.
+    var losses: [Int64: Double] = [:]
+    /// The same under what it replaced, of the events since its promotion.
+    var lossesBefore: [Int64: Double] = [:]
   }
 
-  private static func observe(
-    _ events: [WatchedEvent], losses: [Int64: Double], task: TaskDefinition, monitor: ShiftMonitor
-  ) -> Seen {
-    var seen = Seen(monitor: monitor)
-    for event in events {
-      // The monitor counts its observations from 0; this one's number tells which ordinal that is.
-      let shift = event.ordinal - Int64(seen.monitor.observations)
-      seen.signals = seen.monitor.observe(
-        Observation(
-          loss: losses[event.ordinal], output: event.output.flatMap(task.observed),
-          input: task.queryText(event.input)))
-      let alarms = seen.signals.filter(\.isAlarm)
-      if let surest = alarms.min(by: { ($0.pValue ?? 1) < ($1.pValue ?? 1) }) {
-        let change = surest.changeIndex.map { Int64($0) + shift } ?? event.ordinal
-        seen.alarm = .init(
-          ordinal: event.ordinal, changeOrdinal: max(1, change), signals: seen.signals)
-      }
-    }
-    return seen
-  }
+  // MARK: Losses
 
-  /// The active adapter's loss on events that it has not been trained on. Without a model, an adapter, or where
+  /// The losses of events that the active adapter has not been trained on. Without a model, an adapter, or where
   /// it cannot be read: none, and the other signals go on.
-  private func measure(
-    _ events: [WatchedEvent], of state: ScheduledStream, task: TaskDefinition
-  ) async -> [Int64: Double] {
+  private func measure(_ look: inout Look, task: TaskDefinition) async {
+    let state = look.state
     guard let losses, let version = state.activeVersion, let trained = state.trainedThrough else {
-      return [:]
+      return
     }
-    let unseen = events.filter { $0.ordinal > trained && $0.output != nil }
+    let unseen = look.events.filter { $0.ordinal > trained && $0.output != nil }
     do {
-      return try await losses.losses(of: unseen, stream: state.stream, version: version, task: task)
+      look.losses = try await losses.losses(
+        of: unseen, stream: state.stream, version: version, task: task)
+      guard trial(of: state)?.state == .running, let promoted = state.promotedAfter else { return }
+      look.lossesBefore = try await losses.losses(
+        of: unseen.filter { $0.ordinal > promoted }, stream: state.stream,
+        version: state.replacedVersion, task: task)
     } catch {
       logger.warning("losses not measured: \(error)", metadata: ["stream": "\(state.stream)"])
-      return [:]
     }
   }
 
-  // MARK: Records
+  /// The active version's trial; nil where there is none to be.
+  private func trial(of state: ScheduledStream) -> LiveTrial? {
+    guard trials.events > 0, state.activeVersion != nil, state.promotedAfter != nil else {
+      return nil
+    }
+    // One that cannot be read begins again.
+    return (try? state.trial?.decoded(as: LiveTrial.self))
+      ?? LiveTrial(against: state.replacedVersion)
+  }
+
+  /// The trial after the look's events; nil where it learnt nothing.
+  private func tried(_ look: Look) -> (trial: LiveTrial, isWorse: Bool)? {
+    guard var trial = trial(of: look.state), trial.state == .running else { return nil }
+    let events = trial.events
+    var isWorse = false
+    for event in look.events where !isWorse {
+      guard let active = look.losses[event.ordinal], let before = look.lossesBefore[event.ordinal]
+      else { continue }
+      isWorse = trial.observe(active: active, before: before, rules: trials)
+    }
+    return trial.events > events ? (trial, isWorse) : nil
+  }
+
+  // MARK: Deciding
+
+  private func outcome(_ look: Look, _ now: Date) -> Result<ScheduleOutcome?, any Error> {
+    Result {
+      guard let task = look.task else { return try unknownTask(look) }
+      let state = look.state
+      let seen = detectors.observe(look.events, losses: look.losses, task: task, of: state)
+      let through = look.events.last?.ordinal ?? state.scheduledThrough
+      let facts = StreamFacts(
+        eventCount: through, lastTrainOrdinal: state.lastTrainOrdinal,
+        lastTrainAt: state.lastTrainAt, hasOpenJob: state.hasOpenJob,
+        pendingShift: state.pendingShift, alarmChange: seen.alarm?.changeOrdinal, now: now)
+      let result = policy.decide(facts)
+      // A stream that is looked at because of its time gets another one, or none: never the same again.
+      guard !look.events.isEmpty || !result.steps.isEmpty || state.isDue else { return nil }
+      let encoder = JSONEncoder.stored
+      let signals = try encoder.encode(seen.signals)
+      var outcome = ScheduleOutcome(
+        stream: state.stream, from: state.scheduledThrough, through: through,
+        monitor: String(decoding: try encoder.encode(seen.monitor), as: UTF8.self),
+        monitorVersion: state.activeVersion,
+        evaluation:
+          "{\"ordinal\":\(through),\"signals\":\(String(decoding: signals, as: UTF8.self))}",
+        pendingShift: result.pendingShift,
+        decisions: try result.steps.map { step in
+          let isAlarm = step.reason == "shift_detected"
+          return Decision(
+            action: step.action, reason: step.reason,
+            ordinal: isAlarm ? seen.alarm?.ordinal ?? through : through,
+            // What was learnt since the last change stays the ground for later trainings.
+            changeOrdinal: step.changeOrdinal ?? state.lastChangeOrdinal,
+            signals: try JSONValue(
+              encoding: isAlarm ? seen.alarm?.signals ?? seen.signals : seen.signals),
+            numbers: numbers(facts))
+        }, job: result.job, announceShift: seen.alarm != nil)
+      outcome.nextLook = result.nextLook
+      outcome.wasDue = state.isDue
+      if let (trial, isWorse) = tried(look) {
+        outcome.trial = try JSONValue(encoding: trial)
+        if isWorse {
+          outcome.rollback = state.activeVersion
+          // Before a decision to train, whose change the job takes: that one stays the last.
+          outcome.decisions.insert(try rollback(state, trial, through: through), at: 0)
+        }
+      }
+      return outcome
+    }
+  }
+
+  private func rollback(
+    _ state: ScheduledStream, _ trial: LiveTrial, through: Int64
+  ) throws -> Decision {
+    var numbers = try JSONValue(encoding: trial).object ?? [:]
+    numbers["version"] = state.activeVersion.map { .number(Double($0)) } ?? .null
+    numbers["mean_loss"] = .number(trial.meanLoss)
+    numbers["mean_loss_before"] = .number(trial.meanLossBefore)
+    numbers["error"] = .number(trials.error)
+    numbers["margin"] = .number(trials.margin)
+    return Decision(
+      action: .rollback, reason: "live_losses", ordinal: through,
+      changeOrdinal: state.lastChangeOrdinal, signals: .array([]), numbers: .object(numbers))
+  }
 
   private func numbers(_ facts: StreamFacts) -> JSONValue {
     func number(_ value: Int64?) -> JSONValue { value.map { .number(Double($0)) } ?? .null }
     let settings = policy.settings
     return .object([
       "events": number(facts.eventCount), "last_trained_at": number(facts.lastTrainOrdinal),
+      "hours_since_training": facts.lastTrainAt.map {
+        .number((facts.now.timeIntervalSince($0) / 360).rounded() / 10)
+      } ?? .null,
       "open_job": .bool(facts.hasOpenJob),
       "first_adapter_events": .number(Double(settings.firstAdapterEvents)),
       "new_events": .number(Double(settings.newEvents)),
       "shift_events": .number(Double(settings.shiftEvents)),
+      "shift_patience_s": .number(settings.shiftPatience.seconds),
+      "maximum_age_hours": .number(Double(settings.maximumAgeHours)),
+      "age_events": .number(Double(settings.ageEvents)),
       "false_alarm_events": .number(Double(settings.falseAlarmEvents)),
     ])
   }
 
   /// A task that was in the catalogue when its events came and is no longer: the events are kept.
-  private func unknownTask(
-    _ state: ScheduledStream, through: Int64?, monitor: ShiftMonitor
-  ) throws -> ScheduleOutcome? {
-    guard let through else { return nil }
-    return ScheduleOutcome(
+  private func unknownTask(_ look: Look) throws -> ScheduleOutcome? {
+    let state = look.state
+    guard !look.events.isEmpty || state.isDue else { return nil }
+    let through = look.events.last?.ordinal ?? state.scheduledThrough
+    var outcome = ScheduleOutcome(
       stream: state.stream, from: state.scheduledThrough, through: through,
-      monitor: try JSONValue(encoding: monitor), monitorVersion: state.monitorVersion,
-      evaluation: .null, pendingShift: nil,
+      monitor: state.monitor ?? "null", monitorVersion: state.monitorVersion, evaluation: "null",
+      pendingShift: nil,
       decisions: [
         Decision(
           action: .none, reason: "unknown_task", ordinal: through, signals: .array([]),
           numbers: .object(["tasks": .array(catalogue.names.map { .string($0) })]))
       ], job: nil, announceShift: false)
+    outcome.wasDue = state.isDue
+    return outcome
   }
 }
 
-extension TaskDefinition {
-  /// A stored output as the detectors take it.
-  fileprivate func observed(_ output: String) -> ObservedOutput? {
-    switch kind {
-    case .label: .label(output)
-    case .rating: Double(output).map { .rating($0) }
-    case .text: .text(output)
-    }
+/// Maps on all cores; blocks until it is done. In the order of the input.
+private func parallelMap<Input: Sendable, Output: Sendable>(
+  _ inputs: [Input], _ transform: @Sendable (Input) -> Output
+) -> [Output] {
+  let pieces = max(1, min(inputs.count, ProcessInfo.processInfo.activeProcessorCount * 4))
+  let results = Mutex<[[Output]]>(Array(repeating: [], count: pieces))
+  DispatchQueue.concurrentPerform(iterations: pieces) { piece in
+    let range = inputs.count * piece / pieces..<inputs.count * (piece + 1) / pieces
+    let outputs = inputs[range].map(transform)
+    results.withLock { $0[piece] = outputs }
   }
+  return results.withLock { $0.flatMap { $0 } }
 }

@@ -15,7 +15,7 @@ public struct TrainerService: Service {
   private let model: LlamaModel
   private let client: PostgresClient
   private let jobs: JobRepository
-  private let owner: String
+  private let claimer: JobClaimer
   private let logger: Logger
 
   /// Events of a history that a training looks at, newest first.
@@ -30,7 +30,11 @@ public struct TrainerService: Service {
     self.model = model
     self.client = client
     jobs = JobRepository(client)
-    owner = "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)"
+    var claims = JobClaimer.Settings(
+      owner: "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)")
+    claims.leaseDuration = configuration.train.leaseDuration
+    claims.maximumAttempts = configuration.train.maximumAttempts
+    claimer = JobClaimer(client: client, settings: claims)
     self.logger = logger
   }
 
@@ -49,9 +53,7 @@ public struct TrainerService: Service {
     var backoff = Backoff()
     while !Task.isShuttingDownGracefully {
       do {
-        let lease = try await jobs.lease(
-          owner: "\(owner)-\(number)", duration: settings.leaseDuration,
-          maximumAttempts: settings.maximumAttempts)
+        let lease = try await claimer.claim(name: "-\(number)").first
         backoff = Backoff()
         if let lease {
           try await carryOut(lease, on: compute)
@@ -76,15 +78,15 @@ public struct TrainerService: Service {
       let version = try await train(lease, on: compute)
       log.info("training finished", metadata: ["version": "\(version.map(String.init) ?? "none")"])
     } catch is LostLeaseError {
-      log.warning("the lease was lost: somebody else does this job, or its user was erased")
+      log.warning(
+        "the lease was lost: somebody else does this job, or it was cancelled, or its user erased")
     } catch is TrainingStopped {
       try await jobs.release(lease)
       log.info("training given back")
     } catch let error where !(error is PostgresError) {
       log.error("training failed: \(error)")
       let again = lease.attempt < settings.maximumAttempts
-      // Doubling pauses: a fault that passes should have passed by then.
-      let pause = Duration.seconds(10 << min(lease.attempt, 6))
+      let pause = Self.pause(afterAttempt: lease.attempt, random: .random(in: 0..<1))
       do {
         try await jobs.fail(lease, error: "\(error)", retryAfter: again ? pause : nil)
       } catch is LostLeaseError {
@@ -93,15 +95,19 @@ public struct TrainerService: Service {
     }
   }
 
+  /// Doubling pauses, so that a fault that passes has passed by then; with jitter, so that jobs which failed
+  /// together, because of the same fault, do not all come again together.
+  /// - Parameter random: from 0 to 1: half to one and a half times 20 s, 40 s, 80 s …
+  static func pause(afterAttempt attempt: Int, random: Double) -> Duration {
+    .seconds(Double(10 << min(max(attempt, 1), 6)) * (0.5 + random))
+  }
+
   /// Computes while heartbeats keep the lease; returns the version that came of it.
   private func train(_ lease: JobLease, on compute: ComputeQueue) async throws -> Int? {
     guard let task = catalogue[lease.stream.task] else {
       throw MessageError.unknownTask(lease.stream.task, in: catalogue)
     }
-    try await OutboxRepository(client).post(
-      AdapterEvent(
-        kind: .trainingStarted, stream: lease.stream, jobID: lease.jobID,
-        reason: lease.reason.rawValue))
+    try await jobs.announce(lease)
     let input = TrainingInput(
       stream: lease.stream, task: task,
       history: try await HistoryRepository(client).events(
@@ -122,7 +128,11 @@ public struct TrainerService: Service {
       }
       let outcome: TrainingOutcome
       do {
-        outcome = try await compute.run { try run.run(input) }
+        outcome = try await withTaskCancellationHandler {
+          try await compute.run { try run.run(input) }
+        } onCancel: {
+          progress.stop()
+        }
       } catch is TrainingStopped {
         // The heartbeat may know better why: a lost lease is not to be given back.
         while let ended = await group.nextResult() {
@@ -142,21 +152,32 @@ public struct TrainerService: Service {
     }
   }
 
-  /// Heartbeats until cancelled. Throws `LostLeaseError`, or ``TrainingStopped`` where the worker shuts down.
+  /// Heartbeats until cancelled, three for each lease, and looks every second whether the job was cancelled or
+  /// erased. Throws `LostLeaseError`, or ``TrainingStopped`` where the worker shuts down.
   private func keep(_ lease: JobLease, progress: ComputeProgress<JSONValue>) async throws {
     let interval = settings.leaseDuration / 3
+    var nextBeat = ContinuousClock.now + interval
     while !Task.isCancelled {
-      await cancelWhenGracefulShutdown { try? await Task.sleep(for: interval) }
+      let pause = min(Self.watchInterval, interval)
+      await cancelWhenGracefulShutdown { try? await Task.sleep(for: pause) }
       if Task.isCancelled { return }
       if Task.isShuttingDownGracefully { throw TrainingStopped() }
       do {
-        try await jobs.heartbeat(lease, duration: settings.leaseDuration, progress: progress.latest)
+        if ContinuousClock.now >= nextBeat {
+          nextBeat = .now + interval
+          try await jobs.heartbeat(
+            lease, duration: settings.leaseDuration, progress: progress.latest)
+        } else if try await !jobs.holds(lease) {
+          throw LostLeaseError(jobID: lease.jobID)
+        }
       } catch let error as PostgresError where error.isRetryable {
         // The lease has two more intervals; a database that is away for longer costs the job.
         logger.warning("heartbeat: \(error)")
       }
     }
   }
+
+  private static let watchInterval: Duration = .seconds(1)
 
   /// The active version, where it belongs to this base model and can be continued with these settings.
   private func parent(

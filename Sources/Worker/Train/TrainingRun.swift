@@ -4,6 +4,7 @@
 import FineTuning
 import Foundation
 import LanguageModel
+import OPPU
 import Personalization
 import Storage
 
@@ -33,19 +34,18 @@ struct TrainingRun: Sendable {
   let progress: ComputeProgress<JSONValue>
 
   func run(_ input: TrainingInput) throws -> TrainingOutcome {
-    let encoder = ExampleEncoder(model: model, task: input.task, cutoff: settings.cutoff)
-    let set = try trainingSet(input, prompts: encoder.prompts)
-    guard !set.training.isEmpty else {
-      return .nothing(reason: "no event to train on among \(input.history.count)")
+    let learnt = input.parent.map { parent in
+      input.history.prefix { $0.ordinal <= parent.record.trainedThrough }.count
     }
-    let training = try set.training.map { try encoder.encode($0.prompt, $0.completion) }
-    let heldOut = try set.heldOut.map { try encoder.encode($0.prompt, $0.completion) }
-    var configuration = settings.trainingConfiguration(seed: input.seed)
-    configuration.epochs = affordableEpochs(training)
-    let trainer = try AdapterTrainer(model: model, configuration: configuration)
+    let change = input.changeOrdinal.flatMap { ordinal in
+      input.history.firstIndex { $0.ordinal >= ordinal }
+    }
     let begin = Date()
-    let result = try trainer.train(
-      examples: training, startingFrom: input.parent?.adapter
+    let trained = try PersonalTraining(
+      model: model, task: input.task, settings: settings.methodSettings
+    ).train(
+      input.history.map(\.item), from: input.parent?.adapter, trainedThrough: learnt ?? 0,
+      changedAt: change, seed: input.seed
     ) { step in
       progress.update([
         "step": .number(Double(step.step)), "steps": .number(Double(step.steps)),
@@ -54,9 +54,14 @@ struct TrainingRun: Sendable {
       return !progress.isStopped
     }
     if progress.isStopped { throw TrainingStopped() }
-    let gate = PromotionGate(minimumGain: settings.minimumGain).judge(
-      parent: try trainer.loss(of: heldOut, adapter: input.parent?.adapter).examples,
-      candidate: try trainer.loss(of: heldOut, adapter: result.adapter).examples)
+    guard let result = trained else {
+      return .nothing(reason: "no event to train on among \(input.history.count)")
+    }
+    let gate = PromotionGate(
+      minimumGain: settings.minimumGain, confidence: settings.gateConfidence
+    ).judge(
+      parent: result.heldOut.parent, candidate: result.heldOut.candidate,
+      base: input.parent == nil ? nil : result.heldOut.without)
     let description = try PEFTConfiguration(
       result.adapter, baseModel: URL(fileURLWithPath: model.path).lastPathComponent
     ).json()
@@ -66,11 +71,12 @@ struct TrainingRun: Sendable {
         baseFingerprint: model.fingerprint,
         configuration: try JSONDecoder().decode(JSONValue.self, from: description),
         weights: try PEFTFolder.encode(result.adapter),
-        trainedThrough: set.trainedThrough > 0 ? input.history[set.trainedThrough - 1].ordinal : 0,
+        trainedThrough: result.trainedThrough > 0
+          ? input.history[result.trainedThrough - 1].ordinal : 0,
         training: [
-          "examples": .number(Double(training.count)),
-          "replayed": .number(Double(set.training.filter(\.isReplay).count)),
-          "epochs": .number(Double(configuration.epochs)),
+          "examples": .number(Double(result.examples)),
+          "replayed": .number(Double(result.replayed)),
+          "epochs": .number(Double(result.epochs)),
           "steps": .number(Double(result.report.steps)),
           "tokens": .number(Double(result.report.tokens)),
           "seconds": .number(Date().timeIntervalSince(begin)),
@@ -79,29 +85,20 @@ struct TrainingRun: Sendable {
           "seed": .string(String(input.seed)),
         ], gate: gate))
   }
-
-  private func trainingSet(_ input: TrainingInput, prompts: PromptBuilder) throws -> TrainingSet {
-    var chosen = TrainingSetSettings()
-    chosen.replay = settings.replayEvents
-    chosen.seed = input.seed
-    let learnt = input.parent.map { parent in
-      input.history.prefix { $0.ordinal <= parent.record.trainedThrough }.count
-    }
-    let change = input.changeOrdinal.flatMap { ordinal in
-      input.history.firstIndex { $0.ordinal >= ordinal }
-    }
-    return try TrainingSetBuilder(prompts: prompts, settings: chosen).build(
-      history: input.history.map(\.item), trainedThrough: learnt ?? 0, changedAt: change)
-  }
-
-  /// Epochs within the job's budget of tokens; a long history needs fewer of them anyway.
-  private func affordableEpochs(_ examples: [TrainingExample]) -> Int {
-    let tokens = examples.reduce(0) { $0 + $1.tokenCount }
-    return max(1, min(settings.epochs, settings.maximumTokens / max(1, tokens)))
-  }
 }
 
 extension WorkerConfiguration.Train {
+  /// What a training is told.
+  var methodSettings: MethodSettings {
+    var examples = TrainingSetSettings()
+    examples.replay = replayEvents
+    let adaptation = AdaptationSettings(
+      training: trainingConfiguration(seed: seed), maximumTokens: maximumTokens)
+    return MethodSettings(
+      name: "worker", user: adaptation, task: adaptation, examples: examples, cutoff: cutoff,
+      decoding: .constrained)
+  }
+
   /// What the trainer is told; the epochs depend on the history.
   public func trainingConfiguration(seed: UInt64) -> TrainingConfiguration {
     var configuration = TrainingConfiguration()
@@ -109,6 +106,7 @@ extension WorkerConfiguration.Train {
     configuration.alpha = Float(alpha)
     configuration.targets = targets
     configuration.batchSize = batchSize
+    configuration.epochs = epochs
     configuration.learningRate = Float(learningRate)
     configuration.weightDecay = Float(weightDecay)
     configuration.clip = Float(clip)

@@ -16,7 +16,8 @@ struct Admin: AsyncParsableCommand {
       """,
     subcommands: [
       AdminStatus.self, AdminMigrate.self, AdminTopics.self, AdminUsers.self, AdminAdapters.self,
-      AdminJobs.self, AdminShifts.self, AdminTasks.self, AdminDoctor.self,
+      AdminJobs.self, AdminQueue.self, AdminShifts.self, AdminTasks.self, AdminDoctor.self,
+      AdminEvents.self, AdminDLQ.self, AdminOffsets.self, AdminLag.self,
     ])
 }
 

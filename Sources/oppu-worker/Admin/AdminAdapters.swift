@@ -8,7 +8,8 @@ struct AdminAdapters: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "adapters", abstract: "Adapter versions.",
     subcommands: [
-      AdaptersList.self, AdaptersShow.self, AdaptersExport.self, AdaptersImport.self,
+      AdaptersList.self, AdaptersShow.self, AdaptersPromote.self, AdaptersRollback.self,
+      AdaptersExport.self, AdaptersImport.self,
     ], defaultSubcommand: AdaptersList.self)
 }
 
@@ -58,22 +59,103 @@ struct AdaptersShow: AsyncParsableCommand {
         Failure.say("\(user)/\(task) has no adapter version \(version)")
         throw ExitCode.failure
       }
+      let line = try await AdapterRepository(client).lineage(found.stream, version: version)
+      let root = line.last?.parentVersion == nil ? "base model" : "(removed)"
       try format.print(
         found,
         lines: [
           ("user", found.userID), ("task", found.task), ("version", "v\(found.version)"),
           ("state", found.state.rawValue),
-          ("parent", found.parentVersion.map { "v\($0)" } ?? "base model"),
+          ("lineage", (line.map { "v\($0.version)" } + [root]).joined(separator: " ← ")),
+          ("took the place of", found.replacedVersion.map { "v\($0)" } ?? "no adapter"),
           ("base model fingerprint", found.baseFingerprint),
           ("trained through event", "\(found.trainedThrough)"), ("job", "\(found.jobID)"),
           ("training", found.training.canonical), ("verdict", found.gate.verdict),
           ("held-out examples", "\(found.gate.heldOutExamples)"),
           ("held-out loss before", Show.loss(found.gate.parentLoss)),
           ("held-out loss after", Show.loss(found.gate.candidateLoss)),
-          ("difference, 95 % bound", Show.loss(found.gate.differenceUpperBound)),
-          ("size", Show.bytes(found.byteCount)), ("SHA-256", found.weightsSHA256),
+          (
+            "difference, its bound",
+            Show.bounded(found.gate.difference, found.gate.differenceUpperBound)
+          ),
+          ("held-out loss of the base model", Show.loss(found.gate.baseLoss)),
+          (
+            "difference, its bound",
+            Show.bounded(found.gate.baseDifference, found.gate.baseDifferenceUpperBound)
+          ),
+          ("live losses", Show.trial(found.trial)),
+          (
+            "size", Show.bytes(found.byteCount) + (found.hasWeights ? "" : ", removed by retention")
+          ),
+          ("SHA-256", found.weightsSHA256),
           ("created", Show.time(found.createdAt)), ("promoted", Show.time(found.promotedAt)),
         ])
+    }
+  }
+}
+
+struct AdaptersPromote: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "promote", abstract: "Make a stored version the one that answers.",
+    discussion: """
+      It is on trial like every promoted version: where live losses are worse than before, it is \
+      rolled back by itself (schedule.trialEvents). Without --execute it shows the plan.
+      """)
+
+  @OptionGroup var options: ConfigurationOptions
+  @Argument(help: "The user's id.") var user: String
+  @Argument(help: "The task.") var task: String
+  @Argument(help: "The version's number.") var version: Int
+  @Flag(name: .long, help: "Also a version that was rejected or rolled back.") var force = false
+  @Flag(name: .long, help: "Do it.") var execute = false
+
+  func run() async throws {
+    try await withDatabase(options) { client, _ in
+      let stream = Stream(userID: user, task: task)
+      let repository = AdapterRepository(client)
+      guard let found = try await repository.get(stream, version: version) else {
+        throw PromotionError(description: "\(stream) has no adapter version \(version)")
+      }
+      let active = try await repository.active(stream).map { "version \($0.version)" }
+      print(
+        "Version \(version) of \(stream) (\(found.state.rawValue): \(found.gate.verdict)) would take "
+          + "the place of \(active ?? "no adapter").")
+      guard execute else { return Plan.notDone() }
+      _ = try await client.withTransaction { connection in
+        try await AdapterRepository(connection).promote(stream, version: version, force: force)
+      }
+      Failure.say("version \(version) of \(stream) is active")
+    }
+  }
+}
+
+struct AdaptersRollback: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "rollback", abstract: "Put back what the active version had replaced.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @Argument(help: "The user's id.") var user: String
+  @Argument(help: "The task.") var task: String
+  @Flag(name: .long, help: "Do it.") var execute = false
+
+  func run() async throws {
+    try await withDatabase(options) { client, _ in
+      let stream = Stream(userID: user, task: task)
+      guard let active = try await AdapterRepository(client).active(stream) else {
+        throw PromotionError(description: "\(stream) has no active adapter")
+      }
+      let before = active.replacedVersion.map { "version \($0)" } ?? "no adapter"
+      print("Version \(active.version) of \(stream) would give way to what it replaced: \(before).")
+      guard execute else { return Plan.notDone() }
+      let done = try await client.withTransaction { connection in
+        try await AdapterRepository(connection).rollBack(
+          stream, expected: active.version, reason: "operator")
+      }
+      guard let done else {
+        throw PromotionError(description: "another version became active meanwhile; look again")
+      }
+      Failure.say(
+        "\(stream) is answered by \(done.to.map { "version \($0)" } ?? "no adapter") again")
     }
   }
 }

@@ -39,7 +39,8 @@ struct ShiftsList: AsyncParsableCommand {
 
 struct ShiftsShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "show", abstract: "One decision with every number.")
+    commandName: "show",
+    abstract: "One decision in words, with every number, and the user's timeline.")
 
   @OptionGroup var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
@@ -51,17 +52,35 @@ struct ShiftsShow: AsyncParsableCommand {
         Failure.say("there is no decision \(decision)")
         throw ExitCode.failure
       }
+      let stream = Stream(userID: found.userID, task: found.task)
       let signals = (found.signals.array ?? []).map { signal in
-        ("signal \(signal["kind"]?.string ?? "?")", signal.canonical)
+        ("signal \(signal["kind"]?.string ?? "?")", DecisionStory.signal(signal))
       }
+      let numbers = (found.numbers.object ?? [:]).sorted { $0.key < $1.key }.map { key, value in
+        (key.replacingOccurrences(of: "_", with: " "), value.plainText ?? value.canonical)
+      }
+      if format.output == .text { print(DecisionStory.sentences(found) + "\n") }
       try format.print(
         found,
         lines: [
           ("decision", "\(found.decisionID)"), ("user", found.userID), ("task", found.task),
           ("at event", "\(found.ordinal)"), ("change at event", Show.optional(found.changeOrdinal)),
           ("action", found.action), ("reason", found.reason), ("job", Show.optional(found.jobID)),
-          ("decided", Show.time(found.decidedAt)), ("numbers", found.numbers.canonical),
-        ] + signals)
+          ("decided", Show.time(found.decidedAt)),
+        ] + signals + numbers)
+      guard format.output == .text else { return }
+      let events = try await UserRepository(client).streams(userID: found.userID)
+        .first { $0.task == found.task }?.events
+      print("")
+      for line in DecisionStory.timeline(
+        events: events ?? found.ordinal,
+        decisions: try await ScheduleRepository(client).decisions(
+          userID: stream.userID, task: stream.task, limit: 1_000),
+        adapters: try await AdapterRepository(client).list(
+          userID: stream.userID, task: stream.task, limit: 1_000), marked: found.ordinal)
+      {
+        print(line)
+      }
     }
   }
 }

@@ -3,11 +3,13 @@
 import ArgumentParser
 import Foundation
 import Storage
+import Worker
 
 struct AdminUsers: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "users", abstract: "Users and their streams.",
-    subcommands: [UsersList.self, UsersShow.self], defaultSubcommand: UsersList.self)
+    subcommands: [UsersList.self, UsersShow.self, UsersErase.self],
+    defaultSubcommand: UsersList.self)
 }
 
 struct UsersList: AsyncParsableCommand {
@@ -62,17 +64,55 @@ struct UsersShow: AsyncParsableCommand {
             ("adapter versions", "\(stream.adapterVersions)"), ("shifts", "\(stream.shifts)"),
           ]
             + (stream.evaluation?["signals"]?.array ?? []).map { signal in
-              let statistic = signal["statistic"]?.number.map { String(format: "%.2f", $0) } ?? "–"
-              let p = signal["pValue"]?.number.map { String(format: "%.3g", $0) } ?? "–"
-              let threshold =
-                signal["threshold"]?.number.map { String(format: "%.2g", $0) } ?? "–"
-              return (
+              (
                 "signal \(signal["kind"]?.string ?? "?")",
-                "\(signal["feature"]?.string ?? ""): statistic \(statistic), p \(p) (alarm at \(threshold))"
+                signal["explanation"]?.string ?? "not looked at yet"
               )
             })
         if format.output == .text { print("") }
       }
+    }
+  }
+}
+
+struct UsersErase: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "erase", abstract: "Forget a user: events, state, jobs, adapters, answers.",
+    discussion: """
+      At once in PostgreSQL, in one transaction; and a message without a value goes into every partition of the \
+      events' topic, so that what waits there of the user is forgotten too. What Kafka's topics hold is theirs to \
+      delete. Without --execute it shows what there is.
+      """)
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+  @Argument(help: "The user's id.") var user: String
+  @Flag(name: .long, help: "Do it. It cannot be undone.") var execute = false
+
+  private struct Row: Encodable {
+    let table: String
+    let rows: Int
+    let state: String
+  }
+
+  func run() async throws {
+    try await withDatabase(options) { client, configuration in
+      let erasure = UserErasure(client: client, kafka: configuration.kafka)
+      let plan = try await erasure.plan(user)
+      let told = execute ? try await erasure.execute(user).partitions : 0
+      try format.print(
+        plan.map {
+          Row(table: $0.table, rows: $0.rows, state: execute ? "erased" : "to be erased")
+        },
+        empty: "",
+        columns: [
+          .init("table") { $0.table }, .init("rows") { "\($0.rows)" }, .init("state") { $0.state },
+        ])
+      guard format.output == .text else { return }
+      print(
+        execute
+          ? "A receipt was written, and \(told) partitions were told."
+          : "Nothing was erased; run again with --execute.")
     }
   }
 }

@@ -125,7 +125,7 @@ struct Setting {
 }
 
 extension Setting {
-  static var all: [Setting] { general + kafka + database + schedule + train + infer }
+  static var all: [Setting] { general + kafka + database + ingest + schedule + train + infer }
 
   private static var general: [Setting] {
     [
@@ -236,6 +236,24 @@ extension Setting {
     ]
   }
 
+  private static var ingest: [Setting] {
+    [
+      .integer(
+        "ingest.batchMessages", \.ingest.batchMessages, 1...100_000,
+        "Messages of a partition in one transaction at most."),
+      .integer(
+        "ingest.batchBytes", \.ingest.batchBytes, 65_536...268_435_456,
+        "Bytes of messages in one transaction at most."),
+      .milliseconds(
+        "ingest.lingerMs", \.ingest.linger, from: 0,
+        "How long a batch that is not full waits for more."),
+      .integer("ingest.writers", \.ingest.writers, 1...64, "Transactions at a time."),
+      .milliseconds(
+        "ingest.futureMs", \.ingest.future, from: 0,
+        "How far in the future an event may lie; beyond, it becomes a dead letter."),
+    ]
+  }
+
   /// A connection string without its password.
   private static func mask(_ url: String) -> String {
     url.replacing(/(:\/\/[^:\/@]*):[^@]*@/) { "\($0.1):********@" }
@@ -259,6 +277,27 @@ extension Setting {
       .integer(
         "schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000,
         "Events between false alarms of a user who does not change, on average."),
+      .integer(
+        "schedule.maximumAgeHours", \.schedule.maximumAgeHours, 0...100_000,
+        "Hours after which some new events ask for a training; 0 for never."),
+      .integer(
+        "schedule.ageEvents", \.schedule.ageEvents, 1...1_000_000,
+        "New events that such a training needs."),
+      .integer(
+        "schedule.trainingSecondsPerHour", \.schedule.trainingSecondsPerHour, 0...100_000_000,
+        "Seconds of training in any hour, over all workers; 0 for no limit."),
+      .integer(
+        "schedule.trialEvents", \.schedule.trialEvents, 0...100_000,
+        "Events after a promotion that may roll it back; 0 for no automatic rollback."),
+      .integer(
+        "schedule.keepVersions", \.schedule.retention.versions, 0...10_000,
+        "Retired versions of a user and task that keep their weights."),
+      .integer(
+        "schedule.keepRejectedDays", \.schedule.retention.rejectedDays, 0...36_500,
+        "Days that rejected and rolled-back versions keep their weights."),
+      .integer(
+        "schedule.keepRecordDays", \.schedule.retention.recordDays, 1...36_500,
+        "Days that finished jobs, decisions and numbers of versions are kept."),
       .flag(
         "schedule.lossSignal", \.schedule.lossSignal,
         "Measure the active adapter's loss on every new event."),
@@ -308,7 +347,11 @@ extension Setting {
         "Earlier events repeated in an incremental training."),
       .number(
         "train.minimumGain", \.train.minimumGain, 0...1,
-        "Share by which a candidate's held-out loss must be lower than its parent's."),
+        "Share by which a candidate's held-out loss must be lower, than its parent's and the base's."
+      ),
+      .number(
+        "train.gateConfidence", \.train.gateConfidence, 0.5...0.999,
+        "Confidence that a candidate is better on held-out events: a one-sided bound."),
       .milliseconds("train.pollIntervalMs", \.train.pollInterval, "Pause between looks for a job."),
     ]
   }
@@ -331,6 +374,9 @@ extension Setting {
       .integer(
         "infer.prefixCacheBytes", \.infer.prefixCacheBytes, 0...1_099_511_627_776,
         "Memory for beginnings of prompts that may come again; 0 keeps none."),
+      .integer(
+        "infer.answerDays", \.infer.answerDays, 0...36_500,
+        "Days for which answers are kept, so that feedback can refer to them; 0 keeps none."),
     ]
   }
 }

@@ -104,6 +104,6 @@ struct ModelInspect: AsyncParsableCommand {
       slidingWindow: shape.slidingWindow, ropeScaling: summary.ropeScaling,
       tokenizer: summary.tokenizer, parameters: summary.parameters,
       weightBytes: summary.weightBytes, types: summary.types,
-      kvBytesPerToken: 2 * shape.layers * shape.kvWidth * 4, trainingBytes: plan.totalBytes)
+      kvBytesPerToken: summary.kvBytes / shape.contextLength, trainingBytes: plan.totalBytes)
   }
 }

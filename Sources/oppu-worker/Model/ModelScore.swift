@@ -61,7 +61,7 @@ struct ModelScore: AsyncParsableCommand {
     let ids = model.tokenizer.encode(text)
     guard !ids.isEmpty else { throw ValidationError("A text to score must not be empty.") }
     let chunk = Chunk(
-      tokens: ids, cache: KVCache(for: model.configuration), adapter: adapter, logits: .last)
+      tokens: ids, cache: KVCache(for: model), adapter: adapter, logits: .last)
     let logits = Array(try model.forward([chunk])[0][0]).map(Double.init)
     let mean = logits.reduce(0, +) / Double(logits.count)
     // The sample's standard deviation, as PyTorch computes it.

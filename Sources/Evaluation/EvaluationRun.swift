@@ -1,0 +1,258 @@
+// An evaluation of one task from beginning to end: task adapters, users one by one, results. What is
+// done lies in the results folder, so that a stopped evaluation goes on where it was.
+
+import Crypto
+import EvaluationReport
+import FineTuning
+import Foundation
+import LanguageModel
+import OPPU
+import Personalization
+
+/// What an evaluation is asked to do.
+public struct EvaluationPlan: Sendable {
+  public var arms: [Arm]
+  public var settings: MethodSettings
+  /// The first so many users; nil for all.
+  public var users: Int?
+  /// No user is begun that would not be done by then, from the start; nil for no limit.
+  public var budget: Duration?
+  public var seed: UInt64
+  /// The results folder; made where it is missing.
+  public var folder: URL
+  /// Where task adapters lie that `oppu-worker adapt` has trained; nil to train them here.
+  public var taskAdapters: URL?
+
+  public init(
+    arms: [Arm], settings: MethodSettings, users: Int? = nil, budget: Duration? = nil,
+    seed: UInt64 = 1, folder: URL, taskAdapters: URL? = nil
+  ) {
+    self.arms = arms
+    self.settings = settings
+    self.users = users
+    self.budget = budget
+    self.seed = seed
+    self.folder = folder
+    self.taskAdapters = taskAdapters
+  }
+}
+
+/// Where an evaluation is.
+public struct EvaluationProgress: Sendable {
+  /// "task adapter plain", "user 3 of 10".
+  public var stage: String
+  /// The share of the whole, by the time that parts have taken so far.
+  public var fraction: Double
+  public var secondsLeft: Double?
+}
+
+/// Evaluates one task. Blocking: call it on a thread of its own.
+public struct EvaluationRun: Sendable {
+  public let model: LlamaModel
+  public let dataset: LaMPDataset
+  public let plan: EvaluationPlan
+
+  public init(model: LlamaModel, dataset: LaMPDataset, plan: EvaluationPlan) {
+    self.model = model
+    self.dataset = dataset
+    self.plan = plan
+  }
+
+  /// What was found of which users.
+  public struct Findings: Sendable {
+    public var outcomes: [UserOutcome]
+    public var leftOut: [EvaluatedUsers.LeftOut]
+    /// Seconds that the task adapter of a variant took.
+    public var taskSeconds: [PromptVariant: Double]
+  }
+
+  /// Trains, answers and keeps what is done in the folder.
+  /// - Parameter progress: returns false to stop; what is done stays.
+  /// - Throws: ``EvaluationError``, `OverlapError`, errors of training and inference.
+  public func run(_ progress: (EvaluationProgress) -> Bool = { _ in true }) throws -> Findings {
+    let clock = ContinuousClock()
+    let start = clock.now
+    try LaMPUser.requireDisjoint(evaluated: dataset.users, others: dataset.others)
+    let checkpoints = try Checkpoints(folder: plan.folder, fingerprint: try fingerprint())
+    let users = Array(dataset.users.prefix(plan.users ?? .max))
+    var findings = Findings(outcomes: [], leftOut: [], taskSeconds: [:])
+    let adapters = try taskAdapters(&findings, progress)
+    let evaluation = UserEvaluation(
+      model: model, task: dataset.task, historyTask: dataset.historyTask,
+      settings: settings, taskAdapters: adapters, seed: plan.seed)
+    // Time per item of history and query, of the users done in this run.
+    var (spent, done) = (0.0, 0)
+    func size(_ user: LaMPUser) -> Int { user.history.count + 5 * user.queries.count + 10 }
+    for (number, user) in users.enumerated() {
+      if let outcome = checkpoints.outcome(of: user.id) {
+        findings.outcomes.append(outcome)
+        continue
+      }
+      let elapsed = (clock.now - start) / .seconds(1)
+      let perItem = done > 0 ? spent / Double(done) : 0
+      if let budget = plan.budget, elapsed + perItem * Double(size(user)) > budget / .seconds(1) {
+        findings.leftOut.append(
+          EvaluatedUsers.LeftOut(
+            user: user.id,
+            reason: "the budget of \(Int(budget / .seconds(60))) minutes would be exceeded"))
+        continue
+      }
+      let left = users[number...].reduce(0) { $0 + size($1) }
+      let go = progress(
+        EvaluationProgress(
+          stage: "user \(number + 1) of \(users.count)",
+          fraction: Double(number) / Double(users.count),
+          secondsLeft: done > 0 ? perItem * Double(left) : nil))
+      guard go else { throw EvaluationError.stopped }
+      let begin = clock.now
+      let outcome = try evaluation.run(user, arms: plan.arms)
+      spent += (clock.now - begin) / .seconds(1)
+      done += size(user)
+      try checkpoints.keep(outcome)
+      findings.outcomes.append(outcome)
+    }
+    return findings
+  }
+
+  /// The settings with the input fields that the folder's queries have.
+  private var settings: MethodSettings {
+    var settings = plan.settings
+    settings.examples.inputFields = dataset.queryFields
+    return settings
+  }
+
+  /// Of everything that answers depend on.
+  private func fingerprint() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    var hash = SHA256()
+    hash.update(data: try encoder.encode(settings))
+    hash.update(data: try encoder.encode(plan.arms))
+    hash.update(data: try encoder.encode(dataset.task))
+    hash.update(data: try encoder.encode(dataset.users))
+    hash.update(
+      data: Data("\(model.fingerprint) \(plan.seed) \(plan.taskAdapters?.path ?? "")".utf8))
+    return hash.finalize().map { String(format: "%02x", $0) }.joined()
+  }
+
+  private func taskAdapters(
+    _ findings: inout Findings, _ progress: (EvaluationProgress) -> Bool
+  ) throws -> [PromptVariant: Adapter] {
+    var variants: [PromptVariant] = []
+    for arm in plan.arms {
+      guard case .model(let tuning, let variant) = arm.source, tuning != .base else { continue }
+      if !variants.contains(variant) { variants.append(variant) }
+    }
+    guard !variants.isEmpty else { return [:] }
+    let store = TaskAdapterStore(
+      folder: plan.taskAdapters ?? plan.folder.appending(path: "task-adapters"))
+    var adapters: [PromptVariant: Adapter] = [:]
+    for variant in variants {
+      if let known = try store.load(
+        variant, of: dataset.task, model: model, evaluated: dataset.users,
+        settings: plan.taskAdapters == nil ? settings : nil)
+      {
+        adapters[variant] = known.adapter
+        findings.taskSeconds[variant] = known.seconds
+        continue
+      }
+      if let folder = plan.taskAdapters {
+        throw EvaluationError.noTaskAdapter(variant: variant.name, folder: folder.path)
+      }
+      guard !dataset.others.isEmpty else { throw EvaluationError.noOtherUsers }
+      let adaptation = TaskAdaptation(
+        model: model, task: dataset.historyTask, settings: settings, variant: variant)
+      let trained = try store.train(
+        adaptation, on: dataset.others, queries: dataset.task == dataset.historyTask,
+        seed: plan.seed
+      ) { step in
+        progress(
+          EvaluationProgress(
+            stage: "task adapter \(variant.name), step \(step.step) of \(step.steps)",
+            fraction: 0, secondsLeft: nil))
+      }
+      guard let trained else { throw EvaluationError.stopped }
+      adapters[variant] = trained.adapter
+      findings.taskSeconds[variant] = trained.seconds
+    }
+    return adapters
+  }
+}
+
+/// Why an evaluation ended without results.
+public enum EvaluationError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  /// It was asked to.
+  case stopped
+  case otherSettings(folder: String)
+  case noTaskAdapter(variant: String, folder: String)
+  case noOtherUsers
+  case folder(String)
+
+  public var description: String {
+    switch self {
+    case .stopped:
+      "stopped; the same command goes on where it was"
+    case .otherSettings(let folder):
+      "\(folder) holds results of other data, arms or settings; name another folder, or remove it"
+    case .noTaskAdapter(let variant, let folder):
+      "\(folder) has no task adapter for prompts of the kind \(variant); "
+        + "oppu-worker adapt --variants \(variant) trains one"
+    case .noOtherUsers:
+      "the folder has no others.json, whose users task adapters are trained on; "
+        + "name trained ones with --task-adapters, or leave out the arms task, oppu and all"
+    case .folder(let problem): problem
+    }
+  }
+  public var errorDescription: String? { description }
+}
+
+/// Users' outcomes as files of the results folder.
+private struct Checkpoints {
+  private struct File: Codable {
+    var fingerprint: String
+    var outcome: UserOutcome
+  }
+
+  let folder: URL
+  let fingerprint: String
+
+  /// Throws ``EvaluationError/otherSettings(folder:)`` where the folder's outcomes are of another
+  /// evaluation.
+  init(folder results: URL, fingerprint: String) throws {
+    folder = results.appending(path: "users")
+    self.fingerprint = fingerprint
+    do {
+      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    } catch {
+      throw EvaluationError.folder(
+        "\(folder.path) cannot be made: \(error.localizedDescription)")
+    }
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+    for name in names where name.hasSuffix(".json") {
+      guard read(folder.appending(path: name)) != nil else {
+        throw EvaluationError.otherSettings(folder: results.path)
+      }
+    }
+  }
+
+  private func read(_ file: URL) -> UserOutcome? {
+    guard let data = try? Data(contentsOf: file),
+      let stored = try? JSONDecoder().decode(File.self, from: data),
+      stored.fingerprint == fingerprint
+    else { return nil }
+    return stored.outcome
+  }
+
+  /// User ids are anybody's words: a file is called by their hash.
+  private func file(_ user: String) -> URL {
+    let hash = SHA256.hash(data: Data(user.utf8)).prefix(12)
+    return folder.appending(path: hash.map { String(format: "%02x", $0) }.joined() + ".json")
+  }
+
+  func outcome(of user: String) -> UserOutcome? { read(file(user)) }
+
+  func keep(_ outcome: UserOutcome) throws {
+    let data = try JSONEncoder().encode(File(fingerprint: fingerprint, outcome: outcome))
+    try data.write(to: file(outcome.user), options: .atomic)
+  }
+}

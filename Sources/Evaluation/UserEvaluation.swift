@@ -1,0 +1,138 @@
+// One user through all arms: adapters trained, queries answered.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import OPPU
+import Personalization
+
+/// What one user gave in an evaluation; the unit that a stopped evaluation goes on after.
+public struct UserOutcome: Sendable, Codable {
+  /// A training of the user's own adapter.
+  public struct Training: Sendable, Codable {
+    public var examples: Int
+    public var epochs: Int
+    public var tokens: Int
+    public var seconds: Double
+    public var lossFirstEpoch: Double
+    public var lossLastEpoch: Double
+  }
+
+  public var user: String
+  public var historyItems: Int
+  public var queryIDs: [String]
+  public var golds: [String]
+  /// By arm, in the order of the queries; nil where no answer could be read.
+  public var predictions: [String: [String?]]
+  /// By arm: the time of its answers, and of the user's own training for it.
+  public var seconds: [String: Double]
+  /// By arm.
+  public var trainings: [String: Training]
+}
+
+/// Runs users through arms. The task adapters are trained before.
+public struct UserEvaluation: Sendable {
+  public let model: LlamaModel
+  /// The queries' task, and that of the histories' items; mostly one.
+  public let task: TaskDefinition
+  public let historyTask: TaskDefinition
+  public let settings: MethodSettings
+  public let taskAdapters: [PromptVariant: Adapter]
+  public let seed: UInt64
+
+  public init(
+    model: LlamaModel, task: TaskDefinition, historyTask: TaskDefinition? = nil,
+    settings: MethodSettings, taskAdapters: [PromptVariant: Adapter], seed: UInt64
+  ) {
+    self.model = model
+    self.task = task
+    self.historyTask = historyTask ?? task
+    self.settings = settings
+    self.taskAdapters = taskAdapters
+    self.seed = seed
+  }
+
+  /// - Throws: errors of training, prompts and inference.
+  public func run(_ user: LaMPUser, arms: [Arm]) throws -> UserOutcome {
+    var outcome = UserOutcome(
+      user: user.id, historyItems: user.history.count, queryIDs: user.queries.map(\.id),
+      golds: user.queries.map(\.gold), predictions: [:], seconds: [:], trainings: [:])
+    let retriever = HistoryRetriever(
+      task: historyTask, items: user.history, method: settings.examples.retrieval)
+    // Arms with the same prompts share what is computed of them.
+    let prefixes = PrefixCache(byteLimit: 64 << 20)
+    let clock = ContinuousClock()
+    for arm in arms {
+      let begin = clock.now
+      switch arm.source {
+      case .majority:
+        let commonest = Self.commonest(user.history.map(\.output))
+        outcome.predictions[arm.name] = user.queries.map { _ in commonest }
+      case .nearest(let k):
+        outcome.predictions[arm.name] = user.queries.map {
+          Self.commonest(
+            retriever.retrieve(text: task.queryText($0.input), k: k).map(\.output))
+        }
+      case .model(let tuning, let variant):
+        let adapter = try adapter(tuning, variant, arm, user, &outcome)
+        let questions = try user.queries.map {
+          question(try prompt($0.input, variant, retriever), adapter: adapter)
+        }
+        outcome.predictions[arm.name] = try model.answer(questions, prefixes: prefixes).map(\.text)
+      }
+      outcome.seconds[arm.name] = (clock.now - begin) / .seconds(1)
+    }
+    return outcome
+  }
+
+  /// The commonest text, of equally common ones the first.
+  static func commonest(_ texts: [String]) -> String? {
+    var counts: [String: Int] = [:]
+    for text in texts { counts[text, default: 0] += 1 }
+    let most = counts.values.max()
+    return texts.first { counts[$0] == most }
+  }
+
+  private func question(_ prompt: [Int32], adapter: Adapter?) -> Question {
+    var question = Question(task: task, prompt: prompt, adapter: adapter)
+    if case .free(let temperature, let topK, let topP) = settings.decoding {
+      question.isFree = true
+      question.sampling = SamplingOptions(
+        temperature: temperature, topK: topK, topP: topP, seed: seed)
+    }
+    return question
+  }
+
+  private func prompt(
+    _ input: [String: JSONValue], _ variant: PromptVariant, _ retriever: HistoryRetriever
+  ) throws -> [Int32] {
+    let encoder = ExampleEncoder(
+      model: model, task: task, historyTask: historyTask, cutoff: settings.cutoff)
+    let built = try encoder.prompts.build(
+      input: input,
+      retrieved: variant.retrieve > 0
+        ? retriever.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
+      profile: variant.profile
+        ? ComputedProfile.text(for: retriever.items, task: historyTask) : nil)
+    return model.tokenizer.encode(built.text)
+  }
+
+  private func adapter(
+    _ tuning: Arm.Tuning, _ variant: PromptVariant, _ arm: Arm, _ user: LaMPUser,
+    _ outcome: inout UserOutcome
+  ) throws -> Adapter? {
+    let under = taskAdapters[variant]
+    guard tuning == .user else { return tuning == .task ? under : nil }
+    let clock = ContinuousClock()
+    let begin = clock.now
+    let training = PersonalTraining(
+      model: model, task: historyTask, settings: settings, variant: variant, over: under)
+    guard let result = try training.train(user.history, seed: seed) else { return under }
+    outcome.trainings[arm.name] = UserOutcome.Training(
+      examples: result.examples, epochs: result.epochs, tokens: result.report.tokens,
+      seconds: (clock.now - begin) / .seconds(1), lossFirstEpoch: result.report.lossFirstEpoch,
+      lossLastEpoch: result.report.lossLastEpoch)
+    return try Adapter.stack(
+      [under, result.adapter].compactMap { $0 }, configuration: model.configuration)
+  }
+}

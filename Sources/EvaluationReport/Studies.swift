@@ -1,0 +1,270 @@
+// The studies beside the arms' results: activity, shift, learning curves, streaming and others.
+
+import Foundation
+
+/// A number and its 95 % interval; in JSON {value, low, high}, without the ends where unknown.
+public struct Estimate: Codable, Sendable, Equatable {
+  /// Null where it could not be computed.
+  public var value: Double?
+  public var low: Double?
+  public var high: Double?
+
+  /// Numbers that are not finite become nil.
+  public init(_ value: Double?, low: Double? = nil, high: Double? = nil) {
+    self.value = value?.finite
+    self.low = low?.finite
+    self.high = high?.finite
+  }
+
+  private enum CodingKeys: String, CodingKey { case value, low, high }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(value, forKey: .value)
+    try container.encodeIfPresent(low, forKey: .low)
+    try container.encodeIfPresent(high, forKey: .high)
+  }
+}
+
+/// The ends of a 95 % interval; in JSON [low, high].
+public struct Interval: Codable, Sendable, Equatable {
+  public var low: Double
+  public var high: Double
+
+  /// Nil unless both ends are finite.
+  public init?(_ low: Double, _ high: Double) {
+    guard low.isFinite, high.isFinite else { return nil }
+    self.low = min(low, high)
+    self.high = max(low, high)
+  }
+
+  public init(from decoder: any Decoder) throws {
+    var container = try decoder.unkeyedContainer()
+    let (first, second) = (try container.decode(Double.self), try container.decode(Double.self))
+    low = min(first, second)
+    high = max(first, second)
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.unkeyedContainer()
+    try container.encode(low)
+    try container.encode(high)
+  }
+}
+
+/// The arms' results on a part of the users or queries: arm, metric, estimate.
+public struct Slice: Codable, Sendable, Equatable {
+  public var users: Int
+  /// Queries.
+  public var n: Int
+  public var arms: [String: [String: Estimate]]
+
+  public init(users: Int, n: Int, arms: [String: [String: Estimate]]) {
+    self.users = users
+    self.n = n
+    self.arms = arms
+  }
+}
+
+/// The results of users with about as much history.
+public struct ActivityLevel: Codable, Sendable, Equatable {
+  /// "low", "middle", "high".
+  public var level: String
+  /// The smallest and largest number of history items among these users.
+  public var lowItems: Int
+  public var highItems: Int
+  public var users: Int
+  public var n: Int
+  public var arms: [String: [String: Estimate]]
+
+  public init(
+    level: String, lowItems: Int, highItems: Int, users: Int, n: Int,
+    arms: [String: [String: Estimate]]
+  ) {
+    self.level = level
+    self.lowItems = lowItems
+    self.highItems = highItems
+    self.users = users
+    self.n = n
+    self.arms = arms
+  }
+
+  private enum CodingKeys: String, CodingKey {
+    case level, users, n, arms
+    case lowItems = "low_items"
+    case highItems = "high_items"
+  }
+}
+
+/// Queries like the history against queries unlike it.
+public struct ShiftStudy: Codable, Sendable, Equatable {
+  /// A sentence: how the two sets of queries were made.
+  public var text: String
+  public var before: Slice
+  public var after: Slice
+
+  public init(text: String, before: Slice, after: Slice) {
+    self.text = text
+    self.before = before
+    self.after = after
+  }
+}
+
+/// Held-out loss of an adapter, or the mean of several, after so many events.
+public struct LearningCurve: Codable, Sendable, Equatable {
+  public struct Point: Codable, Sendable, Equatable {
+    public var events: Int
+    /// Nats per token of the output.
+    public var loss: Double?
+
+    public init(events: Int, loss: Double) {
+      self.events = events
+      self.loss = loss.finite
+    }
+  }
+
+  public var arm: String
+  /// Absent for the mean over users.
+  public var user: String?
+  /// By ascending number of events; 0 events is before any training.
+  public var points: [Point]
+
+  public init(arm: String, user: String? = nil, points: [Point]) {
+    self.arm = arm
+    self.user = user
+    self.points = points
+  }
+}
+
+/// One stream, predicted event by event under several training policies.
+public struct StreamingStudy: Codable, Sendable, Equatable {
+  public struct Policy: Codable, Sendable, Equatable {
+    /// "never", "scheduled", "on_shift", "oracle".
+    public var name: String
+    public var title: String
+    /// Events predicted.
+    public var n: Int
+    /// The metric over all events.
+    public var value: Double?
+    public var low: Double?
+    public var high: Double?
+    public var trainingSeconds: Double
+    public var trainings: Int
+    /// This policy's metric over the oracle's, 0 to 1; for an error the oracle's over this one's.
+    public var shareOfOracleMetric: Double?
+    public var shareOfOracleCost: Double?
+    public var curve: [Point]
+
+    public init(
+      name: String, title: String, n: Int, value: Estimate, trainingSeconds: Double,
+      trainings: Int, shareOfOracleMetric: Double? = nil, shareOfOracleCost: Double? = nil,
+      curve: [Point] = []
+    ) {
+      self.name = name
+      self.title = title
+      self.n = n
+      self.value = value.value
+      self.low = value.low
+      self.high = value.high
+      self.trainingSeconds = trainingSeconds.finite ?? 0
+      self.trainings = trainings
+      self.shareOfOracleMetric = shareOfOracleMetric?.finite
+      self.shareOfOracleCost = shareOfOracleCost?.finite
+      self.curve = curve
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case name, title, n, value, low, high, trainings, curve
+      case trainingSeconds = "training_seconds"
+      case shareOfOracleMetric = "share_of_oracle_metric"
+      case shareOfOracleCost = "share_of_oracle_cost"
+    }
+  }
+
+  /// Where a policy stands after an event.
+  public struct Point: Codable, Sendable, Equatable {
+    /// From 1.
+    public var event: Int
+    /// The metric over all events so far.
+    public var value: Double?
+    /// Training time so far, in seconds.
+    public var seconds: Double
+
+    public init(event: Int, value: Double, seconds: Double) {
+      self.event = event
+      self.value = value.finite
+      self.seconds = seconds.finite ?? 0
+    }
+  }
+
+  /// For people: "Events of shared/data", "Planted shift after 40 events".
+  public var title: String
+  public var metric: MetricInfo
+  public var users: Int
+  public var events: Int
+  public var policies: [Policy]
+  /// Events after which the behaviour is known to change, in planted streams.
+  public var shifts: [Int]
+
+  public init(
+    title: String, metric: MetricInfo, users: Int, events: Int, policies: [Policy],
+    shifts: [Int] = []
+  ) {
+    self.title = title
+    self.metric = metric
+    self.users = users
+    self.events = events
+    self.policies = policies
+    self.shifts = shifts
+  }
+}
+
+/// A study that is a table of rows: PEFT methods, history in other formats.
+public struct Study: Codable, Sendable, Equatable {
+  /// In JSON flat: {label, METRIC: {value, low, high}, …, n, seconds}.
+  public struct Row: Codable, Sendable, Equatable {
+    public var label: String
+    /// By metric; other numbers may stand beside them (`parameters`).
+    public var values: [String: Estimate]
+    public var n: Int
+    public var seconds: Double
+
+    public init(label: String, values: [String: Estimate], n: Int, seconds: Double) {
+      self.label = label
+      self.values = values
+      self.n = n
+      self.seconds = seconds.finite ?? 0
+    }
+
+    public init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: NameKey.self)
+      label = try container.decode(String.self, forKey: "label")
+      n = try container.decode(Int.self, forKey: "n")
+      seconds = try container.decode(Double.self, forKey: "seconds")
+      values = [:]
+      for key in container.allKeys where !["label", "n", "seconds"].contains(key.stringValue) {
+        values[key.stringValue] = try container.decode(Estimate.self, forKey: key)
+      }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: NameKey.self)
+      for (name, value) in values { try container.encode(value, forKey: NameKey(name)) }
+      try container.encode(label, forKey: "label")
+      try container.encode(n, forKey: "n")
+      try container.encode(seconds, forKey: "seconds")
+    }
+  }
+
+  /// "methods", "formats".
+  public var name: String
+  /// For people: "PEFT methods".
+  public var title: String
+  public var rows: [Row]
+
+  public init(name: String, title: String, rows: [Row]) {
+    self.name = name
+    self.title = title
+    self.rows = rows
+  }
+}

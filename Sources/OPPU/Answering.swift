@@ -1,0 +1,92 @@
+// Answers to prompts, each with its own adapter: the computation behind serving and evaluation alike.
+
+import Foundation
+import LanguageModel
+import Personalization
+
+/// A prompt that is ready to be answered.
+public struct Question: Sendable {
+  public var task: TaskDefinition
+  /// In tokens, without white space at its end.
+  public var prompt: [Int32]
+  /// The user's adapter, a task's, or both stacked; nil for the base model.
+  public var adapter: Adapter?
+  /// The longest answer in tokens; of labels and ratings only where they are generated freely.
+  public var maximumTokens: Int
+  /// How tokens of a generated answer are drawn.
+  public var sampling: SamplingOptions
+  /// Whether a label or rating is generated and then read, instead of chosen among all answers.
+  public var isFree: Bool
+
+  public init(
+    task: TaskDefinition, prompt: [Int32], adapter: Adapter?, maximumTokens: Int? = nil,
+    sampling: SamplingOptions = .greedy, isFree: Bool = false
+  ) {
+    self.task = task
+    self.prompt = prompt
+    self.adapter = adapter
+    self.maximumTokens = maximumTokens ?? task.maximumTokens
+    self.sampling = sampling
+    self.isFree = isFree
+  }
+}
+
+/// What the model answered.
+public struct Answer: Sendable {
+  /// In the task's form; nil where the model wrote nothing that the task can take.
+  public var text: String?
+  /// The probability of a chosen answer among all answers; nil for generated ones.
+  public var probability: Double?
+  public var completionTokens = 0
+  /// Tokens of the prompt that an earlier question had computed.
+  public var cachedTokens = 0
+  public var prefillSeconds = 0.0
+  public var decodeSeconds = 0.0
+}
+
+extension LlamaModel {
+  /// Answers all questions, generated ones together in common passes. Labels and ratings are chosen
+  /// by their likelihood among all answers of the task. Blocks the calling thread. Throws
+  /// ``InferenceError``.
+  public func answer(_ questions: [Question], prefixes: PrefixCache? = nil) throws -> [Answer] {
+    var answers = [Answer](repeating: Answer(), count: questions.count)
+    var generated: [Int] = []
+    for (index, question) in questions.enumerated() {
+      if !question.isFree, let candidates = question.task.candidates {
+        answers[index] = try choose(among: candidates, question, prefixes: prefixes)
+      } else {
+        generated.append(index)
+      }
+    }
+    let results = try generate(
+      generated.map { index in
+        GenerationRequest(
+          prompt: questions[index].prompt, maxTokens: questions[index].maximumTokens,
+          sampling: questions[index].sampling, stopTokens: tokenizer.stopTokens,
+          adapter: questions[index].adapter)
+      }, prefixes: prefixes)
+    for (index, result) in zip(generated, results) {
+      answers[index] = Answer(
+        text: questions[index].task.parse(tokenizer.decode(result.tokens)),
+        completionTokens: result.tokens.count, cachedTokens: result.reusedTokens,
+        prefillSeconds: result.prefillSeconds, decodeSeconds: result.decodeSeconds)
+    }
+    return answers
+  }
+
+  private func choose(
+    among candidates: [String], _ question: Question, prefixes: PrefixCache?
+  ) throws -> Answer {
+    let clock = ContinuousClock()
+    let begin = clock.now
+    let tokens = candidates.map { tokenizer.encodeContinuation($0) + [tokenizer.eos] }
+    let scores = try score(
+      prompt: question.prompt, candidates: tokens, adapter: question.adapter, prefixes: prefixes)
+    let answer = question.task.answer(logProbabilities: scores.logProbabilities)
+    let chosen = question.task.answers?.firstIndex { $0 == answer?.output }
+    return Answer(
+      text: answer?.output, probability: answer?.probability,
+      completionTokens: chosen.map { tokens[$0].count } ?? 0, cachedTokens: scores.reusedTokens,
+      prefillSeconds: (clock.now - begin) / .seconds(1))
+  }
+}

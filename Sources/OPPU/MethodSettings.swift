@@ -1,0 +1,147 @@
+// The settings of the method as one value: what is trained, on what, and how answers are made.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import Personalization
+
+/// How one adapter is trained on examples of a task.
+public struct AdaptationSettings: Sendable, Equatable, Codable {
+  /// Optimiser, PEFT method and epochs; the seed is set by each training.
+  public var training: TrainingConfiguration
+  /// The most tokens that a training computes: epochs, then examples, are reduced to it.
+  public var maximumTokens: Int
+
+  public init(training: TrainingConfiguration, maximumTokens: Int) {
+    self.training = training
+    self.maximumTokens = maximumTokens
+  }
+
+  /// The training's settings for examples of these lengths: as many epochs as the tokens allow.
+  public func configuration(tokensInEpoch tokens: Int, seed: UInt64) -> TrainingConfiguration {
+    var configuration = training
+    configuration.epochs = max(1, min(training.epochs, maximumTokens / max(1, tokens)))
+    configuration.seed = seed
+    return configuration
+  }
+}
+
+/// What stands in a prompt beside the task's own words.
+public struct PromptVariant: Sendable, Hashable, Codable {
+  /// How many past items are retrieved; 0 for none.
+  public var retrieve: Int
+  /// Whether the user's profile stands before them.
+  public var profile: Bool
+
+  public init(retrieve: Int = 0, profile: Bool = false) {
+    self.retrieve = retrieve
+    self.profile = profile
+  }
+
+  public static let plain = PromptVariant()
+
+  /// As in names of arms and folders: `plain`, `rag-4`, `pag`, `rag-4+pag`.
+  public var name: String {
+    let parts = (retrieve > 0 ? ["rag-\(retrieve)"] : []) + (profile ? ["pag"] : [])
+    return parts.isEmpty ? "plain" : parts.joined(separator: "+")
+  }
+}
+
+/// How an answer is taken from the model.
+public enum AnswerDecoding: Sendable, Equatable, Codable {
+  /// Labels and ratings by the likelihood of every possible answer, texts greedily.
+  case constrained
+  /// A continuation that is sampled freely and then read, as the paper does.
+  case free(temperature: Float, topK: Int, topP: Float)
+}
+
+/// All settings of the method.
+public struct MethodSettings: Sendable, Equatable, Codable {
+  public var name: String
+  /// The personal adapter of one user.
+  public var user: AdaptationSettings
+  /// The task adapter of many users, under the personal ones.
+  public var task: AdaptationSettings
+  /// What of a history is trained on, held out and replayed.
+  public var examples: TrainingSetSettings
+  /// The longest example in tokens, answer included.
+  public var cutoff: Int
+  public var decoding: AnswerDecoding
+
+  public init(
+    name: String, user: AdaptationSettings, task: AdaptationSettings,
+    examples: TrainingSetSettings, cutoff: Int, decoding: AnswerDecoding
+  ) {
+    self.name = name
+    self.user = user
+    self.task = task
+    self.examples = examples
+    self.cutoff = cutoff
+    self.decoding = decoding
+  }
+
+  /// The settings with a name in ``presets``.
+  /// - Throws: ``UnknownPresetError``.
+  public static func preset(_ name: String) throws -> MethodSettings {
+    guard let settings = presets.first(where: { $0.name == name }) else {
+      throw UnknownPresetError(name: name)
+    }
+    return settings
+  }
+
+  public static let presets = [standard, reference]
+
+  /// What measures best on the default model, a small one: docs/presets.md has the search.
+  public static let standard: MethodSettings = {
+    var training = TrainingConfiguration()
+    training.rank = 8
+    training.alpha = 16
+    training.targets = Projection.allCases
+    training.learningRate = 6e-4
+    training.clip = 1
+    training.batchSize = 4
+    training.epochs = 3
+    var task = training
+    task.learningRate = 1e-3
+    task.batchSize = 8
+    // Nothing is held out: there is no gate where an adapter is not served.
+    var examples = TrainingSetSettings()
+    examples.heldOutFraction = 0
+    examples.heldOutMinimum = 0
+    return MethodSettings(
+      name: "default",
+      user: AdaptationSettings(training: training, maximumTokens: 12_000),
+      task: AdaptationSettings(training: task, maximumTokens: 60_000),
+      examples: examples, cutoff: 384, decoding: .constrained)
+  }()
+
+  /// The paper's settings (arXiv 2402.04401, its appendix and code), made for a model of 7·10⁹
+  /// parameters: rank 8 on queries and values, batches of 16, learning rate 1e-4.
+  public static let reference: MethodSettings = {
+    var user = TrainingConfiguration()
+    user.dropout = 0.05
+    user.cutoff = 2048
+    var task = user
+    task.targets = [.query, .key, .value]
+    task.epochs = 3
+    var examples = TrainingSetSettings()
+    examples.heldOutFraction = 0
+    examples.heldOutMinimum = 0
+    return MethodSettings(
+      name: "reference",
+      user: AdaptationSettings(training: user, maximumTokens: .max),
+      task: AdaptationSettings(training: task, maximumTokens: .max),
+      examples: examples, cutoff: 2048, decoding: .free(temperature: 0.1, topK: 10, topP: 0.9))
+  }()
+}
+
+/// There is no preset of that name.
+public struct UnknownPresetError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  public let name: String
+
+  public var description: String {
+    "there is no preset \"\(name)\"; there are "
+      + MethodSettings.presets.map(\.name).joined(separator: ", ")
+  }
+  public var errorDescription: String? { description }
+}

@@ -1,0 +1,103 @@
+// A user's own adapter from that user's history, and what the held-out events say of it.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import Personalization
+
+/// Trains adapters of single users for one task. A value without state that changes: a training
+/// depends on the arguments of the one call and nothing else.
+public struct PersonalTraining: Sendable {
+  /// What a training made.
+  public struct Result: Sendable {
+    /// The user's own adapter, to be stacked on the task's.
+    public let adapter: Adapter
+    public let report: FineTuningReport
+    /// Examples trained on, and how many of them the parent had learnt before.
+    public let examples: Int
+    public let replayed: Int
+    public let epochs: Int
+    /// Mean losses per output token of each held-out example, in nats, in one order.
+    public let heldOut: HeldOut
+    /// See `TrainingSet.trainedThrough`.
+    public let trainedThrough: Int
+  }
+
+  /// Held-out losses of what is compared.
+  public struct HeldOut: Sendable {
+    /// With the new adapter.
+    public let candidate: [Double]
+    /// With the adapter that training began from; without one, as `without`.
+    public let parent: [Double]
+    /// With the task's adapter, or the base model, alone.
+    public let without: [Double]
+  }
+
+  public let model: LlamaModel
+  public let task: TaskDefinition
+  public let settings: MethodSettings
+  public let variant: PromptVariant
+  /// The task's adapter.
+  public let under: Adapter?
+
+  public init(
+    model: LlamaModel, task: TaskDefinition, settings: MethodSettings,
+    variant: PromptVariant = .plain, over under: Adapter? = nil
+  ) {
+    self.model = model
+    self.task = task
+    self.settings = settings
+    self.variant = variant
+    self.under = under
+  }
+
+  /// Trains on a history, oldest first.
+  /// - Parameters:
+  ///   - parent: the user's adapter to go on from, without the task's.
+  ///   - trainedThrough: how many of the oldest items `parent` was trained on.
+  ///   - changedAt: after a shift, the position of the first event of the new behaviour.
+  ///   - onStep: called after each step; returns false to stop, which gives nil.
+  /// - Returns: nil where there is nothing to train on, or `onStep` stopped.
+  /// - Throws: `TrainingError`, `PromptError`.
+  public func train(
+    _ history: [HistoryItem], from parent: Adapter? = nil, trainedThrough: Int = 0,
+    changedAt: Int? = nil, seed: UInt64, onStep: (TrainingProgress) -> Bool = { _ in true }
+  ) throws -> Result? {
+    let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
+    var chosen = settings.examples
+    chosen.retrieve = variant.retrieve
+    chosen.usesProfile = variant.profile
+    chosen.seed = seed
+    let set = try TrainingSetBuilder(prompts: encoder.prompts, settings: chosen).build(
+      history: history, trainedThrough: trainedThrough, changedAt: changedAt)
+    guard !set.training.isEmpty else { return nil }
+    let training = affordable(set.training.map(encoder.encode))
+    let heldOut = set.heldOut.map(encoder.encode)
+    let configuration = settings.user.configuration(
+      tokensInEpoch: training.reduce(0) { $0 + $1.tokenCount }, seed: seed)
+    let trainer = try AdapterTrainer(model: model, configuration: configuration, over: under)
+    let result = try trainer.train(examples: training, startingFrom: parent, onStep: onStep)
+    guard result.end != .stopped else { return nil }
+    func losses(_ adapter: Adapter?) throws -> [Double] {
+      heldOut.isEmpty ? [] : try trainer.loss(of: heldOut, adapter: adapter).examples
+    }
+    let without = try losses(nil)
+    return Result(
+      adapter: result.adapter, report: result.report, examples: training.count,
+      replayed: set.training.filter(\.isReplay).count, epochs: configuration.epochs,
+      heldOut: HeldOut(
+        candidate: try losses(result.adapter),
+        parent: try parent.map(losses) ?? without, without: without),
+      trainedThrough: set.trainedThrough)
+  }
+
+  /// The newest examples that the tokens of a training allow, oldest first.
+  private func affordable(_ examples: [TrainingExample]) -> [TrainingExample] {
+    var left = settings.user.maximumTokens
+    let kept = examples.reversed().prefix { example in
+      left -= example.tokenCount
+      return left >= 0
+    }
+    return kept.isEmpty ? examples.suffix(1) : kept.reversed()
+  }
+}

@@ -1,0 +1,70 @@
+// The task's adapter: what many users' histories teach about a task, under every user's own.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import LinearAlgebra
+import Personalization
+
+/// Trains a task adapter on users who are not its targets, with prompts of one variant.
+public struct TaskAdaptation: Sendable {
+  public let model: LlamaModel
+  public let task: TaskDefinition
+  public let settings: MethodSettings
+  public let variant: PromptVariant
+
+  public init(
+    model: LlamaModel, task: TaskDefinition, settings: MethodSettings,
+    variant: PromptVariant = .plain
+  ) {
+    self.model = model
+    self.task = task
+    self.settings = settings
+    self.variant = variant
+  }
+
+  /// Trains on histories, each oldest first. Where they have more tokens than the settings allow,
+  /// examples are drawn at random, later ones of a history as likely as earlier ones.
+  /// - Throws: `TrainingError`, `PromptError`.
+  public func train(
+    _ histories: [[HistoryItem]], seed: UInt64,
+    onStep: (TrainingProgress) -> Bool = { _ in true }
+  ) throws -> TrainingResult {
+    let examples = try examples(histories, seed: seed)
+    let configuration = settings.task.configuration(
+      tokensInEpoch: examples.reduce(0) { $0 + $1.tokenCount }, seed: seed)
+    return try AdapterTrainer(model: model, configuration: configuration)
+      .train(examples: examples, onStep: onStep)
+  }
+
+  private func examples(_ histories: [[HistoryItem]], seed: UInt64) throws -> [TrainingExample] {
+    let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
+    var chosen = settings.examples
+    chosen.retrieve = variant.retrieve
+    chosen.usesProfile = variant.profile
+    chosen.heldOutMinimum = 0
+    chosen.heldOutFraction = 0
+    let builder = TrainingSetBuilder(prompts: encoder.prompts, settings: chosen)
+    // Positions are drawn before prompts are built: most of a large set is never needed.
+    var places = histories.enumerated().flatMap { user, history in
+      history.indices.map { (user: user, item: $0) }
+    }
+    var generator = SplitMix64(seed: seed)
+    places.shuffle(using: &generator)
+    var sets: [Int: [TrainingText]] = [:]
+    var examples: [TrainingExample] = []
+    // Every example is to be seen in every epoch.
+    var left = settings.task.maximumTokens / max(1, settings.task.training.epochs)
+    for place in places {
+      if sets[place.user] == nil {
+        sets[place.user] = try builder.build(history: histories[place.user]).training
+      }
+      guard let text = sets[place.user]?[place.item] else { continue }
+      let example = encoder.encode(text)
+      left -= example.tokenCount
+      guard left >= 0 || examples.isEmpty else { break }
+      examples.append(example)
+    }
+    return examples
+  }
+}

@@ -1,0 +1,57 @@
+// Dead letters of one partition: each sent once, however often its batch is tried.
+
+import Foundation
+import KafkaClient
+import Logging
+import ServiceLifecycle
+
+struct DeadLetterOffice: Sendable {
+  private let producer: KafkaProducer
+  private let logger: Logger
+  /// Offsets whose letters the broker has, of the batch in hand.
+  private var sent: Set<Int64> = []
+
+  init(producer: KafkaProducer, logger: Logger) {
+    self.producer = producer
+    self.logger = logger
+  }
+
+  /// Returns once the broker has acknowledged all of them.
+  /// - Throws: `KafkaError` where waiting does not help; `CancellationError`.
+  mutating func send(_ letters: [DeadLetter]) async throws {
+    let fresh = letters.filter { !sent.contains($0.message.offset) }
+    guard !fresh.isEmpty else { return }
+    for letter in fresh {
+      logger.warning(
+        "dead letter: \(letter.error.message)",
+        metadata: [
+          "topic": "\(letter.message.topic)", "partition": "\(letter.message.partition)",
+          "offset": "\(letter.message.offset)",
+        ])
+    }
+    let failures = await producer.send(fresh.map(\.outgoing))
+    for (index, letter) in fresh.enumerated() {
+      if let failure = failures[index] {
+        try await sendAgain(letter, after: failure)
+      }
+      sent.insert(letter.message.offset)
+    }
+  }
+
+  private func sendAgain(_ letter: DeadLetter, after failure: any Error) async throws {
+    var failure = failure
+    var backoff = Backoff()
+    while true {
+      guard let error = failure as? KafkaError else { throw failure }
+      if letter.outgoing(after: error, of: letter.outgoing) == nil {
+        guard error.isRetriable, !Task.isShuttingDownGracefully else { throw error }
+        logger.warning("dead letter not sent: \(error); trying again")
+        try await backoff.wait()
+      }
+      do { return try await letter.send(by: producer) } catch { failure = error }
+    }
+  }
+
+  /// Forgets what was sent: its batch is written.
+  mutating func forget() { sent = [] }
+}

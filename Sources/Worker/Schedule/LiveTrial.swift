@@ -1,0 +1,77 @@
+// A promoted version on trial: its losses on the events that come, beside those of what it replaced.
+//
+// The gate judged on few events, and those were held out of the same weeks that it was trained on. Each event
+// after the promotion is predicted by the active version and by the one that it replaced (or by the model
+// without an adapter), before anybody learns from it. As soon as the active one is worse beyond doubt, it is
+// rolled back. After `events` events without that it has passed.
+//
+// The bound is looked at after every event, so that chance gets many tries. The error allowed to the k-th look
+// is 6 / (π² k²) of the whole, which sums to it (a union bound over all looks).
+
+import Foundation
+
+struct LiveTrial: Codable, Sendable, Equatable {
+  enum State: String, Codable, Sendable {
+    case running, passed
+    case rolledBack = "rolled_back"
+  }
+
+  /// The version that the active one replaced; nil: the model without an adapter.
+  var against: Int?
+  var state = State.running
+  var events = 0
+  var loss = 0.0
+  var lossBefore = 0.0
+  private(set) var sum = 0.0
+  private(set) var sumOfSquares = 0.0
+  /// Lower bound of the mean difference (active − before) at the newest look that had one.
+  private(set) var lowerBound: Double?
+
+  enum CodingKeys: String, CodingKey {
+    case against, state, events, loss, sum
+    case lossBefore = "loss_before"
+    case sumOfSquares = "sum_of_squares"
+    case lowerBound = "lower_bound"
+  }
+
+  init(against: Int?) { self.against = against }
+
+  struct Rules: Sendable, Equatable {
+    /// Events after which the version has passed; 0 for no trials.
+    var events = 32
+    /// Events before the first look.
+    var minimumEvents = 4
+    /// Chance of rolling back a version that is not worse.
+    var error = 0.05
+    /// The share by which the mean loss has to be higher, at least.
+    var margin = 0.02
+  }
+
+  var meanLoss: Double { events > 0 ? loss / Double(events) : 0 }
+  var meanLossBefore: Double { events > 0 ? lossBefore / Double(events) : 0 }
+
+  /// Takes one event's losses.
+  /// - Returns: whether the version has to be rolled back.
+  mutating func observe(active: Double, before: Double, rules: Rules) -> Bool {
+    guard state == .running else { return false }
+    // A loss that is not a number is the worst that there is; a cap keeps the sums usable.
+    let active = active.isFinite ? min(active, 100) : 100
+    let before = before.isFinite ? min(before, 100) : 100
+    events += 1
+    loss += active
+    lossBefore += before
+    sum += active - before
+    sumOfSquares += (active - before) * (active - before)
+    guard events >= rules.minimumEvents else { return false }
+    let look = Double(events - rules.minimumEvents + 1)
+    let allowed = rules.error * 6 / (Double.pi * Double.pi * look * look)
+    lowerBound = PairedDifferences(count: events, sum: sum, sumOfSquares: sumOfSquares)
+      .lowerBound(confidence: 1 - allowed)
+    if let lowerBound, lowerBound > 0, meanLoss > meanLossBefore * (1 + rules.margin) {
+      state = .rolledBack
+      return true
+    }
+    if events >= rules.events { state = .passed }
+    return false
+  }
+}

@@ -1,0 +1,83 @@
+// The caller of the shift detectors: events in, alarms and numbers out.
+
+import Foundation
+import Logging
+import Personalization
+import ShiftDetection
+import Storage
+
+struct StreamDetectors: Sendable {
+  private let configuration: ShiftMonitor.Configuration
+  private let logger: Logger
+
+  init(settings: WorkerConfiguration.Schedule, logger: Logger) {
+    configuration = .init(arl0: Double(settings.falseAlarmEvents))
+    self.logger = logger
+  }
+
+  /// What the detectors found in the events of one look.
+  struct Seen: Sendable {
+    struct Alarm: Sendable {
+      var ordinal: Int64
+      var changeOrdinal: Int64
+      var signals: [Signal]
+    }
+    var monitor: ShiftMonitor
+    /// After the newest event.
+    var signals: [Signal] = []
+    /// The newest alarm, if there was one.
+    var alarm: Alarm?
+  }
+
+  /// Losses that are not numbers are left out: an adapter that is broken says nothing of the user.
+  func observe(
+    _ events: [WatchedEvent], losses: [Int64: Double], task: TaskDefinition,
+    of state: ScheduledStream
+  ) -> Seen {
+    var seen = Seen(monitor: monitor(of: state))
+    for event in events {
+      // The monitor counts its observations from 0; this one's number tells which ordinal that is.
+      let shift = event.ordinal - Int64(seen.monitor.observations)
+      seen.signals = seen.monitor.observe(
+        Observation(
+          loss: losses[event.ordinal].flatMap { $0.isFinite ? $0 : nil },
+          output: event.output.flatMap(task.observed), input: task.queryText(event.input)))
+      let alarms = seen.signals.filter(\.isAlarm)
+      if let surest = alarms.max(by: { ($0.rarity ?? 0) < ($1.rarity ?? 0) }) {
+        let change = surest.changeIndex.map { Int64($0) + shift } ?? event.ordinal
+        seen.alarm = .init(
+          ordinal: event.ordinal, changeOrdinal: max(1, change), signals: seen.signals)
+      }
+    }
+    return seen
+  }
+
+  private func monitor(of state: ScheduledStream) -> ShiftMonitor {
+    var monitor = ShiftMonitor(configuration: configuration)
+    if let stored = state.monitor {
+      do {
+        monitor = try JSONDecoder.stored.decode(ShiftMonitor.self, from: Data(stored.utf8))
+      } catch {
+        // State of another release: begin again rather than stop watching.
+        logger.warning(
+          "detector state not readable, starting anew: \(error)",
+          metadata: ["stream": "\(state.stream)"])
+      }
+    }
+    // Settings may have changed since the state was written.
+    monitor.configuration.arl0 = configuration.arl0
+    if state.monitorVersion != state.activeVersion { monitor.reset(after: .newAdapter) }
+    return monitor
+  }
+}
+
+extension TaskDefinition {
+  /// A stored output as the detectors take it.
+  fileprivate func observed(_ output: String) -> ObservedOutput? {
+    switch kind {
+    case .label: .label(output)
+    case .rating: Double(output).map { .rating($0) }
+    case .text: .text(output)
+    }
+  }
+}

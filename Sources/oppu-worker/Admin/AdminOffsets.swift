@@ -1,0 +1,221 @@
+// `admin offsets` and `admin lag`: where ingest stands, how far behind, and putting it elsewhere.
+
+import ArgumentParser
+import Foundation
+import KafkaClient
+import PostgresClient
+import Storage
+import Worker
+
+struct AdminOffsets: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "offsets", abstract: "Where ingest stands in each partition.",
+    subcommands: [OffsetsShow.self, OffsetsReset.self], defaultSubcommand: OffsetsShow.self)
+}
+
+/// One partition as PostgreSQL and the broker see it.
+private struct PartitionPosition: Encodable {
+  let partition: Int32
+  /// Nil: nothing was read yet.
+  let next: Int64?
+  let first: Int64
+  let end: Int64
+  /// What Kafka was told; advisory.
+  let committed: Int64?
+  let updatedAt: Date?
+
+  var lag: Int64 { max(0, end - max(next ?? first, first)) }
+}
+
+private func positions(
+  _ configuration: WorkerConfiguration, client: PostgresClient
+) async throws -> [PartitionPosition] {
+  let kafka = configuration.kafka
+  let stored = Dictionary(
+    try await IngestRepository(client).partitions().filter { $0.topic == kafka.behaviorTopic }
+      .map { ($0.partition, $0) }, uniquingKeysWith: { $1 })
+  return try await withAdmin(kafka) { admin in
+    let topics = try await admin.listTopics()
+    guard let topic = topics.first(where: { $0.name == kafka.behaviorTopic }) else {
+      throw StartError.missingTopics([kafka.behaviorTopic])
+    }
+    let partitions = (0..<Int32(topic.partitionCount)).map {
+      TopicPartition(topic: topic.name, partition: $0)
+    }
+    let committed =
+      (try? await admin.committedOffsets(group: "\(kafka.groupPrefix)-ingest", of: partitions))
+      ?? [:]
+    var result: [PartitionPosition] = []
+    for partition in partitions {
+      let marks = try await admin.watermarks(of: partition)
+      let own = stored[partition.partition]
+      result.append(
+        PartitionPosition(
+          partition: partition.partition,
+          next: own.flatMap { $0.nextOffset < 0 ? nil : $0.nextOffset },
+          first: marks.low, end: marks.high, committed: committed[partition],
+          updatedAt: own?.updatedAt))
+    }
+    return result
+  }
+}
+
+private func withAdmin<T: Sendable>(
+  _ kafka: WorkerConfiguration.Kafka, _ body: (KafkaAdmin) async throws -> T
+) async throws -> T {
+  let admin = try KafkaAdmin(configuration: kafka.client)
+  do {
+    let result = try await body(admin)
+    await admin.close()
+    return result
+  } catch {
+    await admin.close()
+    throw error
+  }
+}
+
+struct OffsetsShow: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show", abstract: "PostgreSQL's offset, the broker's, and what Kafka was told.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+
+  func run() async throws {
+    try await withDatabase(options) { client, configuration in
+      try format.print(
+        try await positions(configuration, client: client), empty: "The topic has no partitions.",
+        columns: [
+          .init("partition") { "\($0.partition)" }, .init("next offset") { Show.optional($0.next) },
+          .init("broker has") { "\($0.first) to \($0.end)" },
+          .init("committed to Kafka") { Show.optional($0.committed) },
+          .init("updated") { Show.time($0.updatedAt) },
+        ])
+    }
+  }
+}
+
+struct OffsetsReset: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reset", abstract: "Let ingest continue elsewhere.",
+    discussion: """
+      Read again: events that are stored are dropped by their ids. Go forward: what is passed over is not read. A \
+      worker that has the partition notices within some ten seconds. Without --execute it shows the plan.
+      """)
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+  @Option(name: .long, help: "Only this partition; may be repeated.") var partition: [Int32] = []
+  @Option(name: .long, help: "beginning, end or an offset.") var to: String
+  @Flag(name: .long, help: "Do it.") var execute = false
+
+  private struct Step: Encodable {
+    let partition: Int32
+    let from: Int64?
+    let to: Int64
+    let state: String
+  }
+
+  func validate() throws {
+    guard ["beginning", "end"].contains(to) || Int64(to).map({ $0 >= 0 }) == true else {
+      throw ValidationError("--to takes beginning, end or an offset.")
+    }
+  }
+
+  func run() async throws {
+    try await withDatabase(options) { client, configuration in
+      let all = try await positions(configuration, client: client)
+      let chosen = all.filter { partition.isEmpty || partition.contains($0.partition) }
+      if let unknown = partition.first(where: { number in !all.contains { $0.partition == number } }
+      ) {
+        Failure.say("the topic has no partition \(unknown)")
+        throw ExitCode.failure
+      }
+      var targets: [Int32: Int64] = [:]
+      for position in chosen {
+        let target =
+          to == "beginning" ? position.first : to == "end" ? position.end : Int64(to) ?? 0
+        guard (position.first...position.end).contains(target) else {
+          Failure.say(
+            "partition \(position.partition) has offsets \(position.first) to \(position.end); \(target) is not among them"
+          )
+          throw ExitCode.failure
+        }
+        targets[position.partition] = target
+      }
+      if execute {
+        try await IngestRepository(client).reset(
+          topic: configuration.kafka.behaviorTopic, offsets: targets)
+      }
+      try format.print(
+        chosen.map { position in
+          Step(
+            partition: position.partition, from: position.next,
+            to: targets[position.partition] ?? 0, state: execute ? "reset" : "to be reset")
+        }, empty: "There are no such partitions.",
+        columns: [
+          .init("partition") { "\($0.partition)" }, .init("from") { Show.optional($0.from) },
+          .init("to") { "\($0.to)" }, .init("state") { $0.state },
+        ])
+      if !execute, format.output == .text {
+        print("Nothing was changed; run again with --execute.")
+      }
+    }
+  }
+}
+
+struct AdminLag: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lag", abstract: "Messages that wait: events for ingest, requests for infer.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+
+  private struct Row: Encodable {
+    let topic: String
+    let partition: Int32
+    let next: Int64?
+    let end: Int64
+    let lag: Int64
+  }
+
+  func run() async throws {
+    try await withDatabase(options) { client, configuration in
+      let kafka = configuration.kafka
+      var rows = try await positions(configuration, client: client).map {
+        Row(
+          topic: kafka.behaviorTopic, partition: $0.partition, next: $0.next, end: $0.end,
+          lag: $0.lag)
+      }
+      rows += try await withAdmin(kafka) { admin in
+        let count = try await admin.listTopics().first { $0.name == kafka.requestTopic }?
+          .partitionCount
+        let partitions = (0..<Int32(count ?? 0)).map {
+          TopicPartition(topic: kafka.requestTopic, partition: $0)
+        }
+        let committed = try await admin.committedOffsets(
+          group: "\(kafka.groupPrefix)-infer", of: partitions)
+        var rows: [Row] = []
+        for partition in partitions {
+          let marks = try await admin.watermarks(of: partition)
+          let next = committed[partition]
+          rows.append(
+            Row(
+              topic: partition.topic, partition: partition.partition, next: next,
+              end: marks.high, lag: max(0, marks.high - max(next ?? marks.low, marks.low))))
+        }
+        return rows
+      }
+      try format.print(
+        rows, empty: "There are no partitions.",
+        columns: [
+          .init("topic") { $0.topic }, .init("partition") { "\($0.partition)" },
+          .init("next offset") { Show.optional($0.next) }, .init("end") { "\($0.end)" },
+          .init("lag") { "\($0.lag)" },
+        ])
+      if format.output == .text {
+        print("\(rows.reduce(0) { $0 + $1.lag }) messages wait.")
+      }
+    }
+  }
+}

@@ -1,0 +1,138 @@
+// `oppu-worker evaluate`: the method on data with known answers, arm by arm.
+
+import ArgumentParser
+import Evaluation
+import EvaluationReport
+import Foundation
+import LanguageModel
+import LinearAlgebra
+import OPPU
+import Personalization
+import Worker
+
+struct Evaluate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract:
+      "Measure the method on data with known answers, with prompts alone and with adapters.",
+    discussion: """
+      Reads folders in LaMP's format (questions.json, outputs.json, others.json). Task adapters are \
+      trained on the users of others.json, each target user's own adapter on that user's history; \
+      every arm then answers the same questions.
+
+      Arms: base, rag-K, pag (the base model; nothing is trained), task, task+rag-K, task+pag (the \
+      task's adapter), oppu, oppu+rag-K, oppu+pag, all (the user's own adapter over it), majority and \
+      nearest-K (no model).
+
+      Writes predictions-ARM.json (LaMP's submission format), results.json and report.html. A stopped \
+      evaluation goes on with the same command.
+
+      Example: oppu-worker evaluate --task LaMP_4 --data lamp/LaMP_4 --arms base,rag-4,oppu --out results
+      All tasks of a folder: oppu-worker evaluate --data lamp --out results
+      """)
+
+  @OptionGroup var method: MethodOptions
+  @Option(
+    name: .long, help: "Task, or several with commas (default: every task the folder has data for)."
+  )
+  var task: String?
+  @Option(name: .long, help: "Folder in LaMP's format, or a folder of such folders by task.")
+  var data: String
+  @Option(name: .long, help: "Arms with commas.") var arms = Arm.usual.joined(separator: ",")
+  @Option(name: .long, help: "Results folder.") var out: String
+  @Option(name: .long, help: "At most so many users of a task.") var users: Int?
+  @Option(name: .long, help: "Minutes for each task; users beyond it are left out and named.")
+  var budget: Double?
+  @Option(
+    name: .customLong("task-adapters"), help: "Folder of adapters that oppu-worker adapt trained.")
+  var taskAdapters: String?
+
+  func validate() throws {
+    if let users, users < 1 { throw ValidationError("--users must be at least 1.") }
+    if let budget, !(budget > 0) { throw ValidationError("--budget must be above 0 minutes.") }
+  }
+
+  func run() async throws {
+    try await Failure.explain {
+      let settings = try method.settings()
+      let arms = try arms.split(separator: ",").map {
+        try Arm(String($0), retrieve: method.retrieve)
+      }
+      guard Set(arms.map(\.name)).count == arms.count, !arms.isEmpty else {
+        throw ValidationError("--arms: each arm once, and at least one.")
+      }
+      let catalogue = try method.catalogue()
+      let tasks = try method.tasks(named: task, in: data, of: catalogue)
+      try await ComputeQueue("evaluate").run {
+        let model = try method.loadModel()
+        var all: [EvaluationResults] = []
+        for (task, folder) in tasks {
+          let results = try evaluate(
+            task, folder, catalogue, model: model, arms: arms, settings: settings,
+            out: tasks.count == 1
+              ? URL(fileURLWithPath: out) : URL(fileURLWithPath: out).appending(path: task.name))
+          print(EvaluationTable(results).text)
+          all.append(results)
+          // After each task: a page that can be looked at while the next is computed.
+          try HTMLReport(all).write(
+            to: URL(fileURLWithPath: out).appending(path: "report.html"))
+        }
+        Failure.say("wrote \(out)/report.html")
+      }
+    }
+  }
+
+  private func evaluate(
+    _ task: TaskDefinition, _ folder: String, _ catalogue: TaskCatalogue, model: LlamaModel,
+    arms: [Arm], settings: MethodSettings, out: URL
+  ) throws -> EvaluationResults {
+    let started = Date()
+    let dataset = try LaMPDataset(folder: folder, task: task, catalogue: catalogue)
+    for note in dataset.notes.prefix(20) { Failure.say("\(note)") }
+    if dataset.notes.count > 20 {
+      Failure.say("… and \(dataset.notes.count - 20) more notes, in results.json")
+    }
+    let plan = EvaluationPlan(
+      arms: arms, settings: settings, users: users, budget: budget.map { .seconds($0 * 60) },
+      seed: method.seed, folder: out, taskAdapters: taskAdapters.map(URL.init(fileURLWithPath:)))
+    let bar = ProgressLine()
+    let findings = try EvaluationRun(model: model, dataset: dataset, plan: plan).run { progress in
+      let left = progress.secondsLeft.map { ", \(Self.time($0)) left" } ?? ""
+      bar.show(
+        Int(progress.fraction * 1000), of: 1000, "\(task.name): \(progress.stage)\(left)")
+      return true
+    }
+    bar.end()
+    let arms = arms.filter { arm in
+      // Texts have no commonest one.
+      !(task.kind == .text && arm.source == .majority)
+    }
+    var results = EvaluationResults(
+      task: task.name, kind: task.kind.rawValue, metrics: [],
+      provenance: try EvaluationProvenance.now(
+        model: model, data: folder, seed: method.seed, started: started))
+    Summary(task: task, arms: arms, outcomes: findings.outcomes, seed: method.seed).fill(&results)
+    results.configuration = try ResultValue(encoding: settings)
+    results.users = EvaluatedUsers(
+      done: findings.outcomes.map(\.user), leftOut: findings.leftOut)
+    results.notes = dataset.notes.map {
+      DataNote(file: $0.file, row: $0.row, text: $0.problem)
+    }
+    for arm in arms {
+      var answers: [String: String] = [:]
+      for outcome in findings.outcomes {
+        for (id, answer) in zip(outcome.queryIDs, outcome.predictions[arm.name] ?? []) {
+          answers[id] = answer ?? ""
+        }
+      }
+      try dataset.submission(answers).write(
+        to: out.appending(path: "predictions-\(arm.name).json"), options: .atomic)
+    }
+    try results.write(toFolder: out)
+    return results
+  }
+
+  static func time(_ seconds: Double) -> String {
+    seconds < 90
+      ? "\(Int(seconds.rounded(.up))) s" : "\(Int((seconds / 60).rounded(.up))) min"
+  }
+}

@@ -1,0 +1,90 @@
+// What `evaluate` and `adapt` are told alike: model, tasks, settings of the method.
+
+import ArgumentParser
+import Foundation
+import LanguageModel
+import OPPU
+import Personalization
+
+struct MethodOptions: ParsableArguments {
+  @Option(name: .long, help: "Base model: a GGUF file or a Hugging Face folder.")
+  var model = ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+  @Option(name: .customLong("tasks-file"), help: "YAML file with tasks of your own.")
+  var tasksFile: String?
+  @Option(
+    name: .long,
+    help: "default (best on the default model) or reference (the paper's). docs/presets.md.")
+  var preset = "default"
+  @Option(
+    name: .customLong("set"),
+    help: ArgumentHelp(
+      "One setting of the preset, such as user.training.learningRate=3e-4; may be repeated.",
+      valueName: "path=value"))
+  var changes: [String] = []
+  @Option(name: .long, help: "Items that the arms rag, nearest and all retrieve.") var retrieve = 4
+  @Option(name: .long, help: "Seed of everything that is drawn at random.") var seed: UInt64 = 1
+  @Option(name: .long, help: "Threads (default: OPPU_THREADS, or all cores).") var threads = 0
+
+  func validate() throws {
+    guard (1...64).contains(retrieve) else {
+      throw ValidationError("--retrieve must be 1 to 64, not \(retrieve).")
+    }
+  }
+
+  func settings() throws -> MethodSettings {
+    var settings = try MethodSettings.preset(preset)
+    for change in changes {
+      let parts = change.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2 else {
+        throw ValidationError("--set \(change): expected path=value.")
+      }
+      settings = try settings.setting(parts[0], to: parts[1])
+    }
+    return settings
+  }
+
+  func catalogue() throws -> TaskCatalogue {
+    guard let tasksFile else { return .builtIn }
+    return TaskCatalogue.builtIn.merging(try .loading(path: tasksFile))
+  }
+
+  func loadModel() throws -> LlamaModel {
+    if threads > 0 { setenv("OPPU_THREADS", String(threads), 1) }
+    return try LlamaModel.load(path: model)
+  }
+
+  /// The tasks asked for with their folders: the one that is named, in the data folder itself or
+  /// under its name there; without a name every folder in it that is called like a task.
+  func tasks(
+    named name: String?, in folder: String, of catalogue: TaskCatalogue
+  ) throws -> [(task: TaskDefinition, folder: String)] {
+    let manager = FileManager.default
+    func holdsQuestions(_ path: String) -> Bool {
+      manager.fileExists(atPath: path + "/questions.json")
+    }
+    let inside =
+      (name ?? "").isEmpty ? catalogue.names : name?.split(separator: ",").map(String.init)
+    if let inside, inside.count == 1, name != nil, holdsQuestions(folder) {
+      return [(try catalogue.task(named: inside[0]), folder)]
+    }
+    let found = try (inside ?? []).compactMap { name -> (TaskDefinition, String)? in
+      let path = folder + "/" + name
+      guard holdsQuestions(path) else {
+        guard self.isNamed(name, by: inside, all: catalogue) else { return nil }
+        throw ValidationError(
+          "--data \(folder): neither it nor \(path) has a questions.json for the task \(name).")
+      }
+      return (try catalogue.task(named: name), path)
+    }
+    guard !found.isEmpty else {
+      throw ValidationError(
+        "--data \(folder): there is no folder with a questions.json that is called like a task; "
+          + "the tasks are \(catalogue.names.joined(separator: ", ")).")
+    }
+    return found
+  }
+
+  private func isNamed(_ name: String, by names: [String]?, all: TaskCatalogue) -> Bool {
+    names.map { $0 != all.names } ?? false
+  }
+}

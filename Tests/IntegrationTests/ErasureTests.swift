@@ -1,0 +1,115 @@
+// Forgetting a user while everything is at work on them: no byte stays but the receipt.
+
+import DevelopmentServers
+import Foundation
+import KafkaClient
+import Personalization
+import PostgresClient
+import Testing
+import Worker
+
+@testable import Storage
+
+extension IntegrationTests {
+  @Suite(.serialized) struct Erasures {
+    /// The whole database as text.
+    private static func dump(_ rig: Rig) async throws -> String {
+      let file = rig.folder.appendingPathComponent("dump.sql").path
+      let folder = URL(fileURLWithPath: "/usr/lib/postgresql")
+      let versions = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+      let newest = versions.compactMap { Int($0) }.max().map(String.init) ?? ""
+      let beside = folder.appendingPathComponent("\(newest)/bin/pg_dump").path
+      let program =
+        FileManager.default.isExecutableFile(atPath: beside) ? beside : "/usr/bin/pg_dump"
+      try await ChildProcess.run(
+        ChildProcess.Launch(
+          executable: program, arguments: ["--inserts", "-f", file, rig.database],
+          logFile: rig.folder.appendingPathComponent("pg_dump.log").path))
+      return try String(contentsOfFile: file, encoding: .utf8)
+    }
+
+    @Test("erased in the middle of a training, a user leaves a receipt and no byte more")
+    func duringTraining() async throws {
+      try await Rig.with { rig in
+        let user = "user-to-forget"
+        let marker = "Zyzzogeton"
+        func produce(_ count: Int, _ user: String, _ word: String) async throws {
+          try await rig.produce(
+            (0..<count).map { number in
+              JSONValue.object([
+                "event_id": .string("\(user)-\(number)"), "user_id": .string(user),
+                "task": "film_tag", "input": ["film": .string("\(word) \(number)")],
+                "output": number % 2 == 0 ? "funny" : "nineties", "note": .string(word),
+              ]).canonical
+            }, key: user, partition: 0)
+        }
+        let settings = [
+          "OPPU_SCHEDULE_FIRST_ADAPTER_EVENTS": "16", "OPPU_SCHEDULE_POLL_INTERVAL_MS": "100",
+          "OPPU_SCHEDULE_LOSS_SIGNAL": "false", "OPPU_TRAIN_POLL_INTERVAL_MS": "100",
+          "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_TARGETS": "q_proj,v_proj",
+          "OPPU_TRAIN_EPOCHS": "1000",
+          "OPPU_TRAIN_MAXIMUM_TOKENS": "1000000",
+        ]
+        let worker = try await rig.startWorker(settings)
+        try await produce(20, "user-to-keep", "Ordinary")
+        try await produce(40, user, marker)
+        // An answer and feedback to it, too.
+        let request: JSONValue = .object([
+          "request_id": "r-1", "user_id": .string(user), "task": "film_tag",
+          "input": .object(["film": .string(marker)]),
+        ])
+        try await rig.produce(request.canonical, key: user, to: rig.kafka.requestTopic)
+        try await eventually("a training of the user is under way", seconds: 120, state: rig.log())
+        {
+          try await rig.client.number(
+            "SELECT count(*) FROM training_jobs WHERE state = 'running' AND user_id = \(user)") == 1
+        }
+        try await eventually("the answer is on record", seconds: 60) {
+          try await rig.client.number("SELECT count(*) FROM answers WHERE user_id = \(user)") == 1
+        }
+        #expect(try await Self.dump(rig).contains(marker))
+
+        let (removed, partitions) = try await UserErasure(client: rig.client, kafka: rig.kafka)
+          .execute(user)
+        #expect(removed.events == 40 && removed.answers == 1 && removed.jobs >= 1)
+        #expect(partitions == 2)
+        // The tombstones are read, the trainer notices, and what there is to tell is told.
+        try await rig.waitForIngest(messages: 62, seconds: 60)
+        try await eventually("the trainer has given up", seconds: 90, state: rig.log()) {
+          rig.log().contains("the lease was lost")
+        }
+        try await eventually("the outbox is empty", seconds: 30) {
+          try await rig.client.number("SELECT count(*) FROM outbox") == 0
+        }
+        await worker.stop(SIGTERM, grace: .seconds(60))
+        let dump = try await Self.dump(rig)
+        #expect(!dump.contains(user))
+        #expect(!dump.contains(marker))
+        #expect(dump.contains("user-to-keep"))
+        #expect(dump.contains(sha256Hex(Data(user.utf8))))
+        #expect(
+          try await rig.client.number("SELECT count(*) FROM adapters WHERE user_id = \(user)") == 0)
+        #expect(try await rig.client.number("SELECT count(*) FROM erasure_receipts") == 1)
+      }
+    }
+
+    @Test("every table that knows users is emptied by an erasure")
+    func everyTable() async throws {
+      try await withDatabase { client in
+        let named = try await client.query(
+          """
+          SELECT c.relname AS name FROM pg_class c
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'user_id' AND NOT a.attisdropped
+          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND c.relnamespace = 'public'::regnamespace
+            -- Rows that go with the stream's row need no statement of their own.
+            AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.oid
+              AND k.contype = 'f' AND k.confdeltype = 'c'
+              AND k.confrelid = 'user_task_state'::regclass)
+          """
+        ).map { try $0.decode("name", as: String.self) }
+        #expect(Set(named) == Set(ErasureRepository.tables))
+      }
+    }
+  }
+}
