@@ -61,6 +61,19 @@ public struct LaMPFormat: Codable, Sendable, Hashable {
     self.historyTask = historyTask
   }
 
+  /// How items are read, for people: `text from text, output from title`.
+  public var historyText: String {
+    var parts = history.sorted { $0.key < $1.key }
+      .map { "\($0.key) from \($0.value.joined(separator: " or "))" }
+    if !output.isEmpty { parts.append("output from \(output.joined(separator: " or "))") }
+    if let choices {
+      let options = choices.options.joined(separator: ", ")
+      parts.append("\(options) made of \(choices.own.joined(separator: " or "))")
+    }
+    if let historyTask { parts.append("else as \(historyTask)") }
+    return parts.joined(separator: ", ")
+  }
+
   /// The keys of an item that hold the user's answer.
   var answerKeys: [String] { choices?.own ?? output }
 

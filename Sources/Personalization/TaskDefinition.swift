@@ -104,6 +104,9 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   /// What a past item is found by: as `query`, but it may hold `{output}`, for histories whose items
   /// have no more than their output.
   public var historyQuery: PromptTemplate
+  /// One earlier event as it is shown to a model that describes the user; as `historyItem` where a
+  /// task says nothing.
+  public var profile: PromptTemplate
   /// The answers of a label task; empty otherwise.
   public var labels: [String]
   /// The scale of a rating task; nil otherwise.
@@ -126,7 +129,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public init(
     name: String, kind: OutputKind, description: String = "", fields: [InputField],
     prompt: PromptTemplate, historyItem: PromptTemplate, query: PromptTemplate? = nil,
-    historyQuery: PromptTemplate? = nil, labels: [String] = [], rating: RatingScale? = nil,
+    historyQuery: PromptTemplate? = nil, profile: PromptTemplate? = nil, labels: [String] = [],
+    rating: RatingScale? = nil,
     multiline: Bool = false,
     maximumTokens: Int? = nil, metrics: [Metric]? = nil, maximumInputBytes: Int = 65_536,
     maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil, retentionDays: Int? = nil
@@ -141,6 +145,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       try query ?? PromptTemplate(fields.map { "{\($0.name)}" }.joined(separator: " "))
     self.query = searched
     self.historyQuery = historyQuery ?? searched
+    self.profile = profile ?? historyItem
     self.labels = labels
     self.rating = rating
     self.multiline = multiline
@@ -164,6 +169,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       historyItem: container.decode(PromptTemplate.self, forKey: .historyItem),
       query: container.decode(PromptTemplate.self, forKey: .query),
       historyQuery: container.decodeIfPresent(PromptTemplate.self, forKey: .historyQuery),
+      profile: container.decodeIfPresent(PromptTemplate.self, forKey: .profile),
       labels: container.decode([String].self, forKey: .labels),
       rating: container.decodeIfPresent(RatingScale.self, forKey: .rating),
       multiline: container.decode(Bool.self, forKey: .multiline),
@@ -198,7 +204,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     let known = names.joined(separator: ", ")
     for (key, template, hasOutput) in [
       ("prompt", prompt, false), ("history_item", historyItem, true), ("query", query, false),
-      ("history_query", historyQuery, true),
+      ("history_query", historyQuery, true), ("profile", profile, true),
     ] {
       for placeholder in template.placeholders
       where !names.contains(placeholder) && !(hasOutput && placeholder == "output") {

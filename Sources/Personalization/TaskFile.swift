@@ -58,7 +58,7 @@ struct TaskFile {
   private static let keys: Set = [
     "description", "kind", "labels", "rating", "fields", "prompt", "history_item", "query",
     "multiline", "maximum_tokens", "metrics", "maximum_input_bytes", "maximum_output_bytes",
-    "history_query", "lamp", "retention_days",
+    "history_query", "profile", "lamp", "retention_days",
   ]
 
   private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
@@ -84,6 +84,7 @@ struct TaskFile {
         prompt: required("prompt", try template("prompt")),
         historyItem: required("history_item", try template("history_item")),
         query: template("query"), historyQuery: template("history_query"),
+        profile: template("profile"),
         labels: body["labels"].map { node in
           try sequence(node, "\(path).labels").map { try string($0, "\(path).labels") }
         } ?? [],

@@ -74,24 +74,4 @@ import Testing
     let task = try TaskCatalogue.builtIn.task(named: "film_rating")
     #expect(Metrics.value(of: metric, predictions: [], golds: [], task: task) == 0)
   }
-
-  @Test("a profile tells the usual labels, the mean rating or the usual length")
-  func profiles() throws {
-    let tag = try TaskCatalogue.builtIn.task(named: "film_tag")
-    #expect(
-      ComputedProfile.text(for: items(4), task: tag)
-        == "This user's usual answers: funny, sad, tense.")
-    #expect(ComputedProfile.text(for: items(0), task: tag) == nil)
-    func outputs(_ texts: [String]) -> [HistoryItem] {
-      texts.map { HistoryItem(eventID: $0, occurredAt: .distantPast, input: [:], output: $0) }
-    }
-    let rating = try TaskCatalogue.builtIn.task(named: "film_rating")
-    #expect(
-      ComputedProfile.text(for: outputs(["5", "5", "3"]), task: rating)
-        == "This user's mean rating is 4.3, most often 5.")
-    let subject = try TaskCatalogue.builtIn.task(named: "email_subject")
-    #expect(
-      ComputedProfile.text(for: outputs(["a b c", "d"]), task: subject)
-        == "This user writes about 2 words.")
-  }
 }

@@ -119,6 +119,86 @@ import Testing
           + "    history_item: '{output}'\n    maximum_tokens: many",
         "own.yaml:7: tasks.a.maximum_tokens: expected a whole number"
       ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: 'text'\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: text without a {name} has no place in the pattern"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x:3}'\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: {name:words} has no place in the pattern"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{y}{x}'\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: {x} directly after another name has no place"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{y}'\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: the pattern \"{y}\" does not fill the required field x"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: {pattern: '{y}', fields: {x: '{z}'}}\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: {z} of x does not stand in the pattern"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: {pattern: '{y}', fields: {z: '{y}'}}\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: unknown field z; the fields are x"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: {patterns: '{y}'}\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query.patterns: unknown key"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: []\n      history: {x: a, output: b}",
+        "own.yaml:8: tasks.a.lamp.query: no pattern stands in it"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x}'\n      history: {output: b}",
+        "own.yaml:9: tasks.a.lamp.history: the required field x is not listed"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x}'\n      history: {x: a}",
+        "own.yaml:9: tasks.a.lamp.history: expected output: the key of the user's answer"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x}'\n      history: {x: a, z: c, output: b}",
+        "own.yaml:9: tasks.a.lamp.history: unknown field z; the fields are x, and output"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x}'\n      history: {x: {}, output: b}",
+        "own.yaml:9: tasks.a.lamp.history.x: expected a string"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x}'\n      history: {x: a, output: b}\n      keys: 1",
+        "own.yaml:10: tasks.a.lamp.keys: unknown key; the keys are choices, history, history_task, query"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    lamp:\n      query: '{x}'\n      history: {x: a}\n      choices: {own: c, options: [x]}",
+        "own.yaml:10: tasks.a.lamp.choices: expected own and as many options"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    profile: '{y}'",
+        "own.yaml:7: tasks.a.profile: unknown placeholder {y}; the fields are x"
+      ),
+      (
+        "tasks:\n  a:\n    kind: text\n    fields: [x]\n    prompt: '{x}'\n"
+          + "    history_item: '{output}'\n    query: '{output}'",
+        "own.yaml:7: tasks.a.query: {output} has no place here"
+      ),
     ])
   func fileMistakes(text: String, sentence: String) {
     #expect {
@@ -135,8 +215,30 @@ import Testing
     let template = try PromptTemplate("{{{a}}} {b:2}|{c}")
     #expect(template.placeholders == ["a", "b", "c"])
     #expect(template.render(["a": "x {b}\ny", "b": "one two three"]) == "{x {b} y} one two|")
+    // A missing value takes one of its two spaces with it, and its line where nothing else stands there.
+    #expect(try PromptTemplate("A: {a} {b} {c}!").render(["b": "x"]) == "A: x !")
+    #expect(try PromptTemplate("{a} {b}").render(["b": "x"]) == "x")
+    #expect(try PromptTemplate("A: {a}\nB: {b}\nC").render(["b": "x"]) == "B: x\nC")
+    #expect(try PromptTemplate("A: {a}\nC").render(["a": ""]) == "A: \nC")
     for bad in ["{", "}", "{a b}", "{}", "{a:0}", "{a:x}"] {
       #expect(throws: TemplateError.self) { try PromptTemplate(bad) }
+    }
+  }
+
+  @Test("a pattern takes values from a text, the last literal as late as it stands")
+  func patterns() throws {
+    let film = try TextPattern("film \"{name}\" (of {year})")
+    #expect(film.names == ["name", "year"])
+    #expect(
+      film.values(in: "the film \"A \"b\" c\" (of 1990) (or) now")
+        == ["name": "A \"b\" c", "year": "1990) (or"])
+    #expect(film.values(in: "film \"A\" of 1990") == nil)
+    #expect(film.values(in: "") == nil)
+    #expect(try TextPattern("a: {x}").values(in: "b a: a: é \n") == ["x": "a: é"])
+    #expect(try TextPattern("{x} end").values(in: "the end end.") == ["x": "the end"])
+    #expect(try TextPattern("{{{x}}}").values(in: "so {y}") == ["x": "y"])
+    for bad in ["", "a", "{x}{y}", "{x} {x}", "{x:2}", "{x"] {
+      #expect(throws: TemplateError.self) { try TextPattern(bad) }
     }
   }
 
@@ -193,6 +295,11 @@ import Testing
     #expect(tag.parse("\"Silent Age\".\nFilm: x") == "silent age")
     #expect(tag.parse("It is dreamy and sad") == "dreamy")
     #expect(tag.parse("sadness") == nil)
+    let choice = TaskCatalogue.builtIn["LaMP_1"]
+    #expect(
+      ["[2]", " [1].", "[2] because", "It is [2]"].map { choice?.parse($0) } == [
+        "[2]", "[1]", "[2]", "[2]",
+      ])
     #expect(tag.parse("") == nil)
     #expect(rating.parse(" 4.") == "4")
     #expect(rating.parse("about 2 of 5") == "2")

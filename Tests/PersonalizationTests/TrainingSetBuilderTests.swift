@@ -107,7 +107,7 @@ import Testing
         })
     }
     // Only the second label has occurred before the third event.
-    #expect(set.training[1].prompt.hasPrefix("This user's usual answers: funny.\n"))
+    #expect(set.training[1].prompt.hasPrefix("This user's usual answers: funny (100%).\n"))
   }
 
   @Test("positions outside the history are brought inside")

@@ -49,10 +49,18 @@ struct TasksShow: AsyncParsableCommand {
           ("task", found.name), ("kind", found.kind.rawValue), ("what it is", found.description),
           ("fields", found.fields.map(\.name).joined(separator: ", ")),
           ("prompt", found.prompt.source), ("history item", found.historyItem.source),
+          ("retrieval searches by", found.query.source),
+          ("an item is found by", found.historyQuery.source),
+          ("the model describes", found.profile.source),
           ("answers", found.answers?.joined(separator: ", ") ?? "free text"),
           ("tokens of an answer at most", "\(found.maximumTokens)"),
           ("metrics", found.metrics.map(\.rawValue).joined(separator: ", ")),
-        ])
+          (
+            "LaMP's questions",
+            found.lamp?.query.map(\.pattern.source).joined(separator: "\n") ?? ""
+          ),
+          ("LaMP's items", found.lamp?.historyText ?? ""),
+        ].filter { !$0.1.isEmpty })
     }
   }
 }
