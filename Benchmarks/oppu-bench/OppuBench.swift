@@ -9,7 +9,8 @@ struct OppuBench: AsyncParsableCommand {
     abstract: "Measures this project beside its peers on this machine.",
     discussion: "scripts/bench builds and starts it.",
     subcommands: [
-      Engine.self, StreamBench.self, IngestBench.self, JobsBench.self, TickBench.self, ReactionBench.self,
+      Engine.self, StreamBench.self, IngestBench.self, JobsBench.self, TickBench.self,
+      ReactionBench.self,
       Shift.self, Calibrate.self, Soak.self, Measure.self,
     ])
 }

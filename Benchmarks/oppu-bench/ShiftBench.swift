@@ -42,14 +42,14 @@ struct Shift: ParsableCommand {
   private func speed(_ report: inout ShiftReport, _ river: RiverFigures?) {
     var values = SeededValues(seed: seed)
     let numbers = (0..<1_000_000).map { _ in values.nextNormal() }
-    /// Values per second of one core; users of 500 values each, best of three.
+    /// Values per second of one core; users of 200 values each, as the peer's; best of three.
     func rate(_ run: (ArraySlice<Double>) -> Int) -> Double {
       var best = 0.0
       for _ in 0..<3 {
         var alarms = 0
         let began = Self.threadSeconds
-        for first in stride(from: 0, to: numbers.count, by: 500) {
-          alarms += run(numbers[first..<(first + 500)])
+        for first in stride(from: 0, to: numbers.count, by: 200) {
+          alarms += run(numbers[first..<(first + 200)])
         }
         best = max(best, Double(numbers.count) / (Self.threadSeconds - began))
         // What is computed must be used.

@@ -143,9 +143,9 @@ public struct ThresholdSimulation: Sendable {
             .min { abs($0 - mass) < abs($1 - mass) }
           if let nearest { table[cell(mass)] = table[cell(nearest)] }
         }
-        // That a rare label came once or twice is no change: statistics of so few values are so coarse
+        // That the rarer of two labels came once is no change: the statistic of so few is so coarse
         // that no threshold has the rate.
-        if ThresholdTable.labelClasses[kind] <= 3, let next = table[cell(1)] {
+        if ThresholdTable.labelClasses[kind] == 2, let next = table[cell(1)] {
           table[cell(0)] = next + 1
         }
       }

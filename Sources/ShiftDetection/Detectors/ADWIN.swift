@@ -113,9 +113,14 @@ public struct ADWIN: CompactState {
         guard newer > 0 else { return nil }
         guard newer >= minimum, older >= minimum else { continue }
         let harmonic = 1 / (older - minimum + 1) + 1 / (newer - minimum + 1)
-        let epsilon =
-          (2 * harmonic * spread * logarithm).squareRoot() + 2 / 3 * logarithm * harmonic
-        if abs(olderTotal / older - newerTotal / newer) > epsilon { return Int(older) }
+        let bias = 2 / 3 * logarithm * harmonic
+        let excess = abs(olderTotal / older - newerTotal / newer) - bias
+        let bound = 2 * harmonic * spread * logarithm
+        // Far below the bound no root is needed to tell.
+        guard excess > 0, excess * excess > 0.999 * bound else { continue }
+        if abs(olderTotal / older - newerTotal / newer) > bound.squareRoot() + bias {
+          return Int(older)
+        }
       }
     }
     return nil
