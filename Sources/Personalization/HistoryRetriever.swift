@@ -13,8 +13,8 @@ public enum RetrievalMethod: String, Codable, Sendable, CaseIterable {
   /// Not reciprocal rank fusion: ranks forget how much better an item is, so the newest item, however
   /// foreign, would always stand beside the only one that fits. A decayed score keeps an item without
   /// a common word at zero, orders equals by age, and where nothing fits falls back to the newest.
-  /// On seven public data sets the four items it found answered as well as BM25's or better on six,
-  /// rank fusion's on three (docs/tasks.md).
+  /// On seven public data sets the four items it found answered as well as BM25's or better on five,
+  /// rank fusion's on two (docs/tasks.md).
   case combined
 }
 

@@ -8,19 +8,18 @@ import Testing
   static let users = (0..<24).map { "user\($0)" }
 
   /// A user's history for a task. All share the words by which retrieval would find the others' items.
-  func history(_ user: String, _ task: TaskDefinition, count: Int = 30) -> [HistoryItem] {
+  func history(_ user: String, _ task: TaskDefinition, count: Int = 24) -> [HistoryItem] {
     (0..<count).map { number in
       var input: [String: JSONValue] = [:]
       for field in task.fields {
         input[field.name] = .string("shared words of all \(number % 5) only\(user) \(field.name)")
       }
       // A label names no user, so each has a favourite of their own.
-      let own = (task.answers?.count).map {
-        Self.users.firstIndex(of: user).map { $0 % 3 } ?? 0 % $0
-      }
+      let favourite = Self.users.firstIndex(of: user) ?? 0
+      let own = task.answers.map { $0[favourite % $0.count] }
       return HistoryItem(
         eventID: "\(user)-\(number)", occurredAt: Date(timeIntervalSince1970: Double(number)),
-        input: input, output: own.flatMap { task.answers?[$0] } ?? "said only\(user) again")
+        input: input, output: own ?? "said only\(user) again")
     }
   }
 
@@ -36,6 +35,7 @@ import Testing
     "no marker of another user reaches a training set, a profile, a retrieval or a prompt",
     arguments: TaskCatalogue.builtIn.names, RetrievalMethod.allCases)
   func isolation(name: String, method: RetrievalMethod) throws {
+    let users = Self.users.prefix(8)
     let task = try TaskCatalogue.builtIn.task(named: name)
     let prompts = PromptBuilder(task: task, maximumTokens: 2_000, countTokens: countWords)
     var settings = TrainingSetSettings()
@@ -44,9 +44,9 @@ import Testing
     settings.usesProfile = true
     // One builder for all users, as a trainer may have, and sets built in two orders.
     let builder = TrainingSetBuilder(prompts: prompts, settings: settings)
-    let sets = try Self.users.map { try builder.build(history: history($0, task)) }
+    let sets = try users.map { try builder.build(history: history($0, task)) }
     var marked = 0
-    for (number, user) in Self.users.enumerated().reversed() {
+    for (number, user) in users.enumerated().reversed() {
       let own = history(user, task)
       let set = try builder.build(history: own)
       #expect(set == sets[number], "a set does not depend on the sets before it")
@@ -70,7 +70,7 @@ import Testing
         input: own[3].input, retrieved: retrieved, profile: profile.text)
       #expect(owners(prompt.text) == [user])
     }
-    #expect(marked == 24 * 30)
+    #expect(marked == 8 * 24)
   }
 
   @Test("users read from one file have only what is theirs, choices included")
