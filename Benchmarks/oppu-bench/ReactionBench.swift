@@ -230,7 +230,7 @@ private struct Stage {
       case .assigned(let partitions):
         try await replies.assign(
           Dictionary(partitions.map { ($0, KafkaOffset.beginning) }, uniquingKeysWith: { $1 }))
-      case .revoked: try await replies.unassign()
+      case .revoked(let partitions, _): try await replies.unassign(partitions)
       case .messages(let messages):
         for message in messages {
           let reply = try JSONDecoder().decode(JSONValue.self, from: message.value ?? Data())
