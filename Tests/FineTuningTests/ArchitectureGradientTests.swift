@@ -54,30 +54,13 @@ struct ArchitectureGradientTests {
     let examples = GradientTests.examples(3, shared: 4, seed: 5)
     _ = run.gradient(of: examples)
     let gradients = run.gradients.array
-    let start = run.parameters.array
     for layer in 0..<weights.shape.layers {
       for projection in Projection.allCases {
         for kind in ["A", "B"] {
           let range = try #require(layout.range(layer: layer, projection, kind))
-          let norm = gradients[range].reduce(0) { $0 + $1 * $1 }.squareRoot()
-          let direction = range.map {
-            gradients[$0] / norm + 0.3 * generator.nextUniform() / Float(range.count).squareRoot()
-          }
-          let expected = zip(range, direction).reduce(0.0) {
-            $0 + Double(gradients[$1.0]) * Double($1.1)
-          }
-          let step: Float = 0.01
-          func loss(_ sign: Float) -> Double {
-            for (index, value) in zip(range, direction) {
-              run.parameters.pointer[index] = start[index] + sign * step * value
-            }
-            return run.gradient(of: examples)
-          }
-          let slope = (loss(1) - loss(-1)) / Double(2 * step)
-          for index in range { run.parameters.pointer[index] = start[index] }
-          #expect(
-            abs(slope - expected) < 1e-2 * abs(expected) + 1e-4,
-            "layer \(layer) \(projection.rawValue) \(kind): \(slope) against \(expected)")
+          run.expectSlope(
+            "layer \(layer) \(projection.rawValue) \(kind)", in: range, gradients: gradients,
+            examples: examples, using: &generator)
         }
       }
     }

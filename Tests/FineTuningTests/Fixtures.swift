@@ -17,12 +17,12 @@ enum Fixtures {
   static let model = Result { try LlamaModel.load(path: modelPath, precision: .float32) }
   /// As users have it.
   static let int8Model = Result { try LlamaModel.load(path: modelPath) }
-  static let gradients = Result {
+  static let gradients = Result { try decoded(Gradients.self, "gradients.json") }
+
+  static func decoded<Fixture: Decodable>(_ type: Fixture.Type, _ name: String) throws -> Fixture {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
-    return try decoder.decode(
-      Gradients.self,
-      from: Data(contentsOf: folder.appendingPathComponent("gradients.json")))
+    return try decoder.decode(type, from: Data(contentsOf: folder.appendingPathComponent(name)))
   }
 
   /// Uniform in (-scale, scale): the hash of seed and index that make_fixtures.py has.
@@ -64,41 +64,31 @@ enum Fixtures {
 }
 
 struct Gradients: Decodable {
-  struct Tensor: Decodable {
-    let layer: Int
-    let projection: Projection
-    let kind: String
-    let norm: Double
-    let places: [Int]
-    let values: [Double]
-  }
+  /// An adapter's settings, and beside them what was recorded with it.
+  struct Case<Recorded: Decodable>: Decodable {
+    struct Settings: Decodable {
+      let rank: Int
+      let alpha: Float
+      let targets: [Projection]
+    }
 
-  struct Case: Decodable {
-    let rank: Int
-    let alpha: Float
-    let targets: [Projection]
-    let loss: Double
-    let gradientNorm: Double
-    let tensors: [Tensor]
-  }
+    let settings: Settings
+    let recorded: Recorded
 
-  struct Steps: Decodable {
-    let rank: Int
-    let alpha: Float
-    let targets: [Projection]
-    let batches: [[Int]]
-    let lr: Float
-    let weightDecay: Float
-    let clip: Float
-    let warmupSteps: Int
-    let losses: [Double]
-    let gradientNorms: [Double]
-    let lossAfter: Double
+    init(from decoder: any Decoder) throws {
+      settings = try Settings(from: decoder)
+      recorded = try Recorded(from: decoder)
+    }
+
+    func run(_ examples: [TrainingExample]) throws -> TrainingRun {
+      try Fixtures.run(
+        rank: settings.rank, alpha: settings.alpha, targets: settings.targets, examples: examples)
+    }
   }
 
   let examples: [TrainingExample]
-  let cases: [Case]
-  let steps: [Steps]
+  let cases: [Case<RecordedGradients>]
+  let steps: [Case<RecordedSteps>]
 }
 
 extension AdapterLayout {

@@ -8,29 +8,6 @@ import Testing
 @testable import FineTuning
 
 private struct Recorded: Decodable {
-  struct Tensor: Decodable {
-    let layer: Int
-    let projection: Projection?
-    let kind: String
-    let norm: Double
-    let places: [Int]
-    let values: [Double]
-  }
-  struct Gradients: Decodable {
-    let loss: Double
-    let gradientNorm: Double
-    let tensors: [Tensor]
-  }
-  struct Steps: Decodable {
-    let batches: [[Int]]
-    let lr: Float
-    let weightDecay: Float
-    let clip: Float
-    let warmupSteps: Int
-    let losses: [Double]
-    let gradientNorms: [Double]
-    let lossAfter: Double
-  }
   struct Row: Decodable {
     let ids: [Int32]
     let losses: [Double]
@@ -39,21 +16,15 @@ private struct Recorded: Decodable {
     let largestChange: Float
   }
   struct Method: Decodable {
-    let gradients: Gradients
-    let steps: Steps
+    let gradients: RecordedGradients
+    let steps: RecordedSteps
     let rows: [Row]
   }
   let examples: [TrainingExample]
   let virtualTokens: Int
   let methods: [String: Method]
 
-  static let shared = Result {
-    let decoder = JSONDecoder()
-    decoder.keyDecodingStrategy = .convertFromSnakeCase
-    return try decoder.decode(
-      Recorded.self,
-      from: Data(contentsOf: Fixtures.folder.appendingPathComponent("methods.json")))
-  }
+  static let shared = Result { try Fixtures.decoded(Recorded.self, "methods.json") }
 }
 
 @Suite("Every method against PyTorch and PEFT", .serialized)
@@ -104,52 +75,19 @@ struct MethodReferenceTests {
     let recorded = try Recorded.shared.get()
     let reference = try #require(recorded.methods[name]).gradients
     let run = try run(name, recorded)
-    let loss = run.gradient(of: recorded.examples)
-    #expect(abs(loss - reference.loss) < 1e-3 * reference.loss)
-    #expect(
-      abs(AdamW.norm(run.gradients) - reference.gradientNorm) < 1e-3 * reference.gradientNorm)
-    var worst = 0.0
-    for tensor in reference.tensors {
-      let range = try #require(
-        run.layout.range(layer: tensor.layer, tensor.projection, tensor.kind))
-      let ours = Array(run.gradients.elements[range])
-      let norm = ours.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
-      #expect(abs(norm - tensor.norm) < 1e-3 * tensor.norm)
-      let scale = tensor.norm / Double(ours.count).squareRoot()
-      for (place, value) in zip(tensor.places, tensor.values) {
-        let error = abs(Double(ours[place]) - value) / max(abs(value), scale)
-        worst = max(worst, error)
-        #expect(error < 1e-3, "layer \(tensor.layer) \(tensor.kind)[\(place)]")
-      }
-    }
+    try run.expectGradients(reference, of: recorded.examples)
     #expect(
       run.layout.count
         == reference.tensors.reduce(0) { sum, tensor in
           sum + (run.layout.range(layer: tensor.layer, tensor.projection, tensor.kind)?.count ?? 0)
         })
-    print("\(name): loss \(loss) and \(reference.loss), largest gradient error \(worst)")
   }
 
   @Test("ten optimiser steps land within 1e-4 of PEFT's losses", arguments: names)
   func tenSteps(name: String) throws {
     let recorded = try Recorded.shared.get()
     let reference = try #require(recorded.methods[name]).steps
-    let run = try run(name, recorded)
-    let schedule = LinearSchedule(
-      warmupSteps: reference.warmupSteps, steps: reference.batches.count)
-    var worst = 0.0
-    for (step, batch) in reference.batches.enumerated() {
-      let loss = run.gradient(of: batch.map { recorded.examples[$0] })
-      let norm = run.step(
-        rate: reference.lr * schedule.factor(step), decay: reference.weightDecay,
-        clip: reference.clip)
-      #expect(abs(loss - reference.losses[step]) < 1e-4 * max(1, reference.losses[step]))
-      #expect(abs(norm - reference.gradientNorms[step]) < 1e-2 * reference.gradientNorms[step])
-      worst = max(worst, abs(loss - reference.losses[step]))
-    }
-    let after = run.loss(of: recorded.examples).mean
-    #expect(abs(after - reference.lossAfter) < 1e-4)
-    print("\(name): largest difference of a loss \(worst); after \(after), \(reference.lossAfter)")
+    try run(name, recorded).expectSteps(reference, of: recorded.examples, tolerance: 1e-4)
   }
 
   @Test(

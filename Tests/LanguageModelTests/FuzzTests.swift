@@ -107,6 +107,10 @@ struct FuzzTests {
     let seed = UInt64(Self.setting("OPPU_FUZZ_SEED", 20_261_123))
     var mutator = Mutator(generator: SplitMix64(seed: seed))
     let largest = inputs.map(\.bytes.count).max() ?? 0
+    #if canImport(Glibc)
+      // A thread that allocates for the first time would reserve 128 MiB of address space for itself.
+      mallopt(M_ARENA_MAX, 1)
+    #endif
     let memory = try GuardedMemory(room: 2 * largest + 4096)
     for input in inputs { try read(memory.place(input.bytes), memory) }
     let before = peak()
