@@ -63,10 +63,10 @@ enum Fixtures {
   }
 }
 
-struct Gradients: Decodable {
+struct Gradients: Decodable, Sendable {
   /// An adapter's settings, and beside them what was recorded with it.
-  struct Case<Recorded: Decodable>: Decodable {
-    struct Settings: Decodable {
+  struct Case<Recorded: Decodable & Sendable>: Decodable, Sendable {
+    struct Settings: Decodable, Sendable {
       let rank: Int
       let alpha: Float
       let targets: [Projection]

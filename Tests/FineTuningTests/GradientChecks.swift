@@ -8,8 +8,8 @@ import Testing
 @testable import LanguageModel
 
 /// The loss and gradients of a fixed batch, as a fixture has them.
-struct RecordedGradients: Decodable {
-  struct Tensor: Decodable {
+struct RecordedGradients: Decodable, Sendable {
+  struct Tensor: Decodable, Sendable {
     let layer: Int
     /// nil for virtual tokens.
     let projection: Projection?
@@ -25,7 +25,7 @@ struct RecordedGradients: Decodable {
 }
 
 /// Optimiser steps, as a fixture has them.
-struct RecordedSteps: Decodable {
+struct RecordedSteps: Decodable, Sendable {
   let batches: [[Int]]
   let lr: Float
   let weightDecay: Float

@@ -107,10 +107,11 @@ struct FuzzTests {
     let seed = UInt64(Self.setting("OPPU_FUZZ_SEED", 20_261_123))
     var mutator = Mutator(generator: SplitMix64(seed: seed))
     let largest = inputs.map(\.bytes.count).max() ?? 0
-    #if canImport(Glibc)
-      // A thread that allocates for the first time would reserve 128 MiB of address space for itself.
-      mallopt(M_ARENA_MAX, 1)
-    #endif
+    // A thread's first allocation reserves 128 MiB of address space: let all have theirs before.
+    ThreadPool.shared.parallel(64 * ThreadPool.shared.width) { _ in
+      let end = ContinuousClock.now + .milliseconds(1)
+      repeat { _ = FloatBuffer(zeros: 16) } while .now < end
+    }
     let memory = try GuardedMemory(room: 2 * largest + 4096)
     for input in inputs { try read(memory.place(input.bytes), memory) }
     let before = peak()
