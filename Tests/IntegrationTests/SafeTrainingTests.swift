@@ -181,7 +181,9 @@ extension IntegrationTests {
         }
         #expect(try await client.number("SELECT count(*) FROM adapters") == 0)
         let kinds = try await OutboxRepository(client).waiting().map(\.event.kind)
-        #expect(kinds == [.trainingStarted, .trainingStarted, .trainingStarted])
+        // One that was cancelled in its first moment may not even have said that it began.
+        #expect(kinds.allSatisfy { $0 == .trainingStarted }, "\(kinds)")
+        #expect((1...3).contains(kinds.count))
       }
     }
   }
