@@ -182,6 +182,8 @@ import Testing
     #expect(data.historyTask.name == "LaMP_5" && data.task.name == "LaMP_1")
     #expect(data.users[0].history.map(\.output) == ["P"])
     #expect(data.users[0].history[0].input == ["abstract": "We."])
+    // Examples are asked with what the papers tell, not with what the questions do.
+    #expect(data.queryFields == ["abstract"])
   }
 
   @Test("histories stand oldest first; equal dates and undated items keep the file's order")
