@@ -120,6 +120,9 @@ let package = Package(
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(
       name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
+    .testTarget(
+      name: "EvaluationTests",
+      dependencies: ["Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization"]),
     .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
     .testTarget(
       name: "IntegrationTests",

@@ -78,7 +78,8 @@ struct Measure: ParsableCommand {
       _ = try model.generate([GenerationRequest(prompt: Self.tokens(512), maxTokens: 32)])
       figures = [
         "kv_bytes": Double(
-          KVCache.byteCount(positions: 544, configuration: model.configuration)),
+          KVCache.byteCount(
+            positions: 544, configuration: model.configuration, precision: model.precision)),
         "weight_bytes": Double(model.weightBytes),
       ]
     }

@@ -83,12 +83,6 @@ void ck_rms_norm_backward(
   CK_CHOOSE(ck_rms_norm_backward, x, weight, dy, inverse_rms, dx, count);
 }
 
-void ck_silu_mul_backward(
-    int32_t level, const float *gate, const float *up, const float *dout, float *dgate, float *dup,
-    size_t count) {
-  CK_CHOOSE(ck_silu_mul_backward, gate, up, dout, dgate, dup, count);
-}
-
 void ck_rope(
     int32_t level, float *x, const float *cosines, const float *sines, size_t heads, size_t width,
     int32_t direction) {

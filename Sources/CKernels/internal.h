@@ -79,12 +79,9 @@ static inline void ck_q4_k_scale(const uint8_t *s, int j, uint8_t *scale, uint8_
   float ck_rms_norm_##suffix(const float *, const float *, float *, size_t, float);                \
   void ck_rms_norm_backward_##suffix(const float *, const float *, const float *, float, float *,  \
                                      size_t);                                                      \
-  void ck_silu_mul_backward_##suffix(const float *, const float *, const float *, float *,         \
-                                     float *, size_t);                                             \
   void ck_rope_##suffix(float *, const float *, const float *, size_t, size_t, int32_t);
 
 CK_DECLARE(scalar)
 CK_DECLARE(vector)
-void ck_silu_mul_scalar(const float *, const float *, float *, size_t);
 
 #endif

@@ -53,6 +53,37 @@ static inline size_t ck_layout_record(ck_layout layout) {
     default: break;                                                                                \
   }
 
+// `size` activations (a constant) at a time against `part_rows` rows of a panel at a time.
+#define CK_PANEL_TILE(level, part_rows, size)                                                      \
+  for (; c + (size) <= count; c += (size)) {                                                       \
+    for (size_t part = 0; part * (part_rows) < rows; part++) {                                     \
+      tile_##level(layout, panel, part, rows - part * (part_rows), cols, codes + c * cols,         \
+                   factors + c * ck_activation_factors(cols), size,                                \
+                   y + c * y_stride + part * (part_rows), y_stride);                               \
+    }                                                                                              \
+  }
+
+// Defines a level's ck_panel_times over its tile_<level>, a kernel for each layout. `FIRST` is what
+// goes before tiles of 4 activations, 2 and 1.
+#define CK_DEFINE_PANEL_TIMES(level, TARGET, part_rows, FIRST)                                     \
+  TARGET static inline __attribute__((always_inline)) void times_##level(                          \
+      const ck_layout layout, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes, \
+      const float *factors, size_t count, float *y, size_t y_stride) {                             \
+    size_t c = 0;                                                                                  \
+    FIRST                                                                                          \
+    CK_PANEL_TILE(level, part_rows, 4)                                                             \
+    CK_PANEL_TILE(level, part_rows, 2)                                                             \
+    CK_PANEL_TILE(level, part_rows, 1)                                                             \
+  }                                                                                                \
+  TARGET void ck_panel_times_##level(                                                              \
+      int32_t type, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,           \
+      const float *factors, size_t count, float *y, size_t y_stride) {                             \
+    CK_FOR_EACH_LAYOUT(CK_LAYOUT_TIMES_##level)                                                    \
+  }
+#define CK_LAYOUT_TIMES(level, bits, columns, wide, minimums, zero)                                \
+  times_##level((ck_layout){bits, columns, wide, minimums, zero}, panel, rows, cols, codes,        \
+                factors, count, y, y_stride)
+
 enum { CK_SIGNED = 128 };
 
 // Where the factors of 32 activations lie.

@@ -76,33 +76,8 @@ DOT INLINE void tile_dot(
   }
 }
 
-DOT INLINE void times_dot(
-    const ck_layout layout, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, size_t count, float *y, size_t y_stride) {
-  const size_t factor_stride = ck_activation_factors(cols);
-  size_t c = 0;
-#define TILE(size)                                                                                 \
-  for (; c + (size) <= count; c += (size)) {                                                       \
-    for (size_t quarter = 0; quarter * 4 < rows; quarter++) {                                      \
-      tile_dot(layout, panel, quarter, rows - quarter * 4, cols, codes + c * cols,                 \
-               factors + c * factor_stride, size, y + c * y_stride + quarter * 4, y_stride);       \
-    }                                                                                              \
-  }
-  TILE(4)
-  TILE(2)
-  TILE(1)
-#undef TILE
-}
-
-DOT void ck_panel_times_dot(
-    int32_t type, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, size_t count, float *y, size_t y_stride) {
-#define KERNEL(bits, columns, wide, minimums, zero)                                                \
-  times_dot((ck_layout){bits, columns, wide, minimums, zero}, panel, rows, cols, codes, factors,   \
-            count, y, y_stride)
-  CK_FOR_EACH_LAYOUT(KERNEL)
-#undef KERNEL
-}
+#define CK_LAYOUT_TIMES_dot(...) CK_LAYOUT_TIMES(dot, __VA_ARGS__)
+CK_DEFINE_PANEL_TIMES(dot, DOT, 4, )
 
 void ck_quantize_row_dot(const float *x, size_t cols, int8_t *codes, float *factors) {
   for (size_t b = 0; b < cols / 32; b++, x += 32, codes += 32, factors += CK_FACTORS) {

@@ -32,11 +32,12 @@ INLINE int32_t offset_of(const float *factors) {
 
 // --- AVX-512 VNNI ------------------------------------------------------------------------------
 
-// `count` activations (a constant) against a panel. The codes of a block are unpacked once and stay
-// in registers for all of them.
+// `count` activations (a constant) against a panel, which is a single part. The codes of a block are
+// unpacked once and stay in registers for all of them.
 VNNI INLINE void tile_vnni(
-    const ck_layout layout, const uint8_t *p, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, const size_t count, float *y, size_t y_stride) {
+    const ck_layout layout, const uint8_t *p, size_t part, size_t rows, size_t cols,
+    const int8_t *codes, const float *factors, const size_t count, float *y, size_t y_stride) {
+  (void)part;
   const size_t groups = (size_t)layout.columns / 4, blocks = cols / (size_t)layout.columns;
   const size_t factor_stride = ck_activation_factors(cols);
   const size_t width = ck_layout_factor_bytes(layout), record = ck_layout_record(layout);
@@ -97,32 +98,8 @@ VNNI INLINE void tile_vnni(
   for (size_t c = 0; c < count; c++) _mm512_mask_storeu_ps(y + c * y_stride, mask, sums[c]);
 }
 
-VNNI INLINE void times_vnni(
-    const ck_layout layout, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, size_t count, float *y, size_t y_stride) {
-  const size_t factor_stride = ck_activation_factors(cols);
-  size_t c = 0;
-#define TILE(size)                                                                                 \
-  for (; c + (size) <= count; c += (size)) {                                                       \
-    tile_vnni(layout, panel, rows, cols, codes + c * cols, factors + c * factor_stride, size,      \
-              y + c * y_stride, y_stride);                                                         \
-  }
-  TILE(8)
-  TILE(4)
-  TILE(2)
-  TILE(1)
-#undef TILE
-}
-
-VNNI void ck_panel_times_vnni(
-    int32_t type, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, size_t count, float *y, size_t y_stride) {
-#define KERNEL(bits, columns, wide, minimums, zero)                                                \
-  times_vnni((ck_layout){bits, columns, wide, minimums, zero}, panel, rows, cols, codes, factors,  \
-             count, y, y_stride)
-  CK_FOR_EACH_LAYOUT(KERNEL)
-#undef KERNEL
-}
+#define CK_LAYOUT_TIMES_vnni(...) CK_LAYOUT_TIMES(vnni, __VA_ARGS__)
+CK_DEFINE_PANEL_TIMES(vnni, VNNI, 16, CK_PANEL_TILE(vnni, 16, 8))
 
 VNNI void ck_quantize_row_vnni(const float *x, size_t cols, int8_t *codes, float *factors) {
   enum { AT_A_TIME = 16 };
@@ -272,33 +249,8 @@ AVX2 INLINE void tile_avx2(
   }
 }
 
-AVX2 INLINE void times_avx2(
-    const ck_layout layout, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, size_t count, float *y, size_t y_stride) {
-  const size_t factor_stride = ck_activation_factors(cols);
-  size_t c = 0;
-#define TILE(size)                                                                                 \
-  for (; c + (size) <= count; c += (size)) {                                                       \
-    for (size_t half = 0; half * 8 < rows; half++) {                                               \
-      tile_avx2(layout, panel, half, rows - half * 8, cols, codes + c * cols,                      \
-                factors + c * factor_stride, size, y + c * y_stride + half * 8, y_stride);         \
-    }                                                                                              \
-  }
-  TILE(4)
-  TILE(2)
-  TILE(1)
-#undef TILE
-}
-
-AVX2 void ck_panel_times_avx2(
-    int32_t type, const uint8_t *panel, size_t rows, size_t cols, const int8_t *codes,
-    const float *factors, size_t count, float *y, size_t y_stride) {
-#define KERNEL(bits, columns, wide, minimums, zero)                                                \
-  times_avx2((ck_layout){bits, columns, wide, minimums, zero}, panel, rows, cols, codes, factors,  \
-             count, y, y_stride)
-  CK_FOR_EACH_LAYOUT(KERNEL)
-#undef KERNEL
-}
+#define CK_LAYOUT_TIMES_avx2(...) CK_LAYOUT_TIMES(avx2, __VA_ARGS__)
+CK_DEFINE_PANEL_TIMES(avx2, AVX2, 8, )
 
 AVX2 void ck_quantize_row_avx2(const float *x, size_t cols, int8_t *codes, float *factors) {
   const __m256i magnitude = _mm256_set1_epi32(0x7FFFFFFF);

@@ -192,19 +192,6 @@ void ck_rms_norm_backward_scalar(
   for (size_t i = 0; i < count; i++) dx[i] += dy[i] * weight[i] * inverse - x[i] * factor;
 }
 
-void ck_silu_mul_scalar(const float *gate, const float *up, float *out, size_t count) {
-  for (size_t i = 0; i < count; i++) out[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
-}
-
-void ck_silu_mul_backward_scalar(
-    const float *gate, const float *up, const float *dout, float *dgate, float *dup, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    float g = gate[i], u = up[i], d = dout[i], s = 1.0f / (1.0f + expf(-g));
-    dup[i] = d * g * s;
-    dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
-  }
-}
-
 void ck_rope_scalar(
     float *x, const float *cosines, const float *sines, size_t heads, size_t width,
     int32_t direction) {

@@ -373,18 +373,6 @@ void ck_rms_norm_backward_vector(
   for (; i < count; i++) dx[i] += dy[i] * weight[i] * inverse - x[i] * factor;
 }
 
-void ck_silu_mul_backward_vector(
-    const float *gate, const float *up, const float *dout, float *dgate, float *dup, size_t count) {
-  size_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    v8 g = LOAD(gate + i), u = LOAD(up + i), d = LOAD(dout + i);
-    v8 s = 1.0f / (exp8(-g) + 1.0f);
-    STORE(dup + i, d * g * s);
-    STORE(dgate + i, d * u * s * (g * (1.0f - s) + 1.0f));
-  }
-  ck_silu_mul_backward_scalar(gate + i, up + i, dout + i, dgate + i, dup + i, count - i);
-}
-
 void ck_rope_vector(
     float *x, const float *cosines, const float *sines, size_t heads, size_t width,
     int32_t direction) {

@@ -22,6 +22,19 @@ static void low_rank_scalar(const float *x, size_t rows, size_t width, const flo
   }
 }
 
+static void silu_mul_scalar(const float *gate, const float *up, float *out, size_t count) {
+  for (size_t i = 0; i < count; i++) out[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+}
+
+static void silu_mul_backward_scalar(const float *gate, const float *up, const float *dout,
+                                     float *dgate, float *dup, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const float g = gate[i], u = up[i], d = dout[i], s = 1.0f / (1.0f + expf(-g));
+    dup[i] = d * g * s;
+    dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+  }
+}
+
 #if defined(__x86_64__)
 #define SUFFIX avx512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
@@ -41,42 +54,31 @@ static void low_rank_scalar(const float *x, size_t rows, size_t width, const flo
 #include "wide_body.h"
 #endif
 
+// Calls the kernel of a level, or its scalar twin.
+#if defined(__x86_64__)
+#define CHOOSE(name, ...)                                                                          \
+  switch (level) {                                                                                 \
+    case CK_LEVEL_WIDE: name##_avx512(__VA_ARGS__); break;                                         \
+    case CK_LEVEL_VECTOR: name##_avx2(__VA_ARGS__); break;                                         \
+    default: name##_scalar(__VA_ARGS__); break;                                                    \
+  }
+#else
+#define CHOOSE(name, ...)                                                                          \
+  level != CK_LEVEL_SCALAR ? name##_neon(__VA_ARGS__) : name##_scalar(__VA_ARGS__);
+#endif
+
 void ck_low_rank(
     int32_t level, const float *x, size_t rows, size_t width, const float *a, size_t rank,
     const float *b_transposed, size_t out, float scale, float *inner, float *y) {
-#if defined(__x86_64__)
-  if (level == CK_LEVEL_WIDE) {
-    low_rank_avx512(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
-    return;
-  }
-  if (level == CK_LEVEL_VECTOR) {
-    low_rank_avx2(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
-    return;
-  }
-#else
-  if (level != CK_LEVEL_SCALAR) {
-    low_rank_neon(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
-    return;
-  }
-#endif
-  low_rank_scalar(x, rows, width, a, rank, b_transposed, out, scale, inner, y);
+  CHOOSE(low_rank, x, rows, width, a, rank, b_transposed, out, scale, inner, y)
 }
 
 void ck_silu_mul(int32_t level, const float *gate, const float *up, float *out, size_t count) {
-#if defined(__x86_64__)
-  if (level == CK_LEVEL_WIDE) {
-    silu_mul_avx512(gate, up, out, count);
-    return;
-  }
-  if (level == CK_LEVEL_VECTOR) {
-    silu_mul_avx2(gate, up, out, count);
-    return;
-  }
-#else
-  if (level != CK_LEVEL_SCALAR) {
-    silu_mul_neon(gate, up, out, count);
-    return;
-  }
-#endif
-  ck_silu_mul_scalar(gate, up, out, count);
+  CHOOSE(silu_mul, gate, up, out, count)
+}
+
+void ck_silu_mul_backward(
+    int32_t level, const float *gate, const float *up, const float *dout, float *dgate, float *dup,
+    size_t count) {
+  CHOOSE(silu_mul_backward, gate, up, dout, dgate, dup, count)
 }

@@ -95,7 +95,21 @@ TARGET static void NAME(silu_mul)(const float *gate, const float *up, float *out
     NAME(exp)(&e);
     STORE(out + i, g / (e + 1.0f) * LOAD(up + i));
   }
-  ck_silu_mul_scalar(gate + i, up + i, out + i, count - i);
+  silu_mul_scalar(gate + i, up + i, out + i, count - i);
+}
+
+TARGET static void NAME(silu_mul_backward)(const float *gate, const float *up, const float *dout,
+                                           float *dgate, float *dup, size_t count) {
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const V g = LOAD(gate + i), u = LOAD(up + i), d = LOAD(dout + i);
+    V e = -g;
+    NAME(exp)(&e);
+    const V s = 1.0f / (e + 1.0f);
+    STORE(dup + i, d * g * s);
+    STORE(dgate + i, d * u * s * (g * (1.0f - s) + 1.0f));
+  }
+  silu_mul_backward_scalar(gate + i, up + i, dout + i, dgate + i, dup + i, count - i);
 }
 
 #undef INLINE

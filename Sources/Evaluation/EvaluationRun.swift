@@ -39,10 +39,12 @@ public struct EvaluationPlan: Sendable {
 
 /// Where an evaluation is.
 public struct EvaluationProgress: Sendable {
-  /// "task adapter plain", "user 3 of 10".
+  /// "task adapter plain" or "users".
   public var stage: String
-  /// The share of the whole, by the time that parts have taken so far.
-  public var fraction: Double
+  /// Steps of the adapter's training, or users, and how many of them are done.
+  public var done: Int
+  public var total: Int
+  /// Of the stage; nil as long as nothing tells.
   public var secondsLeft: Double?
 }
 
@@ -100,8 +102,7 @@ public struct EvaluationRun: Sendable {
       let left = users[number...].reduce(0) { $0 + size($1) }
       let go = progress(
         EvaluationProgress(
-          stage: "user \(number + 1) of \(users.count)",
-          fraction: Double(number) / Double(users.count),
+          stage: "users", done: number, total: users.count,
           secondsLeft: done > 0 ? perItem * Double(left) : nil))
       guard go else { throw EvaluationError.stopped }
       let begin = clock.now
@@ -162,14 +163,17 @@ public struct EvaluationRun: Sendable {
       guard !dataset.others.isEmpty else { throw EvaluationError.noOtherUsers }
       let adaptation = TaskAdaptation(
         model: model, task: dataset.historyTask, settings: settings, variant: variant)
+      let clock = ContinuousClock()
+      let begin = clock.now
       let trained = try store.train(
         adaptation, on: dataset.others, queries: dataset.task == dataset.historyTask,
         seed: plan.seed
       ) { step in
         progress(
           EvaluationProgress(
-            stage: "task adapter \(variant.name), step \(step.step) of \(step.steps)",
-            fraction: 0, secondsLeft: nil))
+            stage: "task adapter \(variant.name)", done: step.step, total: step.steps,
+            secondsLeft: (clock.now - begin) / .seconds(1) / Double(step.step)
+              * Double(step.steps - step.step)))
       }
       guard let trained else { throw EvaluationError.stopped }
       adapters[variant] = trained.adapter

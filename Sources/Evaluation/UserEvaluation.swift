@@ -28,6 +28,19 @@ public struct UserOutcome: Sendable, Codable {
   public var seconds: [String: Double]
   /// By arm.
   public var trainings: [String: Training]
+
+  public init(
+    user: String, historyItems: Int, queryIDs: [String], golds: [String],
+    predictions: [String: [String?]], seconds: [String: Double], trainings: [String: Training]
+  ) {
+    self.user = user
+    self.historyItems = historyItems
+    self.queryIDs = queryIDs
+    self.golds = golds
+    self.predictions = predictions
+    self.seconds = seconds
+    self.trainings = trainings
+  }
 }
 
 /// Runs users through arms. The task adapters are trained before.

@@ -49,13 +49,14 @@ package struct InferenceWeights: Sendable {
       if let memory, let packed = PackedMatrix(blocks, in: memory) { return .packed(packed) }
       return .blocks(blocks)
     }
+    // The largest first, while the others take no memory yet.
+    output = matrix(model.output)
+    model.releasePages()
     layers = model.layers.map { layer in
       // What is packed is not read again, but for training and single rows of the embedding.
       defer { model.releasePages() }
       return Projection.allCases.map { matrix(layer[$0]) }
     }
-    output = matrix(model.output)
-    model.releasePages()
   }
 
   /// The memory of the packed matrices.

@@ -84,7 +84,7 @@ public final class KVCache {
 
   /// The memory that a sequence of that many positions takes.
   public static func byteCount(
-    positions: Int, configuration: LlamaConfiguration, precision: ProductPrecision = .int8
+    positions: Int, configuration: LlamaConfiguration, precision: ProductPrecision
   ) -> Int {
     blocks(for: positions) * KVLayout(configuration, precision: precision).blockBytes
   }

@@ -152,9 +152,16 @@ public final class LlamaModel: Sendable {
   /// The matrices that rows are multiplied with. Made on first use, so that a model which is only
   /// trained on is not packed; about 0.2 s per 100 million weights and thread.
   package var inferenceWeights: InferenceWeights {
-    packed.withLock { known in
+    Self.kept(in: packed) { InferenceWeights(self, precision: precision) }
+  }
+
+  /// What the lock holds, made on first use.
+  private static func kept<Weights: Sendable>(
+    in lock: borrowing Mutex<Weights?>, or make: () -> Weights
+  ) -> Weights {
+    lock.withLock { known in
       if let known { return known }
-      let weights = InferenceWeights(self, precision: precision)
+      let weights = make()
       known = weights
       return weights
     }
@@ -167,12 +174,7 @@ public final class LlamaModel: Sendable {
   /// products are to be exact, or where 8-bit products are no faster than f32 ones.
   package var gradientWeights: GradientWeights? {
     guard precision == .int8, [.vnni, .armDot].contains(Int8Level.best) else { return nil }
-    return transposed.withLock { known in
-      if let known { return known }
-      let weights = GradientWeights(self)
-      known = weights
-      return weights
-    }
+    return Self.kept(in: transposed) { GradientWeights(self) }
   }
 
   /// A model with other layers, known by another fingerprint.

@@ -88,7 +88,8 @@ struct GenerationBatchTests {
   @Test("The kept beginnings stay below the limit in bytes, and the longest unused go first")
   func bounds() throws {
     let model = try TinyLlama().load()
-    let block = KVCache.byteCount(positions: 1, configuration: model.configuration)
+    let block = KVCache.byteCount(
+      positions: 1, configuration: model.configuration, precision: model.precision)
     let cache = PrefixCache(byteLimit: 10 * block)
     let favourite = GenerationRequest(prompt: prompt(70, seed: 1000), maxTokens: 1)
     var reused = 0

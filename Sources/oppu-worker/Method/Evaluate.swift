@@ -97,8 +97,7 @@ struct Evaluate: AsyncParsableCommand {
     let bar = ProgressLine()
     let findings = try EvaluationRun(model: model, dataset: dataset, plan: plan).run { progress in
       let left = progress.secondsLeft.map { ", \(Self.time($0)) left" } ?? ""
-      bar.show(
-        Int(progress.fraction * 1000), of: 1000, "\(task.name): \(progress.stage)\(left)")
+      bar.show(progress.done, of: progress.total, "\(task.name): \(progress.stage)\(left)")
       return true
     }
     bar.end()

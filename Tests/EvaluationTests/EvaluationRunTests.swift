@@ -1,0 +1,184 @@
+// Whole evaluations on the real model, small enough to be quick.
+
+import Evaluation
+import Foundation
+import LanguageModel
+import OPPU
+import Personalization
+import Testing
+
+@Suite("Evaluation run", .serialized)
+struct EvaluationRunTests {
+  private static let model = Result {
+    let root = URL(fileURLWithPath: #filePath)
+      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    return try LlamaModel.load(
+      path: ProcessInfo.processInfo.environment["OPPU_MODEL"]
+        ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path)
+  }
+
+  /// A folder of its own, removed by the test.
+  private func scratch() throws -> URL {
+    let folder = FileManager.default.temporaryDirectory
+      .appending(path: "oppu-evaluation-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    return folder
+  }
+
+  private static let tags = ["funny", "tense", "sad", "dreamy"]
+
+  /// A folder in LaMP's format: each user tags films in a way of their own.
+  private func writeData(to folder: URL, users: Int = 2, others: Int = 2) throws {
+    func items(_ user: Int, _ count: Int, _ kind: String) -> [[String: String]] {
+      (0..<count).map { number in
+        [
+          "id": "\(kind)\(user)-\(number)",
+          "film": "Film \(number % 7) of the year 19\(50 + number)",
+          "tag": Self.tags[(user + number % 2) % 4],
+        ]
+      }
+    }
+    func input(_ item: [String: String]) -> String { "Which tag? film: \(item["film"] ?? "")" }
+    var questions: [[String: Any]] = []
+    var golds: [[String: String]] = []
+    for user in 0..<users {
+      for (number, query) in items(user + 100, 2, "q").enumerated() {
+        let id = "\(user)-\(number)"
+        questions.append([
+          "id": id, "user_id": "user-\(user)", "input": input(query),
+          "profile": items(user, 8, "h"),
+        ])
+        golds.append(["id": id, "output": query["tag"] ?? ""])
+      }
+    }
+    let strangers = (0..<others).map { user -> [String: Any] in
+      ["user_id": "other-\(user)", "profile": items(user + 50, 8, "o"), "query": []]
+    }
+    for (name, value) in [
+      ("questions", questions as Any), ("others", strangers),
+      ("outputs", ["task": "tags", "golds": golds] as [String: Any]),
+    ] {
+      try JSONSerialization.data(withJSONObject: value)
+        .write(to: folder.appending(path: "\(name).json"))
+    }
+  }
+
+  private func task() throws -> TaskDefinition {
+    try TaskCatalogue.loading(
+      yaml: """
+        tasks:
+          tags:
+            kind: label
+            labels: [funny, tense, sad, dreamy]
+            fields: [film]
+            prompt: |-
+              Film: {film}
+              Tag:
+            history_item: "{film} Tag: {output}"
+            lamp:
+              query: "Which tag? film: {film}"
+              history: {film: film, output: tag}
+        """, fileName: "test"
+    ).task(named: "tags")
+  }
+
+  private func plan(_ folder: URL, arms: [String], seed: UInt64 = 1) throws -> EvaluationPlan {
+    var settings = try MethodSettings.preset("default")
+    settings.user.maximumTokens = 300
+    settings.task.maximumTokens = 300
+    return EvaluationPlan(
+      arms: try arms.map { try Arm($0, retrieve: 2) }, settings: settings, seed: seed,
+      folder: folder)
+  }
+
+  @Test("A stopped evaluation goes on where it was and ends as one that was not stopped")
+  func resume() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder)
+    let model = try Self.model.get()
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let arms = ["majority", "nearest-3", "base", "rag", "task", "oppu"]
+    let whole = try EvaluationRun(
+      model: model, dataset: dataset, plan: plan(folder.appending(path: "whole"), arms: arms)
+    ).run()
+    #expect(whole.outcomes.map(\.user) == ["user-0", "user-1"])
+    #expect(whole.outcomes.allSatisfy { $0.predictions.count == arms.count })
+
+    let parts = try plan(folder.appending(path: "parts"), arms: arms)
+    let run = EvaluationRun(model: model, dataset: dataset, plan: parts)
+    #expect(throws: EvaluationError.stopped) {
+      try run.run { !($0.stage == "users" && $0.done == 1) }
+    }
+    var begun: [Int] = []
+    let resumed = try run.run { progress in
+      #expect(progress.stage == "users", "no adapter is trained again")
+      begun.append(progress.done)
+      return true
+    }
+    #expect(begun == [1])
+    #expect(
+      resumed.outcomes.map(\.predictions) == whole.outcomes.map(\.predictions))
+
+    // The same folder is not for another evaluation.
+    #expect(throws: EvaluationError.otherSettings(folder: parts.folder.path)) {
+      try EvaluationRun(
+        model: model, dataset: dataset, plan: plan(parts.folder, arms: arms, seed: 2)
+      ).run()
+    }
+  }
+
+  @Test("A user's answers do not depend on who else is evaluated")
+  func isolation() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, users: 2)
+    let model = try Self.model.get()
+    let settings = try plan(folder, arms: ["oppu"]).settings
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let evaluation = UserEvaluation(
+      model: model, task: dataset.task, settings: settings, taskAdapters: [:], seed: 1)
+    let arms = try [Arm("oppu+rag", retrieve: 2)]
+    let alone = try evaluation.run(dataset.users[1], arms: arms)
+    _ = try evaluation.run(dataset.users[0], arms: arms)
+    let after = try evaluation.run(dataset.users[1], arms: arms)
+    #expect(alone.predictions == after.predictions)
+    #expect(
+      alone.trainings["oppu+rag"]?.lossLastEpoch == after.trainings["oppu+rag"]?.lossLastEpoch)
+  }
+
+  @Test("A task adapter that has seen an evaluated user is refused")
+  func overlap() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder)
+    let model = try Self.model.get()
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let settings = try plan(folder, arms: ["task"]).settings
+    let store = TaskAdapterStore(folder: folder.appending(path: "adapters"))
+    _ = try store.train(
+      TaskAdaptation(model: model, task: dataset.task, settings: settings),
+      on: dataset.users, queries: false, seed: 1)
+    var plan = try plan(folder.appending(path: "out"), arms: ["task"])
+    plan.taskAdapters = store.folder
+    let error = #expect(throws: OverlapError.self) {
+      try EvaluationRun(model: model, dataset: dataset, plan: plan).run()
+    }
+    #expect(error?.description.contains("user-0") == true)
+  }
+
+  @Test("Users beyond the time budget are left out and named")
+  func budget() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, users: 3)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    var plan = try plan(folder.appending(path: "out"), arms: ["majority"])
+    plan.budget = .zero
+    let findings = try EvaluationRun(
+      model: Self.model.get(), dataset: dataset, plan: plan
+    ).run()
+    #expect(findings.outcomes.isEmpty)
+    #expect(findings.leftOut.map(\.user) == ["user-0", "user-1", "user-2"])
+  }
+}
