@@ -9,10 +9,10 @@ public enum ComputedProfile {
 
   /// What the newest `window` items say, or nil for a history that says nothing.
   ///
-  /// Label tasks: the up to three commonest labels with their shares, and the commonest of the newest
-  /// eight where that is another; choices between texts: the words of what was chosen. Rating tasks: the
-  /// mean and the commonest rating, and the words of items rated clearly higher or lower. Text tasks:
-  /// length, capitals, punctuation and favourite words.
+  /// Label tasks: the up to three commonest labels with their shares, and the commonest of the
+  /// newest eight where that is another; choices between texts: the words of what was chosen.
+  /// Rating tasks: the mean and the commonest rating, and the words of items rated clearly higher
+  /// or lower. Text tasks: length, capitals, punctuation and favourite words.
   public static func text(
     for history: some BidirectionalCollection<HistoryItem>, task: TaskDefinition
   )
@@ -69,8 +69,8 @@ public enum ComputedProfile {
     var text =
       "This user's mean rating is \(JSONValue.text(of: (mean * 10).rounded() / 10)), "
       + "most often \(common) (\(percent(counts[common] ?? 0, of: rated.count)))."
-    // For each word how much its items' mean differs from the whole, drawn towards zero as if four more
-    // items had the whole's mean: few items prove little.
+    // For each word how much its items' mean differs from the whole, drawn towards zero as if four
+    // more items had the whole's mean: few items prove little.
     var sums: [String: (sum: Double, count: Int)] = [:]
     for (item, rating) in rated {
       for word in Set(words(task.queryText(item.input)).prefix(80).map { $0.lowercased() }) {
@@ -122,7 +122,8 @@ public enum ComputedProfile {
     return text
   }
 
-  /// How the words of texts begin, the first word of each aside, which a sentence capitalises anyway.
+  /// How the words of texts begin, the first word of each aside, which a sentence capitalises
+  /// anyway.
   private static func capitals(_ texts: [String]) -> String? {
     var (words, capital, allCapital) = (0, 0, 0)
     var (starts, lowStarts) = (0, 0)
@@ -175,7 +176,8 @@ public enum ComputedProfile {
       .filter { !$0.isEmpty }
   }
 
-  /// The words in the most texts, at least three and a twentieth of them, each in its usual spelling.
+  /// The words in the most texts, at least three and a twentieth of them, each in its usual
+  /// spelling.
   private static func favourites(in texts: [String], most: Int) -> [String] {
     var holders: [String: Int] = [:]
     var spellings: [String: [String: Int]] = [:]

@@ -10,11 +10,11 @@ public enum RetrievalMethod: String, Codable, Sendable, CaseIterable {
   case recency
   /// BM25 scores that halve with every `HistoryRetriever.halfLife` newer items.
   ///
-  /// Not reciprocal rank fusion: ranks forget how much better an item is, so the newest item, however
-  /// foreign, would always stand beside the only one that fits. A decayed score keeps an item without
-  /// a common word at zero, orders equals by age, and where nothing fits falls back to the newest.
-  /// On seven public data sets the four items it found answered as well as BM25's or better on five,
-  /// rank fusion's on two (docs/tasks.md).
+  /// Not reciprocal rank fusion: ranks forget how much better an item is, so the newest item,
+  /// however foreign, would always stand beside the only one that fits. A decayed score keeps an
+  /// item without a common word at zero, orders equals by age, and where nothing fits falls back to
+  /// the newest. On seven public data sets the four items it found answered as well as BM25's or
+  /// better on five, rank fusion's on two (docs/tasks.md).
   case combined
 }
 
@@ -49,7 +49,8 @@ public struct HistoryRetriever: Sendable {
     retrieve(text: task.queryText(input), k: k, from: first)
   }
 
-  /// The k items nearest to a query's text, best first: for a query of another task than the items'.
+  /// The k items nearest to a query's text, best first: for a query of another task than the
+  /// items'.
   public func retrieve(text: String, k: Int, from first: Int = 0) -> [HistoryItem] {
     switch method {
     case .recency:

@@ -12,8 +12,8 @@ public struct JSONTextError: Error, Equatable, CustomStringConvertible, Localize
   public var errorDescription: String? { description }
 }
 
-/// Reads a JSON text (RFC 8259) from bytes. A top-level array can be read element by element, so that
-/// a file of many large rows is never held as values as a whole.
+/// Reads a JSON text (RFC 8259) from bytes. A top-level array can be read element by element, so
+/// that a file of many large rows is never held as values as a whole.
 ///
 /// Of members with the same key the last counts, as with `JSONDecoder`.
 struct JSONReader {

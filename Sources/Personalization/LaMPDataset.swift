@@ -62,8 +62,8 @@ public struct LaMPFileError: Error, Equatable, CustomStringConvertible, Localize
   public var errorDescription: String? { description }
 }
 
-/// A folder in LaMP's format: `questions.json`, `outputs.json` and, where there is one, `others.json`
-/// with users who are no targets, for the task adapter.
+/// A folder in LaMP's format: `questions.json`, `outputs.json` and, where there is one,
+/// `others.json` with users who are no targets, for the task adapter.
 ///
 /// ```
 /// questions.json  [{"id", "user_id"?, "date"?, "input", "profile": [{"id", …fields, "date"?}]}]
@@ -76,8 +76,8 @@ public struct LaMPFileError: Error, Equatable, CustomStringConvertible, Localize
 public struct LaMPDataset: Sendable {
   public let task: TaskDefinition
   /// The task of the histories' items: `task`, or another one where the files' items have no answer
-  /// to it (a paper without a citation is no question of LaMP_1). What histories train and how their
-  /// lines stand in a prompt is this one's.
+  /// to it (a paper without a citation is no question of LaMP_1). What histories train and how
+  /// their lines stand in a prompt is this one's.
   public let historyTask: TaskDefinition
   /// What `outputs.json` calls the task; predictions are written under the same name.
   public let taskName: String
@@ -85,8 +85,9 @@ public struct LaMPDataset: Sendable {
   public let users: [LaMPUser]
   /// Users for the task adapter; empty without `others.json`.
   public let others: [LaMPUser]
-  /// The input fields that queries tell. A history may tell more (an article's title, say): examples
-  /// that are to look like the queries are made of these.
+  /// The input fields that examples made of a history are to be asked with: those that the queries
+  /// tell, for a history may tell more (an article's title, say); all of `historyTask` where that is
+  /// another task.
   public let queryFields: Set<String>
   /// What was left out or mended while reading.
   public let notes: [LaMPNote]
@@ -96,8 +97,8 @@ public struct LaMPDataset: Sendable {
   /// Reads a folder.
   ///
   /// - Parameter catalogue: where the task's `history_task` is looked up.
-  /// - Throws: `LaMPFileError` where a file is missing, is no JSON or no list, or where no question of it
-  ///   can be used; `UnknownTaskError` for a `history_task` that the catalogue lacks.
+  /// - Throws: `LaMPFileError` where a file is missing, is no JSON or no list, or where no question
+  ///   of it can be used; `UnknownTaskError` for a `history_task` that the catalogue lacks.
   public init(
     folder: String, task: TaskDefinition, catalogue: TaskCatalogue = .builtIn
   ) throws {
@@ -109,13 +110,15 @@ public struct LaMPDataset: Sendable {
     historyTask = reader.historyTask
     taskName = golds.task ?? task.name
     users = targets.users
-    queryFields = reader.queryFields
+    queryFields =
+      reader.historyTask == task
+      ? reader.queryFields : Set(reader.historyTask.fields.map(\.name))
     notes = reader.notes.list
     questionIDs = targets.ids
   }
 
-  /// Answers in LaMP's submission format, `{"task", "golds": [{"id", "output"}]}`, in the order of the
-  /// questions and with their ids as the file has them.
+  /// Answers in LaMP's submission format, `{"task", "golds": [{"id", "output"}]}`, in the order of
+  /// the questions and with their ids as the file has them.
   ///
   /// - Parameter answers: by question id; questions without one are left out.
   public func submission(_ answers: [String: String]) -> Data {

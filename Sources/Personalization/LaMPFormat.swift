@@ -19,9 +19,9 @@ public struct LaMPQueryPattern: Codable, Sendable, Hashable {
   }
 }
 
-/// How a task whose answer is a choice between texts makes questions of items that have only the text
-/// that the user chose: at one place stands the item's own text, at the others those of earlier items
-/// of the same user.
+/// How a task whose answer is a choice between texts makes questions of items that have only the
+/// text that the user chose: at one place stands the item's own text, at the others those of
+/// earlier items of the same user.
 public struct LaMPChoices: Codable, Sendable, Hashable {
   /// The keys of an item under which the chosen text may stand.
   public var own: [String]
@@ -34,8 +34,8 @@ public struct LaMPChoices: Codable, Sendable, Hashable {
   }
 }
 
-/// Where LaMP's files (arXiv 2304.11406) keep a task's fields: in a query after its instruction, in a
-/// history item under keys.
+/// Where LaMP's files (arXiv 2304.11406) keep a task's fields: in a query after its instruction, in
+/// a history item under keys.
 public struct LaMPFormat: Codable, Sendable, Hashable {
   /// Tried in order; the first that a query's text has is taken.
   public var query: [LaMPQueryPattern]
@@ -46,8 +46,8 @@ public struct LaMPFormat: Codable, Sendable, Hashable {
   public var output: [String]
   /// For a task of choices instead of `output`.
   public var choices: LaMPChoices?
-  /// The task whose format a file's histories have where their items have no answer to this one: what
-  /// they train is that task.
+  /// The task whose format a file's histories have where their items have no answer to this one:
+  /// what they train is that task.
   public var historyTask: String?
 
   public init(

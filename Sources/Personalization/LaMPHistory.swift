@@ -103,7 +103,8 @@ struct LaMPHistory {
   }
 
   /// Turns items that hold only what was chosen into questions with all choices, oldest first. The
-  /// other choices are drawn from earlier items, so an item before which there are too few is left out.
+  /// other choices are drawn from earlier items, so an item before which there are too few is left
+  /// out.
   func asChoices(_ choices: LaMPChoices, task: TaskDefinition) -> [HistoryItem] {
     var earlier: [String] = []
     var made: [HistoryItem] = []
@@ -127,8 +128,8 @@ struct LaMPHistory {
   }
 
   /// All items, oldest first. An undated item keeps its place after the item before it in the file;
-  /// of equal dates the file's order counts. Without any date an item's time is its place in seconds,
-  /// which tells the order and nothing else.
+  /// of equal dates the file's order counts. Without any date an item's time is its place in
+  /// seconds, which tells the order and nothing else.
   var oldestFirst: [HistoryItem] {
     guard var last = dates.lazy.compactMap(\.?.date).first else {
       return items.enumerated().map { index, item in
@@ -176,8 +177,8 @@ extension TaskDefinition {
   }
 }
 
-/// A date of a LaMP file: `2020-04-14`, with or without a time and a zone, a year or a year and month
-/// alone, or Unix seconds. Times without a zone are UTC.
+/// A date of a LaMP file: `2020-04-14`, with or without a time and a zone, a year or a year and
+/// month alone, or Unix seconds. Times without a zone are UTC.
 struct LaMPDate {
   let date: Date
 
@@ -261,8 +262,8 @@ struct LaMPDate {
     self.init(year: year, month: month, day: day, seconds: seconds)
   }
 
-  /// Days since 1970 of a date of the Gregorian calendar (Hinnant, "chrono-Compatible Low-Level Date
-  /// Algorithms").
+  /// Days since 1970 of a date of the Gregorian calendar (Hinnant, "chrono-Compatible Low-Level
+  /// Date Algorithms").
   private init?(year: Int, month: Int, day: Int, seconds: Double) {
     let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
     let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]

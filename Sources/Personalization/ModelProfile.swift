@@ -14,8 +14,8 @@ public enum ModelProfile {
   /// The most tokens to let the model write.
   public static let maximumTokens = 60
 
-  /// A prompt with as many of the newest items as fit, oldest first, or nil where not one fits or there
-  /// is none. The items' lines are made by the task's template `profile`.
+  /// A prompt with as many of the newest items as fit, oldest first, or nil where not one fits or
+  /// there is none. The items' lines are made by the task's template `profile`.
   ///
   /// - Parameters:
   ///   - history: one user's items, oldest first.
@@ -62,8 +62,9 @@ public enum ModelProfile {
     }
   }
 
-  /// The description in a model's answer to the prompt: its first line, up to the last whole sentence
-  /// within `maximumCharacters`, else the last whole word. Nil for an answer without words.
+  /// The description in a model's answer to the prompt: its first line, up to the last whole
+  /// sentence within `maximumCharacters`, else the last whole word. Nil for an answer without
+  /// words.
   public static func description(in answer: String) -> String? {
     let line = answer.split(whereSeparator: \.isNewline).lazy.map { TextForm.collapsed(String($0)) }
       .first { $0.contains(where: \.isLetter) }

@@ -3,8 +3,8 @@
 import Foundation
 
 extension TaskDefinition {
-  /// The task of continuing this task's history lines as plain text: no instruction, no question, the
-  /// first third of a line's words is the prompt and the rest what follows.
+  /// The task of continuing this task's history lines as plain text: no instruction, no question,
+  /// the first third of a line's words is the prompt and the rest what follows.
   ///
   /// Made for `PromptBuilder` and `TrainingSetBuilder` in place of this task; questions stay this
   /// task's, with it as their `historyTask`.

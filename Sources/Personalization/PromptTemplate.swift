@@ -76,9 +76,9 @@ public struct PromptTemplate: Sendable, Hashable, Codable, CustomStringConvertib
     return names
   }
 
-  /// The template with values in place. A name without a value, or with an empty one, becomes nothing,
-  /// together with one of the two spaces it stands between. Of several lines, one whose names all have
-  /// no value is left out.
+  /// The template with values in place. A name without a value, or with an empty one, becomes
+  /// nothing, together with one of the two spaces it stands between. Of several lines, one whose
+  /// names all have no value is left out.
   public func render(_ values: [String: String]) -> String {
     var lines: [(text: String, names: Int, filled: Int)] = [("", 0, 0)]
     /// Whether the value before was missing, so that a space after it may be one too many.

@@ -1,10 +1,11 @@
-// Resampling of an evaluation's answers: what its figures would have been on other users and queries.
+// Resampling of an evaluation's answers: what its figures would have been on other users and
+// queries.
 
 import Foundation
 
-/// A seeded bootstrap over queries that are clustered by user: users are drawn with replacement, and
-/// within each drawn user queries are drawn with replacement (Davison and Hinkley, "Bootstrap Methods
-/// and their Application", 1997, section 3.8). With one user only queries are drawn.
+/// A seeded bootstrap over queries that are clustered by user: users are drawn with replacement,
+/// and within each drawn user queries are drawn with replacement (Davison and Hinkley, "Bootstrap
+/// Methods and their Application", 1997, section 3.8). With one user only queries are drawn.
 ///
 /// Intervals are percentiles. With a handful of users they say little about other users: they are
 /// then rather too narrow.
@@ -74,8 +75,8 @@ public struct ClusterBootstrap: Sendable {
 }
 
 extension SplitMix64 {
-  /// A number in 0..<bound, by multiplication (Lemire, 2019) without its rejection step: the error is
-  /// below bound / 2^64.
+  /// A number in 0..<bound, by multiplication (Lemire, 2019) without its rejection step: the error
+  /// is below bound / 2^64.
   mutating func below(_ bound: Int) -> Int {
     Int(next().multipliedFullWidth(by: UInt64(bound)).high)
   }

@@ -2,13 +2,13 @@
 
 import Foundation
 
-/// A pattern such as `the movie "{film}" (genres: {genres}) on a scale`: literal text in this order,
-/// and what stands between taken as the named values.
+/// A pattern such as `the movie "{film}" (genres: {genres}) on a scale`: literal text in this
+/// order, and what stands between taken as the named values.
 ///
-/// It may begin anywhere in the text. A literal is its first occurrence after the one before it, but a
-/// pattern's closing literal is its last occurrence, so that a value may hold, for instance, the
-/// quotation marks it stands in. A name at the end takes the rest. Values lose white space at both
-/// ends. `{{` and `}}` stand for the braces themselves.
+/// It may begin anywhere in the text. A literal is its first occurrence after the one before it,
+/// but a pattern's closing literal is its last occurrence, so that a value may hold, for instance,
+/// the quotation marks it stands in. A name at the end takes the rest. Values lose white space at
+/// both ends. `{{` and `}}` stand for the braces themselves.
 public struct TextPattern: Sendable, Hashable, Codable, CustomStringConvertible {
   private let template: PromptTemplate
 

@@ -120,10 +120,14 @@ public struct TrainingSetBuilder: Sendable {
     var input = item.input
     if let asked = settings.inputFields { input = input.filter { asked.contains($0.key) } }
     let past = retriever.items[min(first, retriever.items.count)...]
+    // An item without an input (a tweet) looks for its like by its own words, as a question about it
+    // would; they do not come into the prompt by that.
+    let asked = prompts.task.queryText(input)
+    let text = asked.isEmpty ? prompts.task.itemText(item) : asked
     let prompt = try prompts.build(
       input: input,
       retrieved: settings.retrieve > 0
-        ? retriever.retrieve(input, k: settings.retrieve, from: first) : [],
+        ? retriever.retrieve(text: text, k: settings.retrieve, from: first) : [],
       profile: settings.usesProfile
         ? profile ?? ComputedProfile.text(for: past, task: prompts.task) : nil)
     return TrainingText(

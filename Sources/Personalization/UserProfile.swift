@@ -2,8 +2,8 @@
 
 import Foundation
 
-/// A text that describes a user for a task, with what it was made from. A value: a refreshed profile
-/// is a new version.
+/// A text that describes a user for a task, with what it was made from. A value: a refreshed
+/// profile is a new version.
 public struct UserProfile: Codable, Sendable, Hashable {
   public enum Kind: String, Codable, Sendable, CaseIterable {
     /// Counted by `ComputedProfile`.
@@ -20,8 +20,8 @@ public struct UserProfile: Codable, Sendable, Hashable {
   public var itemCount: Int
   /// The newest of them.
   public var throughEventID: String
-  /// After a shift: the first event of the behaviour that the profile is about; nil where it is about
-  /// the whole history.
+  /// After a shift: the first event of the behaviour that the profile is about; nil where it is
+  /// about the whole history.
   public var sinceEventID: String?
 
   public init(
@@ -49,8 +49,8 @@ public struct UserProfile: Codable, Sendable, Hashable {
     return UserProfile(text, .computed, history, since: eventID, after: previous)
   }
 
-  /// The profile in a model's answer to `ModelProfile.prompt`. Nil for an answer without words and for
-  /// an empty history.
+  /// The profile in a model's answer to `ModelProfile.prompt`. Nil for an answer without words and
+  /// for an empty history.
   public static func written(
     _ answer: String, from history: [HistoryItem], since eventID: String? = nil,
     after previous: UserProfile? = nil
@@ -81,7 +81,8 @@ public struct UserProfile: Codable, Sendable, Hashable {
 
 /// When a profile is made anew.
 public struct ProfileRefresh: Codable, Sendable, Hashable {
-  /// The growth of the history, as a part of what the profile was made from, that calls for a new one.
+  /// The growth of the history, as a part of what the profile was made from, that calls for a new
+  /// one.
   public var growth: Double
   /// A history shorter than this has no profile.
   public var minimumItems: Int

@@ -3,11 +3,13 @@ import Testing
 
 @testable import Personalization
 
-/// That nothing of one user can reach another: every text of a user holds words that only they have.
+/// That nothing of one user can reach another: every text of a user holds words that only they
+/// have.
 @Suite struct LeakTests {
   static let users = (0..<24).map { "user\($0)" }
 
-  /// A user's history for a task. All share the words by which retrieval would find the others' items.
+  /// A user's history for a task. All share the words by which retrieval would find the others'
+  /// items.
   func history(_ user: String, _ task: TaskDefinition, count: Int = 24) -> [HistoryItem] {
     (0..<count).map { number in
       var input: [String: JSONValue] = [:]

@@ -215,7 +215,8 @@ import Testing
     let template = try PromptTemplate("{{{a}}} {b:2}|{c}")
     #expect(template.placeholders == ["a", "b", "c"])
     #expect(template.render(["a": "x {b}\ny", "b": "one two three"]) == "{x {b} y} one two|")
-    // A missing value takes one of its two spaces with it, and its line where nothing else stands there.
+    // A missing value takes one of its two spaces with it, and its line where nothing else stands
+    // there.
     #expect(try PromptTemplate("A: {a} {b} {c}!").render(["b": "x"]) == "A: x !")
     #expect(try PromptTemplate("{a} {b}").render(["b": "x"]) == "x")
     #expect(try PromptTemplate("A: {a}\nB: {b}\nC").render(["b": "x"]) == "B: x\nC")

@@ -110,6 +110,23 @@ import Testing
     #expect(set.training[1].prompt.hasPrefix("This user's usual answers: funny (100%).\n"))
   }
 
+  @Test("an item without an input retrieves by its own words, which stay out of its prompt")
+  func withoutInput() throws {
+    let tweets = try TaskCatalogue.builtIn.task(named: "LaMP_7")
+    let texts = ["rain again", "sun and sea", "snow", "more rain today"]
+    let past = texts.enumerated().map {
+      HistoryItem(eventID: "\($0)", occurredAt: .distantPast, input: [:], output: $1)
+    }
+    var settings = TrainingSetSettings()
+    settings.retrieve = 1
+    let set = try TrainingSetBuilder(
+      prompts: PromptBuilder(task: tweets, maximumTokens: 100, countTokens: countWords),
+      settings: settings
+    ).build(history: past)
+    #expect(set.training[3].retrieved == ["0"])
+    #expect(set.training[3].prompt == "Tweet: rain again\n\nTweet:")
+  }
+
   @Test("positions outside the history are brought inside")
   func hostilePositions() throws {
     let all = try builder().build(history: items(10), trainedThrough: 99, changedAt: -5)
