@@ -169,8 +169,8 @@ public final class KafkaConsumer: Sendable {
         partitions ?? [], lost: rd_kafka_assignment_lost(handle.client) != 0)
     default:
       // The group's protocol went wrong: give everything back and join anew.
+      forgetPauses(handle.client, of: paused.withLock { Array($0) })
       rd_kafka_assign(handle.client, nil)
-      paused.withLock { $0 = [] }
       handle.logger.warning("rebalance failed: \(KafkaError(code))")
       return .revoked(partitions ?? [], lost: true)
     }
@@ -204,8 +204,22 @@ public final class KafkaConsumer: Sendable {
   /// - Parameter partitions: those of the event; in an eager group they are all.
   /// - Throws: `KafkaError`.
   public func unassign(_ partitions: [TopicPartition]) async throws {
-    paused.withLock { $0.subtract(partitions) }
-    try await command { client in try Self.unassign(partitions, client) }
+    try await command { [self] client in
+      forgetPauses(client, of: partitions)
+      try Self.unassign(partitions, client)
+    }
+  }
+
+  /// librdkafka keeps a pause beyond an assignment: a partition that came back would stand still for good.
+  /// Resumed before it goes, for a resumption afterwards would move it to where it stood.
+  private func forgetPauses(_ client: OpaquePointer, of partitions: [TopicPartition]) {
+    let ended = paused.withLock { paused in
+      let ended = paused.intersection(partitions)
+      paused.subtract(ended)
+      return ended
+    }
+    guard !ended.isEmpty else { return }
+    _ = PartitionList(Array(ended)).withPointer { rd_kafka_resume_partitions(client, $0) }
   }
 
   private static func unassign(_ partitions: [TopicPartition], _ client: OpaquePointer) throws {

@@ -102,20 +102,31 @@ extension IntegrationTests {
           workers.append(try await rig.startWorker(settings, log: "worker-\(number).log"))
         }
         var kills = [Int](repeating: 0, count: Self.workers)
+        // How often each worker had been given partitions when it, or the broker, was last killed.
+        var assignments = [Int](repeating: 0, count: Self.workers)
         for (at, blow) in Self.blows(total: total, &generator) {
           try await eventually(
             "\(at) messages taken", seconds: 90, every: .milliseconds(5),
-            state: rig.log("worker-0.log").suffix(2_000).description
+            state: await Self.state(of: rig)
           ) { try await Self.taken(rig.client) >= at }
           switch blow {
           case .killWorker(let number):
+            // The development broker has no rebalance timeout: a member that dies while the group forms would
+            // keep the others waiting for good.
+            try await eventually(
+              "every worker has its partitions", seconds: 60, state: await Self.state(of: rig)
+            ) {
+              (0..<Self.workers).allSatisfy { Self.assignments(rig, $0, since: assignments[$0]) }
+            }
             await workers[number].stop(SIGKILL)
+            assignments[number] = Self.assignments(rig, number)
             kills[number] += 1
             workers[number] = try await rig.startWorker(settings, log: "worker-\(number).log")
           case .terminate(let fault): proxy.inject([fault])
           case .killBroker:
             #expect(try await Self.taken(rig.client) < total)
             await broker.kill()
+            assignments = (0..<Self.workers).map { Self.assignments(rig, $0) }
             broker = try await DevelopmentBroker.start(
               executable: Paths.broker, folder: folder, port: broker.port, logger: Servers.logger)
             try await Self.produceWhatIsMissing(lists, rig)
@@ -140,6 +151,36 @@ extension IntegrationTests {
             + "the broker killed once; \(ContinuousClock.now - begin)")
       }
       await broker.stop()
+    }
+
+    private static func assignments(_ rig: Rig, _ worker: Int) -> Int {
+      rig.log("worker-\(worker).log").split(
+        separator: "ingest assigned", omittingEmptySubsequences: false
+      ).count - 1
+    }
+
+    /// Whether a worker has been given partitions again and has them still.
+    private static func assignments(_ rig: Rig, _ worker: Int, since: Int) -> Bool {
+      let parts = rig.log("worker-\(worker).log").split(
+        separator: "ingest assigned", omittingEmptySubsequences: false)
+      return parts.count - 1 > since && !(parts.last?.contains("ingest revoked") ?? true)
+    }
+
+    /// Where ingest stands, and what every worker said last, for a test that fails.
+    private static func state(of rig: Rig) async -> String {
+      let rows = try? await rig.client.query(
+        """
+        SELECT string_agg("partition" || ' at ' || next_offset || ' epoch ' || epoch, ', ') AS places
+        FROM ingest_partitions
+        """)
+      let places = (try? rows?.first?.decode("places", as: String?.self)) ?? "?"
+      let logs = (0..<workers).map { number in
+        let lines = rig.log("worker-\(number).log").split(separator: "\n").filter {
+          !$0.contains("CONFWARN")
+        }
+        return "worker \(number):\n" + lines.suffix(12).joined(separator: "\n")
+      }
+      return "\npartitions: \(places)\n" + logs.joined(separator: "\n")
     }
 
     private static func taken(_ client: PostgresClient) async throws -> Int {

@@ -42,6 +42,24 @@ struct ProduceConsumeTests {
     #expect(messages[3].value == Data())
   }
 
+  @Test("A pause ends with the assignment: a partition that comes back is read again")
+  func pauseEndsWithAssignment() async throws {
+    let topic = try await Broker.makeTopic()
+    let producer = try await Broker.producer()
+    for number in 0..<10 {
+      try await producer.send(topic: topic, key: nil, value: Data("\(number)".utf8))
+    }
+    await producer.close()
+    let partition = TopicPartition(topic: topic, partition: 0)
+    let consumer = try await Broker.consumer(topic)
+    _ = try await consumer.read(10)
+    try await consumer.pause([partition])
+    try await consumer.unassign([partition])
+    try await consumer.assign([partition: 4])
+    #expect(try await consumer.read(6).map(\.offset) == Array(4..<10))
+    await consumer.close()
+  }
+
   @Test("Assigned offsets decide where reading starts; seek moves it; position follows")
   func offsets() async throws {
     let topic = try await Broker.makeTopic(partitions: 2)

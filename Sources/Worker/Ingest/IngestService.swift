@@ -80,15 +80,19 @@ public struct IngestService: Service {
       switch event {
       case .assigned(let partitions):
         try await lanes.start(partitions)
-        logger.info("ingest assigned", metadata: ["partitions": "\(partitions.count)"])
+        logger.info("ingest assigned", metadata: ["partitions": "\(Self.numbers(partitions))"])
       case .revoked(let partitions, _):
         await lanes.stop(partitions)
         try await consumer.unassign(partitions)
-        logger.info("ingest revoked", metadata: ["partitions": "\(partitions.count)"])
+        logger.info("ingest revoked", metadata: ["partitions": "\(Self.numbers(partitions))"])
       case .messages(let messages): lanes.deal(messages)
       case .idle: break
       }
     }
+  }
+
+  private static func numbers(_ partitions: [TopicPartition]) -> String {
+    partitions.map { String($0.partition) }.joined(separator: ",")
   }
 }
 

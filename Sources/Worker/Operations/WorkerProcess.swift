@@ -46,7 +46,9 @@ public struct WorkerProcess: Sendable {
     try await checkTopics()
     let model = try await loadModel()
     let producer = try KafkaProducer(configuration: configuration.kafka.client, logger: logger)
-    let slot = try await WorkerSlot.take(client: client, logger: logger)
+    let slot = try await retryingDatabase("the worker's number", logger: logger) {
+      try await WorkerSlot.take(client: client, logger: logger)
+    }
 
     var services: [any Service] = []
     if roles.contains(.ingest) {
@@ -110,14 +112,14 @@ public struct WorkerProcess: Sendable {
   }
 
   private func prepareDatabase(_ client: PostgresClient) async throws {
+    // A wrong address is told at once; what breaks after the first answer is waited out.
     try await client.ping()
     let migrator = Migrator(client: client)
-    if configuration.database.migrate {
+    try await retryingDatabase("migrations", logger: logger) {
+      guard configuration.database.migrate else { return try await migrator.check() }
       for step in try await migrator.migrate() {
         logger.notice("applied migration \(step.number) (\(step.name))")
       }
-    } else {
-      try await migrator.check()
     }
   }
 
