@@ -57,7 +57,10 @@ let package = Package(
       resources: [.embedInCode("Migrations/0001_initial.sql")]),
     .target(
       name: "OPPU",
-      dependencies: ["LanguageModel", "FineTuning", "LinearAlgebra", "Personalization"]),
+      dependencies: [
+        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
     .target(
       name: "Evaluation",
       dependencies: [
@@ -126,7 +129,9 @@ let package = Package(
     .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient", "CRDKafka"]),
+      dependencies: [
+        "Worker", "Evaluation", "DevelopmentServers", "KafkaClient", "PostgresClient", "CRDKafka",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -22,11 +22,14 @@ public struct EvaluationPlan: Sendable {
   public var folder: URL
   /// Where task adapters lie that `oppu-worker adapt` has trained; nil to train them here.
   public var taskAdapters: URL?
+  /// Where those that are trained here are kept; nil: in the results folder.
+  public var adapterCache: URL?
 
   public init(
     arms: [Arm], settings: MethodSettings, users: Int? = nil, budget: Duration? = nil,
-    seed: UInt64 = 1, folder: URL, taskAdapters: URL? = nil
+    seed: UInt64 = 1, folder: URL, taskAdapters: URL? = nil, adapterCache: URL? = nil
   ) {
+    self.adapterCache = adapterCache
     self.arms = arms
     self.settings = settings
     self.users = users
@@ -145,24 +148,32 @@ public struct EvaluationRun: Sendable {
       if !variants.contains(variant) { variants.append(variant) }
     }
     guard !variants.isEmpty else { return [:] }
+    if plan.taskAdapters == nil {
+      variants = settings.withParents(variants)
+    }
     let store = TaskAdapterStore(
-      folder: plan.taskAdapters ?? plan.folder.appending(path: "task-adapters"))
+      folder: plan.taskAdapters?.appending(path: dataset.task.name) ?? plan.adapterCache
+        ?? plan.folder.appending(path: "task-adapters"))
+    let wanted = TaskAdapterStore.Wanted(
+      settings: settings, users: dataset.others, seed: plan.seed)
     var adapters: [PromptVariant: Adapter] = [:]
     for variant in variants {
       if let known = try store.load(
         variant, of: dataset.task, model: model, evaluated: dataset.users,
-        settings: plan.taskAdapters == nil ? settings : nil)
+        wanted: plan.taskAdapters == nil ? wanted : nil)
       {
         adapters[variant] = known.adapter
         findings.taskSeconds[variant] = known.seconds
         continue
       }
       if let folder = plan.taskAdapters {
-        throw EvaluationError.noTaskAdapter(variant: variant.name, folder: folder.path)
+        throw EvaluationError.noTaskAdapter(
+          variant: variant.name, folder: folder.appending(path: dataset.task.name).path)
       }
       guard !dataset.others.isEmpty else { throw EvaluationError.noOtherUsers }
       let adaptation = TaskAdaptation(
-        model: model, task: dataset.historyTask, settings: settings, variant: variant)
+        model: model, task: dataset.historyTask, settings: settings, variant: variant,
+        plain: adapters[.plain])
       let clock = ContinuousClock()
       let begin = clock.now
       let trained = try store.train(

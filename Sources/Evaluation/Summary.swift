@@ -34,6 +34,8 @@ public struct Summary: Sendable {
         results.armIntervals[arm.name, default: [:]][metric.rawValue] = Interval(
           estimate.low, estimate.high)
       }
+      let losses = outcomes.flatMap { $0.losses[arm.name] ?? [] }
+      if !losses.isEmpty { values["loss"] = losses.reduce(0, +) / Double(losses.count) }
       let trainings = outcomes.compactMap { $0.trainings[arm.name]?.seconds }
       if !trainings.isEmpty {
         values["training_seconds"] = trainings.reduce(0, +)

@@ -24,6 +24,8 @@ public struct UserOutcome: Sendable, Codable {
   public var golds: [String]
   /// By arm, in the order of the queries; nil where no answer could be read.
   public var predictions: [String: [String?]]
+  /// By arm with a model: the loss of each gold in nats per token.
+  public var losses: [String: [Double]]
   /// By arm: the time of its answers, and of the user's own training for it.
   public var seconds: [String: Double]
   /// By arm.
@@ -31,8 +33,10 @@ public struct UserOutcome: Sendable, Codable {
 
   public init(
     user: String, historyItems: Int, queryIDs: [String], golds: [String],
-    predictions: [String: [String?]], seconds: [String: Double], trainings: [String: Training]
+    predictions: [String: [String?]], losses: [String: [Double]] = [:],
+    seconds: [String: Double], trainings: [String: Training]
   ) {
+    self.losses = losses
     self.user = user
     self.historyItems = historyItems
     self.queryIDs = queryIDs
@@ -52,6 +56,8 @@ public struct UserEvaluation: Sendable {
   public let settings: MethodSettings
   public let taskAdapters: [PromptVariant: Adapter]
   public let seed: UInt64
+  /// Of a gold, as many tokens count for its loss.
+  private static let longestGold = 256
 
   public init(
     model: LlamaModel, task: TaskDefinition, historyTask: TaskDefinition? = nil,
@@ -77,6 +83,7 @@ public struct UserEvaluation: Sendable {
     let clock = ContinuousClock()
     for arm in arms {
       let begin = clock.now
+      var asked: [Question] = []
       switch arm.source {
       case .majority:
         let commonest = Self.commonest(user.history.map(\.output))
@@ -92,10 +99,29 @@ public struct UserEvaluation: Sendable {
           question(try prompt($0.input, variant, retriever), adapter: adapter)
         }
         outcome.predictions[arm.name] = try model.answer(questions, prefixes: prefixes).map(\.text)
+        asked = questions
       }
       outcome.seconds[arm.name] = (clock.now - begin) / .seconds(1)
+      if !asked.isEmpty {
+        outcome.losses[arm.name] = try zip(asked, user.queries).map { question, query in
+          try loss(of: query.gold, question, prefixes)
+        }
+      }
     }
     return outcome
+  }
+
+  /// In nats per token, end-of-text included.
+  private func loss(
+    of gold: String, _ question: Question, _ prefixes: PrefixCache
+  ) throws -> Double {
+    let tokens =
+      model.tokenizer.encodeContinuation(task.completion(for: gold)).prefix(Self.longestGold)
+      + [model.tokenizer.eos]
+    let scores = try model.score(
+      prompt: question.prompt, candidates: [Array(tokens)], adapter: question.adapter,
+      prefixes: prefixes)
+    return -(scores.logProbabilities.first ?? -.infinity) / Double(tokens.count)
   }
 
   /// The commonest text, of equally common ones the first.

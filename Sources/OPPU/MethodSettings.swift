@@ -62,6 +62,10 @@ public struct MethodSettings: Sendable, Equatable, Codable {
   public var user: AdaptationSettings
   /// The task adapter of many users, under the personal ones.
   public var task: AdaptationSettings
+  /// Tokens of the task adapters for prompts with items or a profile, which go on from the one for
+  /// plain prompts: what it has learnt of the task need not be learnt again. 0: they are trained from
+  /// scratch like that one.
+  public var variantTokens: Int
   /// What of a history is trained on, held out and replayed.
   public var examples: TrainingSetSettings
   /// The longest example in tokens, answer included.
@@ -69,15 +73,32 @@ public struct MethodSettings: Sendable, Equatable, Codable {
   public var decoding: AnswerDecoding
 
   public init(
-    name: String, user: AdaptationSettings, task: AdaptationSettings,
+    name: String, user: AdaptationSettings, task: AdaptationSettings, variantTokens: Int = 0,
     examples: TrainingSetSettings, cutoff: Int, decoding: AnswerDecoding
   ) {
     self.name = name
     self.user = user
     self.task = task
+    self.variantTokens = variantTokens
     self.examples = examples
     self.cutoff = cutoff
     self.decoding = decoding
+  }
+
+  /// These settings without what has no influence on task adapters, for comparing.
+  public var ofTaskAdapters: MethodSettings {
+    var settings = self
+    settings.name = ""
+    settings.user = task
+    settings.decoding = .constrained
+    return settings
+  }
+
+  /// Kinds of prompts in the order in which their task adapters are trained, the one that others go
+  /// on from first.
+  public func withParents(_ variants: [PromptVariant]) -> [PromptVariant] {
+    guard variantTokens > 0, variants.contains(where: { $0 != .plain }) else { return variants }
+    return [.plain] + variants.filter { $0 != .plain }
   }
 
   /// The settings with a name in ``presets``.
@@ -111,7 +132,7 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     return MethodSettings(
       name: "default",
       user: AdaptationSettings(training: training, maximumTokens: 12_000),
-      task: AdaptationSettings(training: task, maximumTokens: 60_000),
+      task: AdaptationSettings(training: task, maximumTokens: 90_000), variantTokens: 45_000,
       examples: examples, cutoff: 384, decoding: .constrained)
   }()
 

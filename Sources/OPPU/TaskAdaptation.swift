@@ -12,11 +12,16 @@ public struct TaskAdaptation: Sendable {
   public let task: TaskDefinition
   public let settings: MethodSettings
   public let variant: PromptVariant
+  /// The adapter that training goes on from; nil to begin at the base model.
+  public let parent: Adapter?
 
+  /// - Parameter plain: the adapter for plain prompts, which others go on from where the settings say
+  ///   so.
   public init(
     model: LlamaModel, task: TaskDefinition, settings: MethodSettings,
-    variant: PromptVariant = .plain
+    variant: PromptVariant = .plain, plain: Adapter? = nil
   ) {
+    parent = variant != .plain && settings.variantTokens > 0 ? plain : nil
     self.model = model
     self.task = task
     self.settings = settings
@@ -30,14 +35,20 @@ public struct TaskAdaptation: Sendable {
     _ histories: [[HistoryItem]], seed: UInt64,
     onStep: (TrainingProgress) -> Bool = { _ in true }
   ) throws -> TrainingResult {
-    let examples = try examples(histories, seed: seed)
-    let configuration = settings.task.configuration(
+    var adaptation = settings.task
+    // What goes on draws other examples than its parent did.
+    let seed = parent == nil ? seed : seed &+ 1
+    if parent != nil { adaptation.maximumTokens = settings.variantTokens }
+    let examples = try examples(histories, tokens: adaptation.maximumTokens, seed: seed)
+    let configuration = adaptation.configuration(
       tokensInEpoch: examples.reduce(0) { $0 + $1.tokenCount }, seed: seed)
     return try AdapterTrainer(model: model, configuration: configuration)
-      .train(examples: examples, onStep: onStep)
+      .train(examples: examples, startingFrom: parent, onStep: onStep)
   }
 
-  private func examples(_ histories: [[HistoryItem]], seed: UInt64) throws -> [TrainingExample] {
+  private func examples(
+    _ histories: [[HistoryItem]], tokens: Int, seed: UInt64
+  ) throws -> [TrainingExample] {
     let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
     var chosen = settings.examples
     chosen.retrieve = variant.retrieve
@@ -54,7 +65,7 @@ public struct TaskAdaptation: Sendable {
     var sets: [Int: [TrainingText]] = [:]
     var examples: [TrainingExample] = []
     // Every example is to be seen in every epoch.
-    var left = settings.task.maximumTokens / max(1, settings.task.training.epochs)
+    var left = tokens / max(1, settings.task.training.epochs)
     for place in places {
       if sets[place.user] == nil {
         sets[place.user] = try builder.build(history: histories[place.user]).training

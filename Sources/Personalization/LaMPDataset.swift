@@ -117,6 +117,41 @@ public struct LaMPDataset: Sendable {
     questionIDs = targets.ids
   }
 
+  /// The folder with some of its other users in the place of the evaluated ones: settings are chosen
+  /// on these, so that the ones reported on have no part in it.
+  ///
+  /// - Parameter seed: decides which third of the other users with a query is taken.
+  /// - Throws: `LaMPFileError` where there are fewer than three.
+  public func development(seed: UInt64) throws -> LaMPDataset {
+    var generator = SplitMix64(seed: seed)
+    let able = others.filter { !$0.queries.isEmpty && !$0.history.isEmpty }
+    let chosen = Set(able.map(\.id).shuffled(using: &generator).prefix(able.count / 3))
+    guard !chosen.isEmpty else {
+      throw LaMPFileError(
+        file: "others.json",
+        problem: "has \(able.count) users with a query and a history; "
+          + "a development set takes a third of them")
+    }
+    return LaMPDataset(
+      self, users: able.filter { chosen.contains($0.id) },
+      others: others.filter {
+        !chosen.contains($0.id)
+      })
+  }
+
+  private init(_ dataset: LaMPDataset, users: [LaMPUser], others: [LaMPUser]) {
+    self.users = users
+    self.others = others
+    task = dataset.task
+    historyTask = dataset.historyTask
+    taskName = dataset.taskName
+    queryFields = dataset.queryFields
+    notes = dataset.notes
+    questionIDs = users.flatMap { user in
+      user.queries.map { (text: $0.id, original: .string($0.id)) }
+    }
+  }
+
   /// Answers in LaMP's submission format, `{"task", "golds": [{"id", "output"}]}`, in the order of
   /// the questions and with their ids as the file has them.
   ///

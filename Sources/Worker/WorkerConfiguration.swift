@@ -4,6 +4,7 @@ import FineTuning
 import Foundation
 import KafkaClient
 import LanguageModel
+import OPPU
 import PostgresClient
 import Storage
 
@@ -18,6 +19,8 @@ public struct WorkerConfiguration: Sendable {
   public var model: String = ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf"
   /// YAML file with tasks beyond the built-in ones.
   public var tasksFile: String?
+  /// Folder of task adapters, as `oppu-worker adapt` writes it.
+  public var taskAdapters: String?
   public var kafka = Kafka()
   public var database = Database()
   public var ingest = Ingest()
@@ -26,6 +29,11 @@ public struct WorkerConfiguration: Sendable {
   public var infer = Infer()
 
   public init() {}
+
+  /// What stands in prompts where a request does not say, and therefore in those of the training.
+  public var promptVariant: PromptVariant {
+    PromptVariant(retrieve: infer.retrieve, profile: infer.profile)
+  }
 
   public struct Kafka: Sendable {
     public var bootstrapServers = "localhost:9092"

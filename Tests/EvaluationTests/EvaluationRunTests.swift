@@ -155,16 +155,56 @@ struct EvaluationRunTests {
     let model = try Self.model.get()
     let dataset = try LaMPDataset(folder: folder.path, task: task())
     let settings = try plan(folder, arms: ["task"]).settings
-    let store = TaskAdapterStore(folder: folder.appending(path: "adapters"))
+    let store = TaskAdapterStore(folder: folder.appending(path: "adapters/tags"))
     _ = try store.train(
       TaskAdaptation(model: model, task: dataset.task, settings: settings),
       on: dataset.users, queries: false, seed: 1)
     var plan = try plan(folder.appending(path: "out"), arms: ["task"])
-    plan.taskAdapters = store.folder
+    plan.taskAdapters = folder.appending(path: "adapters")
     let error = #expect(throws: OverlapError.self) {
       try EvaluationRun(model: model, dataset: dataset, plan: plan).run()
     }
     #expect(error?.description.contains("user-0") == true)
+  }
+
+  @Test("Task adapters for other prompts go on from the plain one, where the settings say so")
+  func curriculum() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    var stages: [[String]] = []
+    for tokens in [0, 300] {
+      var plan = try plan(folder.appending(path: "out-\(tokens)"), arms: ["task+pag"])
+      plan.settings.variantTokens = tokens
+      var seen: [String] = []
+      _ = try EvaluationRun(model: Self.model.get(), dataset: dataset, plan: plan).run { progress in
+        if seen.last != progress.stage { seen.append(progress.stage) }
+        return true
+      }
+      stages.append(seen)
+    }
+    #expect(
+      stages == [
+        ["task adapter pag", "users"], ["task adapter plain", "task adapter pag", "users"],
+      ])
+  }
+
+  @Test("The loss of the right answer falls with the user's own training")
+  func losses() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, users: 1)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    var settings = try plan(folder, arms: ["oppu"]).settings
+    settings.user.maximumTokens = 2_000
+    let outcome = try UserEvaluation(
+      model: Self.model.get(), task: dataset.task, settings: settings, taskAdapters: [:], seed: 1
+    ).run(dataset.users[0], arms: [Arm("base", retrieve: 2), Arm("oppu", retrieve: 2)])
+    let base = try #require(outcome.losses["base"])
+    let own = try #require(outcome.losses["oppu"])
+    #expect(base.count == 2 && own.count == 2)
+    #expect(own.reduce(0, +) < base.reduce(0, +))
   }
 
   @Test("Users beyond the time budget are left out and named")

@@ -13,7 +13,7 @@ import Testing
 extension IntegrationTests {
   @Suite(.serialized) struct SafeTraining {
     private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
-    private static let model = Task { try LlamaModel.load(path: Paths.model) }
+    private static let model = Task { ServedModel(try LlamaModel.load(path: Paths.model)) }
 
     private static let films = [
       ("The Paper Harbour: a comedy of errors", "funny"), ("Winter Bridge: a last farewell", "sad"),

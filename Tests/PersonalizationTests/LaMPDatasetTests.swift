@@ -396,6 +396,36 @@ import Testing
       ])
   }
 
+  @Test("a development set is a third of the other users, and no evaluated one")
+  func development() throws {
+    let others = (1...9).map { user in
+      """
+      {"user_id": "o\(user)", "profile": [{"id": "p\(user)", "text": "A text.", "title": "T"}],
+       "query": [{"id": "q\(user)", "gold": "G",
+         "input": "Generate a headline for the following article: Words."}]}
+      """
+    }.joined(separator: ",")
+    let whole = try read(
+      "LaMP_4",
+      questions: """
+        [{"id": "q", "user_id": "u", "profile": [{"id": "p", "text": "A text.", "title": "T"}],
+          "input": "Generate a headline for the following article: One two."}]
+        """, outputs: #"{"task": "LaMP_4", "golds": [{"id": "q", "output": "H"}]}"#,
+      others: "[\(others)]")
+    let part = try whole.development(seed: 3)
+    #expect(part.users.count == 3)
+    #expect(part.users.allSatisfy { $0.id.hasPrefix("o") && !$0.queries.isEmpty })
+    #expect(Set((part.users + part.others).map(\.id)) == Set(whole.others.map(\.id)))
+    #expect(part.others.count == 6)
+    #expect(try whole.development(seed: 3).users == part.users)
+    #expect(
+      String(decoding: part.submission([part.users[0].queries[0].id: "H"]), as: UTF8.self)
+        .contains(part.users[0].queries[0].id))
+    var left = part
+    while left.others.count > 2 { left = try left.development(seed: 3) }
+    #expect(throws: LaMPFileError.self) { try left.development(seed: 3) }
+  }
+
   @Test("answers are written in LaMP's form, ids as the files have them")
   func submission() throws {
     let input = #""input": "without further explanation. review: x", "profile": []"#

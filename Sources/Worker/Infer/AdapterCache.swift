@@ -14,15 +14,18 @@ actor AdapterCache {
     let version: Int
   }
 
-  private let model: LlamaModel
+  private let model: ServedModel
+  private let stacks: Bool
   private let repository: AdapterRepository
   private let maximumBytes: Int
   /// Least recently used first.
   private var entries: OrderedDictionary<Key, Adapter> = [:]
   private(set) var byteCount = 0
 
-  init(model: LlamaModel, repository: AdapterRepository, maximumBytes: Int) {
+  /// - Parameter stacks: whether adapters come stacked on their task's, ready to answer.
+  init(model: ServedModel, repository: AdapterRepository, maximumBytes: Int, stacks: Bool) {
     self.model = model
+    self.stacks = stacks
     self.repository = repository
     self.maximumBytes = maximumBytes
   }
@@ -37,7 +40,8 @@ actor AdapterCache {
       return hit
     }
     let weights = try await repository.weights(record.stream, version: record.version)
-    let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
+    let own = try StoredAdapter.decode(record, weights: weights, model: model)
+    let adapter = stacks ? try model.stack(own, task: record.task) : own
     // Another request may have loaded it meanwhile.
     if entries.updateValue(adapter, forKey: key) == nil { byteCount += adapter.byteCount }
     while byteCount > maximumBytes, entries.count > 1 {

@@ -18,7 +18,7 @@ struct Answerer: Sendable {
   }
 
   private let settings: WorkerConfiguration.Infer
-  private let model: LlamaModel
+  private let model: ServedModel
   private let modelName: String
   private let history: HistoryRepository
   private let adapters: AdapterRepository
@@ -28,15 +28,15 @@ struct Answerer: Sendable {
   private let logger: Logger
 
   init(
-    settings: WorkerConfiguration.Infer, model: LlamaModel, client: PostgresClient, logger: Logger
+    settings: WorkerConfiguration.Infer, model: ServedModel, client: PostgresClient, logger: Logger
   ) {
     self.settings = settings
     self.model = model
-    modelName = URL(fileURLWithPath: model.path).lastPathComponent
+    modelName = URL(fileURLWithPath: model.base.path).lastPathComponent
     history = HistoryRepository(client)
     adapters = AdapterRepository(client)
     cache = AdapterCache(
-      model: model, repository: adapters, maximumBytes: settings.adapterCacheBytes)
+      model: model, repository: adapters, maximumBytes: settings.adapterCacheBytes, stacks: true)
     prefixes = PrefixCache(byteLimit: settings.prefixCacheBytes)
     self.logger = logger
   }
@@ -66,7 +66,7 @@ struct Answerer: Sendable {
     let rows = batch.map(\.row)
     do {
       let outputs = try await compute.run { [model, prefixes] in
-        try model.answer(rows.map(\.question), prefixes: prefixes)
+        try model.base.answer(rows.map(\.question), prefixes: prefixes)
       }
       for (entry, output) in zip(batch, outputs) {
         replies[entry.index] = reply(jobs[entry.index].request, entry.row, output)
@@ -122,12 +122,12 @@ struct Answerer: Sendable {
     }
     let maximumTokens = min(
       request.options.maximumTokens ?? request.task.maximumTokens,
-      max(1, model.configuration.contextLength / 2))
+      max(1, model.base.configuration.contextLength / 2))
     let builder = PromptBuilder(
       task: request.task,
       maximumTokens: min(
-        settings.promptTokens, model.configuration.contextLength - maximumTokens),
-      countTokens: { [model] in model.tokenizer.encode($0).count })
+        settings.promptTokens, model.base.configuration.contextLength - maximumTokens),
+      countTokens: { [model] in model.base.tokenizer.encode($0).count })
     let built = try builder.build(
       input: request.input,
       retrieved: retrieve > 0
@@ -136,7 +136,7 @@ struct Answerer: Sendable {
       profile: wantsProfile ? ComputedProfile.text(for: items, task: request.task) : nil)
     personalization.retrieved = built.retrieved
     let question = Question(
-      task: request.task, prompt: model.tokenizer.encode(built.text), adapter: adapter,
+      task: request.task, prompt: model.base.tokenizer.encode(built.text), adapter: adapter,
       maximumTokens: maximumTokens,
       sampling: SamplingOptions(
         temperature: Float(request.options.temperature), topP: Float(request.options.topP),
@@ -146,7 +146,8 @@ struct Answerer: Sendable {
       queue: milliseconds(from: job.receivedAt, to: begin), load: milliseconds(since: begin))
   }
 
-  /// The adapter that the request asks for; where an active one cannot be used, none and a note why.
+  /// The adapter that the request asks for, over the task's; where a user has no active one, or it
+  /// cannot be used, the task's alone and a note why. `none` is the base model.
   private func loadAdapter(
     _ request: PersonalizationRequest, _ personalization: inout PersonalizationReply.Personalization
   ) async throws -> Adapter? {
@@ -154,9 +155,10 @@ struct Answerer: Sendable {
     switch request.options.adapter {
     case .none: return nil
     case .active:
+      personalization.taskAdapterVersion = model.taskAdapterVersion(request.task.name)
       guard let active = try await adapters.active(request.stream) else {
         personalization.note = "this user has no adapter for this task yet"
-        return nil
+        return model.taskAdapter(request.task.name)
       }
       record = active
     case .version(let version):
@@ -165,6 +167,7 @@ struct Answerer: Sendable {
           .unknownAdapter, "\(request.stream) has no adapter version \(version)")
       }
       record = found
+      personalization.taskAdapterVersion = model.taskAdapterVersion(request.task.name)
     }
     do {
       let adapter = try await cache.adapter(record)
@@ -173,7 +176,7 @@ struct Answerer: Sendable {
     } catch  where request.options.adapter == .active && !(error is PostgresError) {
       logger.error("adapter not usable: \(error)", metadata: ["stream": "\(record.stream)"])
       personalization.note = "adapter version \(record.version) was not used: \(error)"
-      return nil
+      return model.taskAdapter(request.task.name)
     }
   }
 

@@ -23,7 +23,7 @@ public struct InferenceService: Service {
   private let logger: Logger
 
   init(
-    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel,
+    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel,
     client: PostgresClient, producer: KafkaProducer, slot: WorkerSlot, logger: Logger
   ) {
     self.slot = slot

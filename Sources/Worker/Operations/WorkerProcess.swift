@@ -44,7 +44,7 @@ public struct WorkerProcess: Sendable {
         maximumConnections: configuration.database.maximumConnections), logger: logger)
     try await prepareDatabase(client)
     try await checkTopics()
-    let model = try await loadModel()
+    let model = try await loadModel(catalogue)
     let producer = try KafkaProducer(configuration: configuration.kafka.client, logger: logger)
     let slot = try await retryingDatabase("the worker's number", logger: logger) {
       try await WorkerSlot.take(client: client, logger: logger)
@@ -137,24 +137,25 @@ public struct WorkerProcess: Sendable {
   }
 
   /// The model, where a role needs it; opened off the cooperative pool, for it reads and hashes a large file.
-  private func loadModel() async throws -> LlamaModel? {
+  private func loadModel(_ catalogue: TaskCatalogue) async throws -> ServedModel? {
     let roles = configuration.roles
     let needed =
       roles.contains(.train) || roles.contains(.infer)
       || (roles.contains(.schedule) && configuration.schedule.lossSignal)
     guard needed else { return nil }
-    let path = configuration.model
+    let configuration = configuration
     let model = try await ComputeQueue("load").run {
-      let model = try LlamaModel.load(path: path)
-      _ = model.fingerprint
+      let model = try ServedModel.load(configuration, catalogue: catalogue)
+      _ = model.base.fingerprint
       return model
     }
     let report = BLAS.shared.report.coreName
     logger.info(
       "model loaded",
       metadata: [
-        "model": "\(URL(fileURLWithPath: path).lastPathComponent)",
-        "fingerprint": "\(model.fingerprint.prefix(12))", "kernels": "\(report)",
+        "model": "\(URL(fileURLWithPath: configuration.model).lastPathComponent)",
+        "fingerprint": "\(model.base.fingerprint.prefix(12))", "kernels": "\(report)",
+        "task adapters": "\(model.tasks.isEmpty ? "none" : model.tasks.joined(separator: ","))",
       ])
     return model
   }

@@ -9,21 +9,22 @@ import Storage
 
 /// Measures losses on a thread of its own, with a few adapters kept at hand.
 struct LossMeter: Sendable {
-  private let model: LlamaModel
+  private let model: ServedModel
   private let cache: AdapterCache
   private let repository: AdapterRepository
   private let settings: WorkerConfiguration.Train
   private let compute = ComputeQueue("losses")
 
-  init(model: LlamaModel, repository: AdapterRepository, settings: WorkerConfiguration.Train) {
+  init(model: ServedModel, repository: AdapterRepository, settings: WorkerConfiguration.Train) {
     self.model = model
     self.repository = repository
     self.settings = settings
-    cache = AdapterCache(model: model, repository: repository, maximumBytes: 64 << 20)
+    cache = AdapterCache(
+      model: model, repository: repository, maximumBytes: 64 << 20, stacks: false)
   }
 
   /// Mean loss per output token, in nats, by ordinal. Events without an output are left out.
-  /// - Parameter version: nil: of the model without an adapter.
+  /// - Parameter version: nil: of the model without the user's adapter.
   func losses(
     of events: [WatchedEvent], stream: Storage.Stream, version: Int?, task: TaskDefinition
   ) async throws -> [Int64: Double] {
@@ -31,13 +32,13 @@ struct LossMeter: Sendable {
     var adapter: Adapter?
     if let version {
       guard let record = try await repository.get(stream, version: version),
-        record.baseFingerprint == model.fingerprint
+        record.baseFingerprint == model.fingerprint(for: stream.task)
       else { return [:] }
       adapter = try await cache.adapter(record)
     }
     let used = adapter
     return try await compute.run { [model, settings] in
-      let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
+      let encoder = ExampleEncoder(model: model.base, task: task, cutoff: settings.cutoff)
       var examples: [TrainingExample] = []
       var ordinals: [Int64] = []
       for event in events {
@@ -46,8 +47,10 @@ struct LossMeter: Sendable {
         examples.append(encoder.encode(prompt.text, task.completion(for: output)))
         ordinals.append(event.ordinal)
       }
-      let losses = try AdapterTrainer(model: model, configuration: TrainingConfiguration())
-        .loss(of: examples, adapter: used).examples
+      let losses = try AdapterTrainer(
+        model: model.base, configuration: TrainingConfiguration(),
+        over: model.taskAdapter(task.name)
+      ).loss(of: examples, adapter: used).examples
       return Dictionary(zip(ordinals, losses), uniquingKeysWith: { first, _ in first })
     }
   }

@@ -32,7 +32,7 @@ public final class SchedulerRound: Sendable {
 
   /// - Parameter model: where given, the adapters' losses on new events are a signal too.
   public init(
-    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel?,
+    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel?,
     client: PostgresClient, logger: Logger
   ) {
     repository = ScheduleRepository(client)

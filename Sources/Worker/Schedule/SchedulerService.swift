@@ -25,7 +25,7 @@ public struct SchedulerService: Service {
 
   /// - Parameter model: where given, the adapters' losses on new events are a signal too.
   public init(
-    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel?,
+    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel?,
     client: PostgresClient, producer: KafkaProducer, logger: Logger
   ) {
     settings = configuration.schedule

@@ -25,7 +25,7 @@ struct StreamWatcher: Sendable {
   private static let eventsPerLook = 100
 
   init(
-    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel?,
+    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel?,
     client: PostgresClient, logger: Logger
   ) {
     policy = SchedulePolicy(settings: configuration.schedule)

@@ -9,9 +9,9 @@ import Storage
 enum StoredAdapter {
   /// - Throws: ``ForeignAdapterError`` for an adapter of another base model; errors of the adapter's files.
   static func decode(
-    _ record: AdapterRecord, weights: Data, model: LlamaModel
+    _ record: AdapterRecord, weights: Data, model: ServedModel
   ) throws -> Adapter {
-    guard record.baseFingerprint == model.fingerprint else {
+    guard record.baseFingerprint == model.fingerprint(for: record.task) else {
       throw ForeignAdapterError(
         stream: record.stream, version: record.version, fingerprint: record.baseFingerprint)
     }
@@ -19,16 +19,21 @@ enum StoredAdapter {
     return try PEFTFolder.decode(
       weights,
       settings: PEFTConfiguration(json: try JSONEncoder().encode(record.configuration), file: file),
-      model: model, file: file)
+      model: model.base, file: file)
   }
 }
 
-/// The adapter was trained on another base model than the one that is loaded.
+/// The adapter was trained over another base model, or another task adapter, than is loaded.
 struct ForeignAdapterError: Error, CustomStringConvertible {
   let stream: Storage.Stream
   let version: Int
   let fingerprint: String
   var description: String {
-    "adapter \(stream) version \(version) belongs to another base model (fingerprint \(fingerprint.prefix(12))…)"
+    "adapter \(stream) version \(version) belongs to another base model or task adapter (\(shortFingerprint(fingerprint)))"
   }
+}
+
+/// The beginnings of what stands on both sides of the "+", see ``ServedModel/fingerprint(for:)``.
+public func shortFingerprint(_ fingerprint: String) -> String {
+  fingerprint.split(separator: "+").map { "\($0.prefix(12))…" }.joined(separator: " + ")
 }

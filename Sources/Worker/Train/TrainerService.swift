@@ -4,6 +4,7 @@ import FineTuning
 import Foundation
 import LanguageModel
 import Logging
+import OPPU
 import Personalization
 import PostgresClient
 import ServiceLifecycle
@@ -11,8 +12,9 @@ import Storage
 
 public struct TrainerService: Service {
   private let settings: WorkerConfiguration.Train
+  private let variant: PromptVariant
   private let catalogue: TaskCatalogue
-  private let model: LlamaModel
+  private let model: ServedModel
   private let client: PostgresClient
   private let jobs: JobRepository
   private let claimer: JobClaimer
@@ -22,10 +24,11 @@ public struct TrainerService: Service {
   private static let historyLimit = 1_000
 
   public init(
-    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: LlamaModel,
+    configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel,
     client: PostgresClient, logger: Logger
   ) {
     settings = configuration.train
+    variant = configuration.promptVariant
     self.catalogue = catalogue
     self.model = model
     self.client = client
@@ -113,9 +116,10 @@ public struct TrainerService: Service {
       history: try await HistoryRepository(client).events(
         of: lease.stream, limit: Self.historyLimit),
       parent: try await parent(of: lease.stream), changeOrdinal: lease.changeOrdinal,
-      seed: settings.seed &+ UInt64(bitPattern: lease.jobID))
+      seed: settings.seed)
     let progress = ComputeProgress<JSONValue>()
-    let run = TrainingRun(model: model, settings: settings, progress: progress)
+    let run = TrainingRun(
+      model: model, settings: settings, variant: variant, progress: progress)
     return try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
         // Ends by cancellation; where it fails instead, the computation is stopped.
@@ -190,14 +194,14 @@ public struct TrainerService: Service {
       let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
       guard settings.trainingConfiguration(seed: 0).canContinue(adapter) else {
         logger.notice(
-          "the active adapter has other settings; training from the base model",
+          "the active adapter has other settings; training from the beginning",
           metadata: ["stream": "\(stream)"])
         return nil
       }
       return (record, adapter)
     } catch let error where !(error is PostgresError) {
       logger.warning(
-        "the active adapter cannot be continued, training from the base model: \(error)",
+        "the active adapter cannot be continued, training from the beginning: \(error)",
         metadata: ["stream": "\(stream)"])
       return nil
     }

@@ -29,8 +29,9 @@ enum TrainingOutcome: Sendable {
 struct TrainingStopped: Error {}
 
 struct TrainingRun: Sendable {
-  let model: LlamaModel
+  let model: ServedModel
   let settings: WorkerConfiguration.Train
+  let variant: PromptVariant
   let progress: ComputeProgress<JSONValue>
 
   func run(_ input: TrainingInput) throws -> TrainingOutcome {
@@ -42,7 +43,8 @@ struct TrainingRun: Sendable {
     }
     let begin = Date()
     let trained = try PersonalTraining(
-      model: model, task: input.task, settings: settings.methodSettings
+      model: model.base, task: input.task, settings: settings.methodSettings, variant: variant,
+      over: model.taskAdapter(input.task.name)
     ).train(
       input.history.map(\.item), from: input.parent?.adapter, trainedThrough: learnt ?? 0,
       changedAt: change, seed: input.seed
@@ -63,12 +65,12 @@ struct TrainingRun: Sendable {
       parent: result.heldOut.parent, candidate: result.heldOut.candidate,
       base: input.parent == nil ? nil : result.heldOut.without)
     let description = try PEFTConfiguration(
-      result.adapter, baseModel: URL(fileURLWithPath: model.path).lastPathComponent
+      result.adapter, baseModel: URL(fileURLWithPath: model.base.path).lastPathComponent
     ).json()
     return .adapter(
       NewAdapter(
         stream: input.stream, parentVersion: input.parent?.record.version,
-        baseFingerprint: model.fingerprint,
+        baseFingerprint: model.fingerprint(for: input.task.name),
         configuration: try JSONDecoder().decode(JSONValue.self, from: description),
         weights: try PEFTFolder.encode(result.adapter),
         trainedThrough: result.trainedThrough > 0

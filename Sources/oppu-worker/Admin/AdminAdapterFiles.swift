@@ -54,10 +54,17 @@ struct AdaptersExport: AsyncParsableCommand {
         let name = "adapter \(stream) version \(found.version)"
         let settings = try PEFTConfiguration(json: json, file: name)
         let model = try LlamaModel.load(path: path)
-        guard model.fingerprint == found.baseFingerprint else {
+        // Behind a "+" stands the task adapter that it was trained over.
+        let bases = found.baseFingerprint.split(separator: "+").map(String.init)
+        guard model.fingerprint == bases.first else {
           throw ForeignModelError(name: name, model: path, fingerprint: found.baseFingerprint)
         }
         let adapter = try PEFTFolder.decode(weights, settings: settings, model: model, file: name)
+        if bases.count > 1 {
+          Failure.say(
+            "note: \(name) is to be used over the task adapter \(bases[1].prefix(12))… that it was "
+              + "trained over, not over the base model alone")
+        }
         switch format {
         case .peft: try PEFTFolder.write(adapter, to: out, baseModel: settings.baseModel)
         case .gguf:
@@ -76,7 +83,7 @@ struct ForeignModelError: Error, CustomStringConvertible {
   let model: String
   let fingerprint: String
   var description: String {
-    "\(name) belongs to another base model (fingerprint \(fingerprint.prefix(12))…) than \(model)"
+    "\(name) belongs to another base model (\(shortFingerprint(fingerprint))) than \(model)"
   }
 }
 
@@ -85,7 +92,7 @@ struct AdaptersImport: AsyncParsableCommand {
     commandName: "import",
     abstract: "Make a PEFT folder or a GGUF file a user's active version.",
     discussion: """
-      The adapter must be for the configured base model. It is not judged on held-out events. Without \
+      The adapter must be for the configured base model, over the task's adapter where one is configured. It is not judged on held-out events. Without \
       --execute it shows the plan.
       """)
 
@@ -101,7 +108,8 @@ struct AdaptersImport: AsyncParsableCommand {
       let active = try await AdapterRepository(client).active(stream)
       let (path, from, train) = (configuration.model, from, configuration.train)
       let adapter = try await ComputeQueue("import").run {
-        let model = try LlamaModel.load(path: path)
+        let served = try ServedModel.load(configuration, catalogue: configuration.catalogue())
+        let model = served.base
         var isFolder: ObjCBool = false
         _ = FileManager.default.fileExists(atPath: from, isDirectory: &isFolder)
         let adapter =
@@ -117,7 +125,7 @@ struct AdaptersImport: AsyncParsableCommand {
           adapter, baseModel: URL(fileURLWithPath: path).lastPathComponent
         ).json()
         return NewAdapter(
-          stream: stream, parentVersion: nil, baseFingerprint: model.fingerprint,
+          stream: stream, parentVersion: nil, baseFingerprint: served.fingerprint(for: task),
           configuration: try JSONDecoder().decode(JSONValue.self, from: description),
           weights: try PEFTFolder.encode(adapter), trainedThrough: 0,
           training: ["imported_from": .string(from)],

@@ -32,8 +32,11 @@ struct AdminDoctor: AsyncParsableCommand {
       await check("matrix kernels") { try await ComputeQueue("doctor").run { Self.kernels() } },
       await check("model") {
         try await ComputeQueue("doctor").run {
-          let model = try LlamaModel.load(path: configuration.model)
-          return "\(configuration.model), fingerprint \(model.fingerprint.prefix(12))"
+          let model = try ServedModel.load(configuration, catalogue: configuration.catalogue())
+          let adapters =
+            model.tasks.isEmpty ? "" : ", adapters for " + model.tasks.joined(separator: ", ")
+          return
+            "\(configuration.model), fingerprint \(model.base.fingerprint.prefix(12))\(adapters)"
         }
       },
       await check("tasks") { "\(try configuration.catalogue().names.count) tasks" },

@@ -156,6 +156,11 @@ extension Setting {
       Setting(
         key: "tasksFile", help: "YAML file that declares tasks beyond the built-in ones.",
         apply: { $0.tasksFile = $1.isEmpty ? nil : $1 }, show: { $0.tasksFile ?? "" }),
+      Setting(
+        key: "taskAdapters",
+        help:
+          "Folder of task adapters that `oppu-worker adapt` trained; users' adapters go over them.",
+        apply: { $0.taskAdapters = $1.isEmpty ? nil : $1 }, show: { $0.taskAdapters ?? "" }),
     ]
   }
 

@@ -18,14 +18,19 @@ struct Adapt: AsyncParsableCommand {
 
       Example: oppu-worker adapt --task LaMP_4 --data lamp/LaMP_4 --variants plain,rag-4 --out adapters
       Then: oppu-worker evaluate --task LaMP_4 --data lamp/LaMP_4 --task-adapters adapters --out results
+      Or serve them: OPPU_TASK_ADAPTERS=adapters oppu-worker run
       """)
 
   @OptionGroup var method: MethodOptions
-  @Option(name: .long, help: "Task.") var task: String
+  @Option(
+    name: .long, help: "Task, or several with commas (default: every task the folder has data for)."
+  )
+  var task: String?
   @Option(name: .long, help: "Folder in LaMP's format, with others.json.") var data: String
   @Option(name: .long, help: "Kinds of prompts with commas: plain, rag-K, pag, rag-K+pag.")
   var variants = "plain"
-  @Option(name: .long, help: "Folder for the adapters, each a PEFT folder.") var out: String
+  @Option(name: .long, help: "Folder for the adapters: TASK/KIND in it are PEFT folders.") var out:
+    String
 
   func run() async throws {
     try await Failure.explain {
@@ -54,10 +59,12 @@ struct Adapt: AsyncParsableCommand {
     try LaMPUser.requireDisjoint(evaluated: dataset.users, others: dataset.others)
     var settings = settings
     settings.examples.inputFields = dataset.queryFields
-    let store = TaskAdapterStore(folder: URL(fileURLWithPath: out))
-    for variant in variants {
+    let store = TaskAdapterStore(
+      folder: URL(fileURLWithPath: out).appending(path: task.name))
+    var plain: Adapter?
+    for variant in settings.withParents(variants) {
       let adaptation = TaskAdaptation(
-        model: model, task: dataset.historyTask, settings: settings, variant: variant)
+        model: model, task: dataset.historyTask, settings: settings, variant: variant, plain: plain)
       let bar = ProgressLine()
       let trained = try store.train(
         adaptation, on: dataset.others, queries: dataset.task == dataset.historyTask,
@@ -70,9 +77,10 @@ struct Adapt: AsyncParsableCommand {
         return true
       }
       bar.end()
+      if variant == .plain { plain = trained?.adapter }
       guard let report = trained?.report else { continue }
       print(try OutputOptions.json(report, pretty: false))
-      Failure.say("wrote \(out)/\(variant.name)")
+      Failure.say("wrote \(out)/\(task.name)/\(variant.name)")
     }
   }
 }

@@ -42,6 +42,10 @@ struct Evaluate: AsyncParsableCommand {
   @Option(name: .long, help: "At most so many users of a task.") var users: Int?
   @Option(name: .long, help: "Minutes for each task; users beyond it are left out and named.")
   var budget: Double?
+  @Flag(
+    name: .long,
+    help: "Evaluate a third of the users of others.json instead, for choosing settings.")
+  var development = false
   @Option(
     name: .customLong("task-adapters"), help: "Folder of adapters that oppu-worker adapt trained.")
   var taskAdapters: String?
@@ -86,7 +90,8 @@ struct Evaluate: AsyncParsableCommand {
     arms: [Arm], settings: MethodSettings, out: URL
   ) throws -> EvaluationResults {
     let started = Date()
-    let dataset = try LaMPDataset(folder: folder, task: task, catalogue: catalogue)
+    var dataset = try LaMPDataset(folder: folder, task: task, catalogue: catalogue)
+    if development { dataset = try dataset.development(seed: method.seed) }
     for note in dataset.notes.prefix(20) { Failure.say("\(note)") }
     if dataset.notes.count > 20 {
       Failure.say("… and \(dataset.notes.count - 20) more notes, in results.json")

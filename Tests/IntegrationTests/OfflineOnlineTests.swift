@@ -1,0 +1,174 @@
+// What an evaluation predicts is what the worker answers: the same histories once through Evaluation, and once
+// through Kafka, PostgreSQL and the real binary.
+
+import Evaluation
+import Foundation
+import LanguageModel
+import OPPU
+import Personalization
+import Testing
+
+@testable import Storage
+@testable import Worker
+
+extension IntegrationTests {
+  @Suite struct OfflineOnline {
+    private static let tags = ["funny", "sad", "tense", "dreamy", "nineties"]
+    private static let words = [
+      "a race against time", "a last farewell", "three clumsy thieves", "a bomb on board",
+      "the summer of two sisters", "an old piano", "a letter from the sea",
+    ]
+
+    private static func film(_ number: Int, _ generator: inout Seeded) -> [String: JSONValue] {
+      let word = words.randomElement(using: &generator) ?? ""
+      return ["film": .string("Film \(number) (19\(50 + number % 50)): \(word)")]
+    }
+
+    /// Users of random tags, with queries of their own.
+    private static func users(
+      _ names: [String], items: Int, queries: Int, _ generator: inout Seeded
+    ) -> [LaMPUser] {
+      names.map { name in
+        let own = (0..<2).map { _ in tags.randomElement(using: &generator) ?? "" }
+        let history = (0..<items).map { number in
+          HistoryItem(
+            eventID: "\(name)-\(number)",
+            occurredAt: Date(timeIntervalSince1970: 1_700_000_000 + Double(number)),
+            input: film(number, &generator), output: own.randomElement(using: &generator) ?? "")
+        }
+        return LaMPUser(
+          id: name, history: history,
+          queries: (0..<queries).map { number in
+            LaMPQuery(
+              id: "\(name)-q\(number)", input: film(100 + number, &generator), gold: own[0])
+          })
+      }
+    }
+
+    @Test("the worker answers what the evaluation predicts, with every kind of adapter")
+    func equal() async throws {
+      var generator = Seeded()
+      let users = Self.users(["ada", "ben"], items: 20, queries: 6, &generator)
+      let task = try TaskCatalogue.builtIn.task(named: "film_tag")
+      var configuration = WorkerConfiguration()
+      configuration.train.rank = 4
+      configuration.train.maximumTokens = 3_000
+      configuration.infer.retrieve = 2
+      let settings = configuration.train.methodSettings
+      let seed = configuration.train.seed
+      let variant = configuration.promptVariant
+
+      try await Rig.with { rig in
+        // A task adapter of other users, as `oppu-worker adapt` makes it.
+        let folder = rig.folder.appending(path: "task-adapters")
+        let others = Self.users(["other-1", "other-2"], items: 20, queries: 0, &generator)
+        let (model, trained) = try await ComputeQueue("offline").run {
+          let model = try LlamaModel.load(path: Paths.model)
+          var few = settings
+          few.task.maximumTokens = 2_000
+          let trained = try TaskAdapterStore(folder: folder.appending(path: task.name)).train(
+            TaskAdaptation(model: model, task: task, settings: few, variant: variant),
+            on: others, queries: false, seed: 1)
+          return (model, trained)
+        }
+        let taskAdapter = try #require(trained)
+
+        // Offline.
+        let arms = try ["base+rag-2", "task+rag-2", "oppu+rag-2"].map { try Arm($0, retrieve: 2) }
+        let offline = try await ComputeQueue("offline").run {
+          let evaluation = UserEvaluation(
+            model: model, task: task, settings: settings,
+            taskAdapters: [variant: taskAdapter.adapter], seed: seed)
+          return try users.map { try evaluation.run($0, arms: arms) }
+        }
+
+        // Online.
+        let worker = try await rig.startWorker([
+          "OPPU_ROLES": "ingest,train,infer", "OPPU_TASK_ADAPTERS": folder.path,
+          "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_MAXIMUM_TOKENS": "3000", "OPPU_INFER_RETRIEVE": "2",
+        ])
+        for user in users {
+          for item in user.history {
+            let event = JSONValue.object([
+              "event_id": .string(item.eventID), "user_id": .string(user.id),
+              "task": .string(task.name), "input": .object(item.input),
+              "output": .string(item.output),
+              "occurred_at": .string(item.occurredAt.formatted(.iso8601)),
+            ])
+            try await rig.produce(event.canonical, key: user.id)
+          }
+        }
+        try await rig.waitForIngest(messages: users.reduce(0) { $0 + $1.history.count })
+        // A user without an adapter of their own is answered by the task's.
+        let before = try await Self.ask(rig, users, id: "task")
+        _ = try await JobQueue(rig.client).enqueue(
+          users.map {
+            JobRequest(stream: Stream(userID: $0.id, task: task.name), reason: .operator)
+          })
+        try await eventually("both are trained", seconds: 120, state: rig.log()) {
+          try await AdapterRepository(rig.client).list().count == users.count
+        }
+        // Whatever the gate says of these few events.
+        for version in try await AdapterRepository(rig.client).list() where version.state != .active
+        {
+          _ = try await rig.client.withTransaction { connection in
+            try await AdapterRepository(connection).promote(
+              version.stream, version: version.version, force: true)
+          }
+        }
+        let own = try await Self.ask(rig, users, id: "oppu")
+        let base = try await Self.ask(rig, users, id: "base", options: ["adapter": "none"])
+        await worker.stop(SIGTERM, grace: .seconds(30))
+
+        for (user, outcome) in zip(users, offline) {
+          for (arm, replies) in [("base+rag-2", base), ("task+rag-2", before), ("oppu+rag-2", own)]
+          {
+            let online = user.queries.map { replies[$0.id]?["output"]?.string }
+            #expect(online == outcome.predictions[arm], "\(arm) of \(user.id)")
+          }
+          let stream = Stream(userID: user.id, task: task.name)
+          let version = try #require(try await AdapterRepository(rig.client).active(stream))
+          // The same training to the last bit.
+          #expect(
+            version.training["loss_last_epoch"]?.number
+              == outcome.trainings["oppu+rag-2"]?.lossLastEpoch)
+          #expect(version.baseFingerprint == "\(model.fingerprint)+\(taskAdapter.fingerprint)")
+        }
+        let first = try #require(users[0].queries.first?.id)
+        let who = { (replies: [String: JSONValue]) in replies[first]?["personalization"] }
+        #expect(who(base)?["task_adapter_version"] == .null)
+        #expect(who(before)?["task_adapter_version"] == 1)
+        #expect(who(before)?["adapter_version"] == .null)
+        #expect(who(own)?["task_adapter_version"] == 1)
+        #expect(who(own)?["adapter_version"] == 1)
+        #expect(who(own)?["retrieved"]?.array?.count == 2)
+      }
+    }
+
+    /// The replies to all queries of all users, by the query's id.
+    private static func ask(
+      _ rig: Rig, _ users: [LaMPUser], id: String, options: JSONValue = [:]
+    ) async throws -> [String: JSONValue] {
+      let already = try await rig.messageCount(rig.kafka.replyTopic)
+      var count = already
+      for user in users {
+        for query in user.queries {
+          let request = JSONValue.object([
+            "request_id": .string("\(id)/\(query.id)"), "user_id": .string(user.id),
+            "task": "film_tag", "input": .object(query.input), "options": options,
+          ])
+          try await rig.produce(request.canonical, key: user.id, to: rig.kafka.requestTopic)
+          count += 1
+        }
+      }
+      var replies: [String: JSONValue] = [:]
+      for message in try await rig.read(rig.kafka.replyTopic, count: count, seconds: 90) {
+        let reply = try message.json()
+        let parts = (reply["request_id"]?.string ?? "").split(separator: "/").map(String.init)
+        guard parts.first == id, parts.count == 2 else { continue }
+        replies[parts[1]] = reply
+      }
+      return replies
+    }
+  }
+}
