@@ -67,6 +67,7 @@ public struct EvaluationRun: Sendable {
   public struct Findings: Sendable {
     public var outcomes: [UserOutcome]
     public var leftOut: [EvaluatedUsers.LeftOut]
+    public var taskAdapters: [PromptVariant: Adapter]
     /// Seconds that the task adapter of a variant took.
     public var taskSeconds: [PromptVariant: Double]
   }
@@ -80,8 +81,10 @@ public struct EvaluationRun: Sendable {
     try LaMPUser.requireDisjoint(evaluated: dataset.users, others: dataset.others)
     let checkpoints = try Checkpoints(folder: plan.folder, fingerprint: try fingerprint())
     let users = Array(dataset.users.prefix(plan.users ?? .max))
-    var findings = Findings(outcomes: [], leftOut: [], taskSeconds: [:])
+    var findings = Findings(
+      outcomes: [], leftOut: [], taskAdapters: [:], taskSeconds: [:])
     let adapters = try taskAdapters(&findings, progress)
+    findings.taskAdapters = adapters
     let evaluation = UserEvaluation(
       model: model, task: dataset.task, historyTask: dataset.historyTask,
       settings: settings, taskAdapters: adapters, seed: plan.seed)
@@ -159,7 +162,7 @@ public struct EvaluationRun: Sendable {
     var adapters: [PromptVariant: Adapter] = [:]
     for variant in variants {
       if let known = try store.load(
-        variant, of: dataset.task, model: model, evaluated: dataset.users,
+        variant, of: dataset.historyTask, model: model, evaluated: dataset.users,
         wanted: plan.taskAdapters == nil ? wanted : nil)
       {
         adapters[variant] = known.adapter

@@ -78,6 +78,10 @@ public struct UserEvaluation: Sendable {
       golds: user.queries.map(\.gold), predictions: [:], seconds: [:], trainings: [:])
     let retriever = HistoryRetriever(
       task: historyTask, items: user.history, method: settings.examples.retrieval)
+    var profile: String?
+    if arms.contains(where: { $0.variant?.profile == true }) {
+      profile = try settings.questionProfile(of: user.history, task: historyTask, model: model)
+    }
     // Arms with the same prompts share what is computed of them.
     let prefixes = PrefixCache(byteLimit: 64 << 20)
     let clock = ContinuousClock()
@@ -96,7 +100,7 @@ public struct UserEvaluation: Sendable {
       case .model(let tuning, let variant):
         let adapter = try adapter(tuning, variant, arm, user, &outcome)
         let questions = try user.queries.map {
-          question(try prompt($0.input, variant, retriever), adapter: adapter)
+          question(try prompt($0.input, variant, retriever, profile), adapter: adapter)
         }
         outcome.predictions[arm.name] = try model.answer(questions, prefixes: prefixes).map(\.text)
         asked = questions
@@ -143,7 +147,8 @@ public struct UserEvaluation: Sendable {
   }
 
   private func prompt(
-    _ input: [String: JSONValue], _ variant: PromptVariant, _ retriever: HistoryRetriever
+    _ input: [String: JSONValue], _ variant: PromptVariant, _ retriever: HistoryRetriever,
+    _ profile: String?
   ) throws -> [Int32] {
     let encoder = ExampleEncoder(
       model: model, task: task, historyTask: historyTask, cutoff: settings.cutoff)
@@ -151,8 +156,7 @@ public struct UserEvaluation: Sendable {
       input: input,
       retrieved: variant.retrieve > 0
         ? retriever.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
-      profile: variant.profile
-        ? ComputedProfile.text(for: retriever.items, task: historyTask) : nil)
+      profile: variant.profile ? profile : nil)
     return model.tokenizer.encode(built.text)
   }
 

@@ -71,11 +71,15 @@ public struct MethodSettings: Sendable, Equatable, Codable {
   /// The longest example in tokens, answer included.
   public var cutoff: Int
   public var decoding: AnswerDecoding
+  /// Who writes the profile of prompts that have one.
+  public var profile: UserProfile.Kind
 
   public init(
     name: String, user: AdaptationSettings, task: AdaptationSettings, variantTokens: Int = 0,
-    examples: TrainingSetSettings, cutoff: Int, decoding: AnswerDecoding
+    examples: TrainingSetSettings, cutoff: Int, decoding: AnswerDecoding,
+    profile: UserProfile.Kind = .computed
   ) {
+    self.profile = profile
     self.name = name
     self.user = user
     self.task = task
@@ -132,7 +136,7 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     return MethodSettings(
       name: "default",
       user: AdaptationSettings(training: training, maximumTokens: 12_000),
-      task: AdaptationSettings(training: task, maximumTokens: 90_000), variantTokens: 45_000,
+      task: AdaptationSettings(training: task, maximumTokens: 90_000),
       examples: examples, cutoff: 384, decoding: .constrained)
   }()
 

@@ -69,7 +69,9 @@ public struct PersonalTraining: Sendable {
     chosen.usesProfile = variant.profile
     chosen.seed = seed
     let set = try TrainingSetBuilder(prompts: encoder.prompts, settings: chosen).build(
-      history: history, trainedThrough: trainedThrough, changedAt: changedAt)
+      history: history, trainedThrough: trainedThrough, changedAt: changedAt,
+      profile: try settings.fixedProfile(
+        of: history, task: task, variant: variant, model: model))
     guard !set.training.isEmpty else { return nil }
     let training = affordable(set.training.map(encoder.encode))
     let heldOut = set.heldOut.map(encoder.encode)

@@ -68,7 +68,12 @@ public struct TaskAdaptation: Sendable {
     var left = tokens / max(1, settings.task.training.epochs)
     for place in places {
       if sets[place.user] == nil {
-        sets[place.user] = try builder.build(history: histories[place.user]).training
+        let history = histories[place.user]
+        sets[place.user] = try builder.build(
+          history: history,
+          profile: settings.fixedProfile(
+            of: history, task: task, variant: variant, model: model)
+        ).training
       }
       guard let text = sets[place.user]?[place.item] else { continue }
       let example = encoder.encode(text)

@@ -42,6 +42,16 @@ struct Evaluate: AsyncParsableCommand {
   @Option(name: .long, help: "At most so many users of a task.") var users: Int?
   @Option(name: .long, help: "Minutes for each task; users beyond it are left out and named.")
   var budget: Double?
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Studies beside the comparison, with commas: \(PaperStudies.Kind.allCases.map(\.rawValue).joined(separator: ", ")).",
+      discussion: """
+        shift: histories like the queries and unlike them. formats: histories as plain text. methods: \
+        LoRA, DoRA, (IA)³ and prompt tuning. curves: held-out loss by the number of events. They need \
+        the arm oppu, and are not resumed.
+        """))
+  var studies = ""
   @Flag(
     name: .long,
     help: "Evaluate a third of the users of others.json instead, for choosing settings.")
@@ -52,6 +62,12 @@ struct Evaluate: AsyncParsableCommand {
 
   func validate() throws {
     if let users, users < 1 { throw ValidationError("--users must be at least 1.") }
+    for name in studies.split(separator: ",") where PaperStudies.Kind(rawValue: String(name)) == nil
+    {
+      throw ValidationError(
+        "--studies: there is no study \"\(name)\"; there are "
+          + PaperStudies.Kind.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+    }
     if let budget, !(budget > 0) { throw ValidationError("--budget must be above 0 minutes.") }
   }
 
@@ -106,14 +122,18 @@ struct Evaluate: AsyncParsableCommand {
       return true
     }
     bar.end()
-    let arms = arms.filter { arm in
-      // Texts have no commonest one.
-      !(task.kind == .text && arm.source == .majority)
-    }
     var results = EvaluationResults(
       task: task.name, kind: task.kind.rawValue, metrics: [],
       provenance: try EvaluationProvenance.now(
         model: model, data: folder, seed: method.seed, started: started))
+    try study(
+      PaperStudies(
+        model: model, dataset: dataset, settings: settings, taskAdapters: findings.taskAdapters,
+        users: users, seed: method.seed), arms: arms, into: &results)
+    let arms = arms.filter { arm in
+      // Texts have no commonest one.
+      !(task.kind == .text && arm.source == .majority)
+    }
     Summary(task: task, arms: arms, outcomes: findings.outcomes, seed: method.seed).fill(&results)
     results.configuration = try ResultValue(encoding: settings)
     results.users = EvaluatedUsers(
@@ -133,6 +153,29 @@ struct Evaluate: AsyncParsableCommand {
     }
     try results.write(toFolder: out)
     return results
+  }
+
+  private func study(
+    _ paper: PaperStudies, arms: [Arm], into results: inout EvaluationResults
+  ) throws {
+    for name in studies.split(separator: ",") {
+      let bar = ProgressLine()
+      let title = results.task
+      func progress(_ done: Int, _ total: Int) -> Bool {
+        bar.show(done, of: total, "\(title): study \(name)")
+        return true
+      }
+      switch PaperStudies.Kind(rawValue: String(name)) {
+      case .shift:
+        results.shift = try paper.shift(
+          arms: arms.filter { $0.variant != nil }, progress: progress)
+      case .formats: results.studies.append(try paper.formats(progress: progress))
+      case .methods: results.studies.append(try paper.methods(progress: progress))
+      case .curves: results.heldOut = try paper.curves(progress: progress)
+      case nil: break
+      }
+      bar.end()
+    }
   }
 
   static func time(_ seconds: Double) -> String {

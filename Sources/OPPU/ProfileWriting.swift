@@ -1,0 +1,48 @@
+// Profiles that the model itself writes, for prompts of training and of questions alike.
+
+import Foundation
+import LanguageModel
+import Personalization
+
+extension LlamaModel {
+  /// What the base model writes of a user, greedily, from as much of the newest history as fits into
+  /// the longest example; nil for an empty history or an answer without words. Blocking.
+  /// - Throws: `InferenceError`.
+  public func writtenProfile(
+    of history: [HistoryItem], task: TaskDefinition, cutoff: Int
+  ) throws -> String? {
+    let limit = min(cutoff, configuration.contextLength - ModelProfile.maximumTokens)
+    guard
+      let prompt = ModelProfile.prompt(
+        for: history, task: task, maximumTokens: limit,
+        countTokens: { tokenizer.encode($0).count })
+    else { return nil }
+    let answer = try generate([
+      GenerationRequest(
+        prompt: tokenizer.encode(prompt), maxTokens: ModelProfile.maximumTokens,
+        sampling: .greedy, stopTokens: tokenizer.stopTokens)
+    ])
+    return answer.first.flatMap { ModelProfile.description(in: tokenizer.decode($0.tokens)) }
+  }
+}
+
+extension MethodSettings {
+  /// The profile that all prompts of a user carry; nil where each has the computed one of what came
+  /// before it.
+  func fixedProfile(
+    of history: [HistoryItem], task: TaskDefinition, variant: PromptVariant, model: LlamaModel
+  ) throws -> String? {
+    guard variant.profile, profile == .model else { return nil }
+    return try model.writtenProfile(of: history, task: task, cutoff: cutoff)
+  }
+
+  /// The profile of a question's prompt; nil for an empty history.
+  public func questionProfile(
+    of history: [HistoryItem], task: TaskDefinition, model: LlamaModel
+  ) throws -> String? {
+    let written =
+      profile == .model
+      ? try model.writtenProfile(of: history, task: task, cutoff: cutoff) : nil
+    return written ?? ComputedProfile.text(for: history, task: task)
+  }
+}
