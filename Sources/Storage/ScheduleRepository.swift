@@ -21,6 +21,8 @@ public struct PendingShift: Sendable, Codable, Equatable {
 /// A stream as the scheduler left it.
 public struct ScheduledStream: Sendable {
   public let stream: Stream
+  /// Which of the streams of this name: after an erasure it is another one.
+  public let incarnation: Int64
   public let eventCount: Int64
   public let scheduledThrough: Int64
   /// JSON of the detectors' state, as text in the form the scheduler gave it.
@@ -96,6 +98,8 @@ public struct DecisionRecord: Sendable, Codable {
 /// What one look at a stream comes to; written in one transaction.
 public struct ScheduleOutcome: Sendable {
   public var stream: Stream
+  /// Of the stream that was looked at; the write is refused for another of its name.
+  public var incarnation: Int64
   /// Where the look began; the write is refused where somebody else has moved on.
   public var from: Int64
   public var through: Int64
@@ -119,11 +123,13 @@ public struct ScheduleOutcome: Sendable {
   public var rollback: Int?
 
   public init(
-    stream: Stream, from: Int64, through: Int64, monitor: String, monitorVersion: Int?,
+    stream: Stream, incarnation: Int64, from: Int64, through: Int64, monitor: String,
+    monitorVersion: Int?,
     evaluation: String, pendingShift: PendingShift?, decisions: [Decision], job: JobReason?,
     announceShift: Bool
   ) {
     self.stream = stream
+    self.incarnation = incarnation
     self.from = from
     self.through = through
     self.monitor = monitor
@@ -165,7 +171,7 @@ public struct ScheduleRepository: Sendable {
         UNION ALL
         (SELECT user_id, task, true FROM stream_training WHERE look_at <= now()
          ORDER BY look_at LIMIT \(limit)))
-      SELECT s.user_id, s.task, s.event_count, s.scheduled_through,
+      SELECT s.user_id, s.task, s.incarnation, s.event_count, s.scheduled_through,
         nullif(s.monitor, 'null')::text AS monitor, s.monitor_version,
         s.pending_shift, a.version, a.trained_through, a.replaced_version, a.promoted_after, a.trial,
         t.last_train_ordinal, t.last_train_at, t.last_change_ordinal, f.is_due,
@@ -180,7 +186,8 @@ public struct ScheduleRepository: Sendable {
       """
     ).map { row in
       ScheduledStream(
-        stream: try row.stream(), eventCount: try row.decode("event_count"),
+        stream: try row.stream(), incarnation: try row.decode("incarnation"),
+        eventCount: try row.decode("event_count"),
         scheduledThrough: try row.decode("scheduled_through"),
         monitor: try row.decode("monitor"),
         monitorVersion: try row.decode("monitor_version"),
@@ -225,7 +232,8 @@ public struct ScheduleRepository: Sendable {
 
   /// Writes what the scheduler found, in one transaction.
   ///
-  /// A stream that somebody else has looked at meanwhile (an old leader) is left as it is.
+  /// A stream that somebody else has looked at meanwhile (an old leader), or that was erased and begun anew, is
+  /// left as it is.
   /// - Parameter connection: the leader's own, which holds the lock: what is written here is written by the
   ///   leader, or not at all.
   public func record(
@@ -319,12 +327,15 @@ public struct ScheduleRepository: Sendable {
           \(outcomes.map(\.stream.task))::text[], \(outcomes.map(\.from))::bigint[],
           \(outcomes.map(\.through))::bigint[], \(outcomes.map(\.monitor))::text[],
           \(outcomes.map { $0.monitorVersion.map { Int32(clamping: $0) } })::integer[],
-          \(outcomes.map(\.evaluation))::text[], \(pending)::text[]) WITH ORDINALITY
-          AS x (user_id, task, first, through, monitor, monitor_version, evaluation, pending, number)),
+          \(outcomes.map(\.evaluation))::text[], \(pending)::text[],
+          \(outcomes.map(\.incarnation))::bigint[]) WITH ORDINALITY
+          AS x (user_id, task, first, through, monitor, monitor_version, evaluation, pending,
+            incarnation, number)),
       held AS MATERIALIZED (
         SELECT number FROM seen CROSS JOIN LATERAL (
           SELECT 1 FROM user_task_state AS s WHERE s.user_id = seen.user_id AND s.task = seen.task
-            AND s.scheduled_through = seen.first FOR UPDATE) AS locked)
+            AND s.scheduled_through = seen.first AND s.incarnation = seen.incarnation
+          FOR UPDATE) AS locked)
       UPDATE user_task_state AS s SET scheduled_through = seen.through,
         monitor = seen.monitor::jsonb, monitor_version = seen.monitor_version,
         evaluation = seen.evaluation::jsonb, pending_shift = seen.pending::jsonb

@@ -1,11 +1,12 @@
 // Whole evaluations on the real model, small enough to be quick.
 
-import Evaluation
 import Foundation
 import LanguageModel
 import OPPU
 import Personalization
 import Testing
+
+@testable import Evaluation
 
 @Suite("Evaluation run", .serialized)
 struct EvaluationRunTests {
@@ -190,6 +191,62 @@ struct EvaluationRunTests {
       ])
   }
 
+  @Test("Studies: halves of a history share nothing, and every study has its rows")
+  func studies() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, users: 1)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    var settings = try plan(folder, arms: ["oppu"]).settings
+    settings.user.maximumTokens = 600
+    let studies = PaperStudies(
+      model: try Self.model.get(), dataset: dataset, settings: settings, taskAdapters: [:],
+      users: nil, seed: 1)
+    let halves = studies.halves(of: dataset.users[0])
+    let (like, unlike) = (
+      Set(halves.like.history.map(\.eventID)), Set(halves.unlike.history.map(\.eventID))
+    )
+    #expect(like.count == 4 && unlike.count == 4 && like.isDisjoint(with: unlike))
+    let arms = try [Arm("base", retrieve: 2), Arm("oppu", retrieve: 2)]
+    let shift = try studies.shift(arms: arms)
+    #expect(shift.before.n == 2 && shift.after.n == 2)
+    #expect(shift.after.arms["oppu"]?["accuracy"]?.value != nil)
+    #expect(try studies.formats().rows.map(\.n) == [2, 2, 2])
+    let methods = try studies.methods()
+    #expect(methods.rows.count == 4)
+    // Each method made another adapter.
+    #expect(Set(methods.rows.map { $0.values["loss"]?.value }).count == 4)
+    let curve = try #require(try studies.curves().first)
+    #expect(curve.points.map(\.events) == [0, 4, 6])
+    #expect(throws: EvaluationError.stopped) { try studies.curves { _, _ in false } }
+  }
+
+  @Test("A profile that the model writes stands in prompts in the place of the computed one")
+  func writtenProfile() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, users: 1)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let user = dataset.users[0]
+    let model = try Self.model.get()
+    var settings = try plan(folder, arms: ["pag"]).settings
+    let computed = try settings.questionProfile(of: user.history, task: dataset.task, model: model)
+    settings.profile = .model
+    let written = try #require(
+      try settings.questionProfile(of: user.history, task: dataset.task, model: model))
+    #expect(written.hasPrefix("This user") && written != computed)
+    #expect(try settings.questionProfile(of: [], task: dataset.task, model: model) == nil)
+    let arms = [try Arm("pag", retrieve: 2)]
+    func losses() throws -> [Double]? {
+      try UserEvaluation(
+        model: model, task: dataset.task, settings: settings, taskAdapters: [:], seed: 1
+      ).run(user, arms: arms).losses["pag"]
+    }
+    let withWritten = try losses()
+    settings.profile = .computed
+    #expect(try losses() != withWritten)
+  }
+
   @Test("The loss of the right answer falls with the user's own training")
   func losses() throws {
     let folder = try scratch()
@@ -205,6 +262,35 @@ struct EvaluationRunTests {
     let own = try #require(outcome.losses["oppu"])
     #expect(base.count == 2 && own.count == 2)
     #expect(own.reduce(0, +) < base.reduce(0, +))
+  }
+
+  @Test("A task adapter is a new version each time, and refused once its weights were changed")
+  func taskAdapterVersions() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder)
+    let model = try Self.model.get()
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let settings = try plan(folder, arms: ["task"]).settings
+    let store = TaskAdapterStore(folder: folder.appending(path: "tags"))
+    let adaptation = TaskAdaptation(model: model, task: dataset.task, settings: settings)
+    let versions = try (1...2).map { seed in
+      try #require(
+        try store.train(adaptation, on: dataset.others, queries: false, seed: UInt64(seed)))
+    }
+    #expect(versions.map(\.version) == [1, 2])
+    #expect(versions[0].fingerprint != versions[1].fingerprint)
+    let known = try #require(try store.load(.plain, of: dataset.task, model: model))
+    #expect(known.version == 2 && known.fingerprint == versions[1].fingerprint)
+    #expect(try store.load(PromptVariant(retrieve: 3), of: dataset.task, model: model) == nil)
+
+    let weights = store.folder.appending(path: "plain/adapter_model.safetensors")
+    var bytes = try Data(contentsOf: weights)
+    bytes[bytes.count - 1] ^= 1
+    try bytes.write(to: weights)
+    #expect(throws: TaskAdapterError.self) {
+      try store.load(.plain, of: dataset.task, model: model)
+    }
   }
 
   @Test("Users beyond the time budget are left out and named")

@@ -331,13 +331,37 @@ extension IntegrationTests {
       }
     }
 
+    @Test("a look that began before the user was erased writes nothing of it to whoever comes back")
+    func lookOverErasure() async throws {
+      try await withDatabase { client in
+        try await client.addStream(Self.kim)
+        let repository = ScheduleRepository(client)
+        let seen = try #require(try await repository.dirty(limit: 1).first)
+        try await client.withTransaction { connection in
+          _ = try await ErasureRepository(connection).erase(userID: Self.kim.userID)
+        }
+        try await client.addStream(Self.kim)
+        let look = ScheduleOutcome(
+          stream: Self.kim, incarnation: seen.incarnation, from: 0, through: 3,
+          monitor: #"{"told": "of the erased"}"#, monitorVersion: nil, evaluation: "{}",
+          pendingShift: nil, decisions: [], job: .firstAdapter, announceShift: false)
+        #expect(try await repository.record(look) == nil)
+        let now = try #require(try await repository.dirty(limit: 1).first)
+        #expect(now.scheduledThrough == 0 && now.monitor == nil)
+        #expect(now.incarnation != seen.incarnation)
+        #expect(try await client.number("SELECT count(*) FROM training_jobs") == 0)
+      }
+    }
+
     @Test("two leaders that looked at the same events enqueue one job and decide once")
     func twoLeaders() async throws {
       try await withDatabase { client in
         try await addStream(Self.kim, to: client)
         let repository = ScheduleRepository(client)
         let outcome = ScheduleOutcome(
-          stream: Self.kim, from: 0, through: 3, monitor: "{}", monitorVersion: nil,
+          stream: Self.kim,
+          incarnation: try #require(try await repository.dirty(limit: 1).first).incarnation,
+          from: 0, through: 3, monitor: "{}", monitorVersion: nil,
           evaluation: "{}", pendingShift: nil,
           decisions: [
             Decision(

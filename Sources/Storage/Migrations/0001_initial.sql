@@ -27,6 +27,7 @@ CREATE TABLE user_task_state (
   evaluation        jsonb,                             -- the newest numbers of every detector
   pending_shift     jsonb,                             -- an alarm that waits for enough events after the change
   updated_at        timestamptz NOT NULL DEFAULT now(),
+  incarnation       bigint      GENERATED ALWAYS AS IDENTITY,   -- another one once the user was erased and is back
   PRIMARY KEY (user_id, task)
 );
 CREATE INDEX user_task_state_oldest ON user_task_state (task, oldest_at) WHERE oldest_at IS NOT NULL;   -- retention

@@ -138,7 +138,8 @@ struct StreamWatcher: Sendable {
       let encoder = JSONEncoder.stored
       let signals = try encoder.encode(seen.signals)
       var outcome = ScheduleOutcome(
-        stream: state.stream, from: state.scheduledThrough, through: through,
+        stream: state.stream, incarnation: state.incarnation, from: state.scheduledThrough,
+        through: through,
         monitor: String(decoding: try encoder.encode(seen.monitor), as: UTF8.self),
         monitorVersion: state.activeVersion,
         evaluation:
@@ -208,7 +209,8 @@ struct StreamWatcher: Sendable {
     guard !look.events.isEmpty || state.isDue else { return nil }
     let through = look.events.last?.ordinal ?? state.scheduledThrough
     var outcome = ScheduleOutcome(
-      stream: state.stream, from: state.scheduledThrough, through: through,
+      stream: state.stream, incarnation: state.incarnation, from: state.scheduledThrough,
+      through: through,
       monitor: state.monitor ?? "null", monitorVersion: state.monitorVersion, evaluation: "null",
       pendingShift: nil,
       decisions: [

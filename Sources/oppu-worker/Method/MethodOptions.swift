@@ -56,25 +56,24 @@ struct MethodOptions: ParsableArguments {
   /// The tasks asked for with their folders: the one that is named, in the data folder itself or
   /// under its name there; without a name every folder in it that is called like a task.
   func tasks(
-    named name: String?, in folder: String, of catalogue: TaskCatalogue
+    named text: String?, in folder: String, of catalogue: TaskCatalogue
   ) throws -> [(task: TaskDefinition, folder: String)] {
-    let manager = FileManager.default
     func holdsQuestions(_ path: String) -> Bool {
-      manager.fileExists(atPath: path + "/questions.json")
+      FileManager.default.fileExists(atPath: path + "/questions.json")
     }
-    let inside =
-      (name ?? "").isEmpty ? catalogue.names : name?.split(separator: ",").map(String.init)
-    if let inside, inside.count == 1, name != nil, holdsQuestions(folder) {
-      return [(try catalogue.task(named: inside[0]), folder)]
+    let names = (text ?? "").split(separator: ",").map(String.init)
+    if names.count == 1, holdsQuestions(folder) {
+      return [(try catalogue.task(named: names[0]), folder)]
     }
-    let found = try (inside ?? []).compactMap { name -> (TaskDefinition, String)? in
+    var found: [(task: TaskDefinition, folder: String)] = []
+    for name in names.isEmpty ? catalogue.names : names {
       let path = folder + "/" + name
-      guard holdsQuestions(path) else {
-        guard self.isNamed(name, by: inside, all: catalogue) else { return nil }
+      if holdsQuestions(path) {
+        found.append((try catalogue.task(named: name), path))
+      } else if !names.isEmpty {
         throw ValidationError(
           "--data \(folder): neither it nor \(path) has a questions.json for the task \(name).")
       }
-      return (try catalogue.task(named: name), path)
     }
     guard !found.isEmpty else {
       throw ValidationError(
@@ -82,9 +81,5 @@ struct MethodOptions: ParsableArguments {
           + "the tasks are \(catalogue.names.joined(separator: ", ")).")
     }
     return found
-  }
-
-  private func isNamed(_ name: String, by names: [String]?, all: TaskCatalogue) -> Bool {
-    names.map { $0 != all.names } ?? false
   }
 }
