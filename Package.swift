@@ -126,7 +126,7 @@ let package = Package(
     .testTarget(
       name: "EvaluationTests",
       dependencies: ["Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization"]),
-    .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
+    .testTarget(name: "WorkerTests", dependencies: ["Worker", "Storage"]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [

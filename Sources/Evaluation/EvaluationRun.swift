@@ -133,7 +133,11 @@ public struct EvaluationRun: Sendable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     var hash = SHA256()
+    // A set has another order in every process.
+    var settings = settings
+    settings.examples.inputFields = nil
     hash.update(data: try encoder.encode(settings))
+    hash.update(data: try encoder.encode(dataset.queryFields.sorted()))
     hash.update(data: try encoder.encode(plan.arms))
     hash.update(data: try encoder.encode(dataset.task))
     hash.update(data: try encoder.encode(dataset.users))

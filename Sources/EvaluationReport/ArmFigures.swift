@@ -63,7 +63,7 @@ extension Findings {
       ? "How far each arm is from \(bestPrompt.title)"
       : ahead == 0
         ? "No arm is certainly better than \(bestPrompt.title)"
-        : "\(ahead) of \(advantages.count) arms are certainly better than \(bestPrompt.title)"
+        : "\(ahead) of \(advantages.count) arms \(ahead == 1 ? "is" : "are") certainly better than \(bestPrompt.title)"
     let plot = DotPlot(panels: [
       .init(
         axis: "\(MetricText.title(metric.name)), difference: right is better",

@@ -124,6 +124,8 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public var lamp: LaMPFormat?
   /// Days that events are kept, by the time at which they happened; nil: for ever.
   public var retentionDays: Int?
+  /// What the detection of shifts goes by; none: the task's users are never said to have shifted.
+  public var shiftSignals: [ShiftSignal]
 
   /// Throws `TaskDefinitionError` where the parts do not fit together.
   public init(
@@ -133,8 +135,10 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
     rating: RatingScale? = nil,
     multiline: Bool = false,
     maximumTokens: Int? = nil, metrics: [Metric]? = nil, maximumInputBytes: Int = 65_536,
-    maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil, retentionDays: Int? = nil
+    maximumOutputBytes: Int = 16_384, lamp: LaMPFormat? = nil, retentionDays: Int? = nil,
+    shiftSignals: [ShiftSignal] = ShiftSignal.allCases
   ) throws {
+    self.shiftSignals = shiftSignals
     self.name = name
     self.kind = kind
     self.description = description
@@ -178,7 +182,9 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
       maximumInputBytes: container.decode(Int.self, forKey: .maximumInputBytes),
       maximumOutputBytes: container.decode(Int.self, forKey: .maximumOutputBytes),
       lamp: container.decodeIfPresent(LaMPFormat.self, forKey: .lamp),
-      retentionDays: container.decodeIfPresent(Int.self, forKey: .retentionDays))
+      retentionDays: container.decodeIfPresent(Int.self, forKey: .retentionDays),
+      shiftSignals: container.decodeIfPresent([ShiftSignal].self, forKey: .shiftSignals)
+        ?? ShiftSignal.allCases)
   }
 
   private func check() throws {
@@ -304,4 +310,14 @@ enum TextForm {
     }
     return String(text[..<end])
   }
+}
+
+/// What a change of a user's behaviour can be seen in.
+public enum ShiftSignal: String, Codable, Sendable, CaseIterable {
+  /// The loss of the user's adapter on new events.
+  case loss
+  /// The outputs.
+  case output
+  /// The inputs.
+  case input
 }

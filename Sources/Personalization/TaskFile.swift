@@ -58,7 +58,7 @@ struct TaskFile {
   private static let keys: Set = [
     "description", "kind", "labels", "rating", "fields", "prompt", "history_item", "query",
     "multiline", "maximum_tokens", "metrics", "maximum_input_bytes", "maximum_output_bytes",
-    "history_query", "profile", "lamp", "retention_days",
+    "history_query", "profile", "lamp", "retention_days", "shift_signals",
   ]
 
   private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
@@ -75,6 +75,9 @@ struct TaskFile {
     let kind: OutputKind = try choice(required("kind", body["kind"]), "\(path).kind")
     let metrics: [Metric]? = try body["metrics"].map { node in
       try sequence(node, "\(path).metrics").map { try choice($0, "\(path).metrics") }
+    }
+    let signals: [ShiftSignal]? = try body["shift_signals"].map { node in
+      try sequence(node, "\(path).shift_signals").map { try choice($0, "\(path).shift_signals") }
     }
     do {
       return try TaskDefinition(
@@ -99,7 +102,8 @@ struct TaskFile {
           try integer($0, "\(path).maximum_output_bytes")
         } ?? 16_384,
         lamp: body["lamp"].map { try lampFormat($0, "\(path).lamp") },
-        retentionDays: body["retention_days"].map { try integer($0, "\(path).retention_days") })
+        retentionDays: body["retention_days"].map { try integer($0, "\(path).retention_days") },
+        shiftSignals: signals ?? ShiftSignal.allCases)
     } catch let error as TaskDefinitionError {
       throw problem(error.problem, place(of: error.key, in: node), "\(path).\(error.key)")
     }

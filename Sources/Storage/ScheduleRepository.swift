@@ -25,8 +25,8 @@ public struct ScheduledStream: Sendable {
   public let incarnation: Int64
   public let eventCount: Int64
   public let scheduledThrough: Int64
-  /// JSON of the detectors' state, as text in the form the scheduler gave it.
-  public let monitor: String?
+  /// The detectors' state, as the scheduler gave it.
+  public let monitor: Data?
   public let monitorVersion: Int?
   public let pendingShift: PendingShift?
   public let activeVersion: Int?
@@ -103,8 +103,8 @@ public struct ScheduleOutcome: Sendable {
   /// Where the look began; the write is refused where somebody else has moved on.
   public var from: Int64
   public var through: Int64
-  /// JSON, as text.
-  public var monitor: String
+  /// The detectors' state.
+  public var monitor: Data?
   public var monitorVersion: Int?
   /// The newest numbers of every detector: JSON, as text.
   public var evaluation: String
@@ -123,7 +123,7 @@ public struct ScheduleOutcome: Sendable {
   public var rollback: Int?
 
   public init(
-    stream: Stream, incarnation: Int64, from: Int64, through: Int64, monitor: String,
+    stream: Stream, incarnation: Int64, from: Int64, through: Int64, monitor: Data?,
     monitorVersion: Int?,
     evaluation: String, pendingShift: PendingShift?, decisions: [Decision], job: JobReason?,
     announceShift: Bool
@@ -172,7 +172,7 @@ public struct ScheduleRepository: Sendable {
         (SELECT user_id, task, true FROM stream_training WHERE look_at <= now()
          ORDER BY look_at LIMIT \(limit)))
       SELECT s.user_id, s.task, s.incarnation, s.event_count, s.scheduled_through,
-        nullif(s.monitor, 'null')::text AS monitor, s.monitor_version,
+        s.monitor, s.monitor_version,
         s.pending_shift, a.version, a.trained_through, a.replaced_version, a.promoted_after, a.trial,
         t.last_train_ordinal, t.last_train_at, t.last_change_ordinal, f.is_due,
         EXISTS (SELECT 1 FROM training_jobs_open j WHERE j.user_id = s.user_id AND j.task = s.task
@@ -272,6 +272,26 @@ public struct ScheduleRepository: Sendable {
     }
   }
 
+  /// What an earlier leader kept under a name; nil where nothing was.
+  public static func kept(
+    _ name: String, on connection: PostgresConnection
+  ) async throws -> JSONValue? {
+    try await connection.query("SELECT state FROM scheduler_state WHERE name = \(name)").first
+      .map { try $0.json("state") }
+  }
+
+  /// Keeps something for the next leader.
+  /// - Parameter connection: the leader's own.
+  public static func keep(
+    _ state: JSONValue, as name: String, on connection: PostgresConnection
+  ) async throws {
+    try await connection.execute(
+      """
+      INSERT INTO scheduler_state (name, state) VALUES (\(name), \(PostgresJSON(state)))
+      ON CONFLICT (name) DO UPDATE SET state = excluded.state
+      """)
+  }
+
   /// The same for one look, on any connection. Returns the id of the job it asked for, if any.
   @discardableResult
   public func record(_ outcome: ScheduleOutcome) async throws -> Int64? {
@@ -325,7 +345,7 @@ public struct ScheduleRepository: Sendable {
       WITH seen AS MATERIALIZED (
         SELECT * FROM unnest(\(outcomes.map(\.stream.userID))::text[],
           \(outcomes.map(\.stream.task))::text[], \(outcomes.map(\.from))::bigint[],
-          \(outcomes.map(\.through))::bigint[], \(outcomes.map(\.monitor))::text[],
+          \(outcomes.map(\.through))::bigint[], \(outcomes.map(\.monitor))::bytea[],
           \(outcomes.map { $0.monitorVersion.map { Int32(clamping: $0) } })::integer[],
           \(outcomes.map(\.evaluation))::text[], \(pending)::text[],
           \(outcomes.map(\.incarnation))::bigint[]) WITH ORDINALITY
@@ -337,7 +357,7 @@ public struct ScheduleRepository: Sendable {
             AND s.scheduled_through = seen.first AND s.incarnation = seen.incarnation
           FOR UPDATE) AS locked)
       UPDATE user_task_state AS s SET scheduled_through = seen.through,
-        monitor = seen.monitor::jsonb, monitor_version = seen.monitor_version,
+        monitor = seen.monitor, monitor_version = seen.monitor_version,
         evaluation = seen.evaluation::jsonb, pending_shift = seen.pending::jsonb
       FROM held JOIN seen USING (number)
       WHERE s.user_id = seen.user_id AND s.task = seen.task

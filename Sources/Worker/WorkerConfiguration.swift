@@ -97,6 +97,9 @@ public struct WorkerConfiguration: Sendable {
     public var retention = RetentionPolicy()
     /// Average number of events between false alarms on an unchanged stream.
     public var falseAlarmEvents = 1_000
+    /// False alarms a day over all users, and as many again as a tenth of the true ones: where there are many
+    /// users, each is allowed fewer than `falseAlarmEvents` says. 0: no such limit.
+    public var falseAlarmsPerDay = 0.0
     /// Measure the active adapter's loss on every new event (needs the model in the scheduler).
     public var lossSignal = true
     public var pollInterval: Duration = .seconds(1)

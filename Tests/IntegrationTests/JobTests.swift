@@ -343,7 +343,7 @@ extension IntegrationTests {
         try await client.addStream(Self.kim)
         let look = ScheduleOutcome(
           stream: Self.kim, incarnation: seen.incarnation, from: 0, through: 3,
-          monitor: #"{"told": "of the erased"}"#, monitorVersion: nil, evaluation: "{}",
+          monitor: Data("told of the erased".utf8), monitorVersion: nil, evaluation: "{}",
           pendingShift: nil, decisions: [], job: .firstAdapter, announceShift: false)
         #expect(try await repository.record(look) == nil)
         let now = try #require(try await repository.dirty(limit: 1).first)
@@ -361,7 +361,7 @@ extension IntegrationTests {
         let outcome = ScheduleOutcome(
           stream: Self.kim,
           incarnation: try #require(try await repository.dirty(limit: 1).first).incarnation,
-          from: 0, through: 3, monitor: "{}", monitorVersion: nil,
+          from: 0, through: 3, monitor: nil, monitorVersion: nil,
           evaluation: "{}", pendingShift: nil,
           decisions: [
             Decision(

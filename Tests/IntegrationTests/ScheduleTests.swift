@@ -47,6 +47,40 @@ extension IntegrationTests {
       }
     }
 
+    @Test("a budget of false alarms makes every user's detection stricter, and outlives the leader")
+    func alarmBudget() async throws {
+      try await withDatabase { client in
+        func rates() async throws -> [Double] {
+          try await ScheduleRepository(client).decisions().map {
+            $0.numbers["false_alarm_events"]?.number ?? 0
+          }
+        }
+        func streams(_ names: Range<Int>) async throws {
+          for number in names {
+            try await client.addStream(
+              Storage.Stream(userID: "u\(number)", task: "film_tag"), events: 20)
+          }
+        }
+        try await streams(0..<20)
+        try await client.withConnection { connection in
+          // Nothing is known of the population yet.
+          #expect(
+            try await round(client) { $0.schedule.falseAlarmsPerDay = 2 }.run(on: connection).jobs
+              == 20)
+        }
+        #expect(Set(try await rates()) == [1_000])
+        // Of another leader: 400 events in the first hour count as 9,800 a day; two false alarms a day are one in
+        // some 4,900 events.
+        try await streams(20..<21)
+        try await client.withConnection { connection in
+          let second = round(client) { $0.schedule.falseAlarmsPerDay = 2 }
+          #expect(try await second.run(on: connection).jobs == 1)
+        }
+        let newest = try #require(try await rates().first)
+        #expect((4_500...5_300).contains(newest), "\(newest)")
+      }
+    }
+
     @Test("a stream whose time has come is looked at though nothing is new, once")
     func dueByTime() async throws {
       try await withDatabase { client in

@@ -66,6 +66,31 @@ import Testing
     #expect(all["LaMP_3"] == TaskCatalogue.builtIn["LaMP_3"])
   }
 
+  @Test("what shifts are detected by is all signals, those that a task names, or none")
+  func shiftSignals() throws {
+    func signals(_ line: String) throws -> [ShiftSignal] {
+      try TaskCatalogue.loading(
+        yaml: """
+          tasks:
+            mine:
+              kind: text
+              fields: [text]
+              prompt: "{text} ->"
+              history_item: "{text} {output}"
+              \(line)
+          """, fileName: "own.yaml"
+      ).task(named: "mine").shiftSignals
+    }
+    #expect(try signals("") == [.loss, .output, .input])
+    #expect(try signals("shift_signals: [output]") == [.output])
+    #expect(try signals("shift_signals: []") == [])
+    #expect {
+      try signals("shift_signals: [words]")
+    } throws: {
+      "\($0)".contains("own.yaml:7: tasks.mine.shift_signals: expected one of loss, output, input")
+    }
+  }
+
   @Test(
     "a mistake in a task file is told with file, line, key and what was expected",
     arguments: [

@@ -22,7 +22,7 @@ CREATE TABLE user_task_state (
   event_count       bigint      NOT NULL DEFAULT 0,    -- the ordinal of the newest event
   oldest_at         timestamptz,                       -- occurred_at of the oldest event that is kept; null: none is
   scheduled_through bigint      NOT NULL DEFAULT 0,    -- the scheduler has looked at events up to here
-  monitor           jsonb,                             -- state of the shift detectors
+  monitor           bytea,                             -- state of the shift detectors
   monitor_version   integer,                           -- adapter version whose losses the detectors see
   evaluation        jsonb,                             -- the newest numbers of every detector
   pending_shift     jsonb,                             -- an alarm that waits for enough events after the change
@@ -106,6 +106,12 @@ CREATE TABLE stream_training (
   FOREIGN KEY (user_id, task) REFERENCES user_task_state ON DELETE CASCADE
 );
 CREATE INDEX stream_training_look ON stream_training (look_at) WHERE look_at IS NOT NULL;
+
+-- What the scheduler's leader keeps for the next one, by what it is for.
+CREATE TABLE scheduler_state (
+  name  text  PRIMARY KEY,
+  state jsonb NOT NULL
+);
 
 -- Training jobs. Two parts: the open ones, a small table that changes all the time, and the done ones, to which
 -- rows are only added. Rows move by DELETE and INSERT in one statement, never by an UPDATE of the state: that

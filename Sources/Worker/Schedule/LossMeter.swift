@@ -5,6 +5,7 @@ import Foundation
 import LanguageModel
 import OPPU
 import Personalization
+import PostgresClient
 import Storage
 
 /// Measures losses on a thread of its own, with a few adapters kept at hand.
@@ -12,13 +13,17 @@ struct LossMeter: Sendable {
   private let model: ServedModel
   private let cache: AdapterCache
   private let repository: AdapterRepository
+  private let history: HistoryRepository
   private let settings: WorkerConfiguration.Train
+  private let variant: PromptVariant
   private let compute = ComputeQueue("losses")
 
-  init(model: ServedModel, repository: AdapterRepository, settings: WorkerConfiguration.Train) {
+  init(model: ServedModel, client: PostgresClient, configuration: WorkerConfiguration) {
     self.model = model
-    self.repository = repository
-    self.settings = settings
+    repository = AdapterRepository(client)
+    history = HistoryRepository(client)
+    settings = configuration.train
+    variant = configuration.promptVariant
     cache = AdapterCache(
       model: model, repository: repository, maximumBytes: 64 << 20, stacks: false)
   }
@@ -37,13 +42,26 @@ struct LossMeter: Sendable {
       adapter = try await cache.adapter(record)
     }
     let used = adapter
-    return try await compute.run { [model, settings] in
+    // As in training and in answers: from what came before each event.
+    let earlier = variant == .plain ? [] : try await history.events(of: stream)
+    return try await compute.run { [model, settings, variant] in
       let encoder = ExampleEncoder(model: model.base, task: task, cutoff: settings.cutoff)
       var examples: [TrainingExample] = []
       var ordinals: [Int64] = []
+      var retriever = HistoryRetriever(task: task)
+      var next = earlier.startIndex
       for event in events {
+        while next < earlier.endIndex, earlier[next].ordinal < event.ordinal {
+          retriever.append(earlier[next].item)
+          next += 1
+        }
         guard let output = event.output else { continue }
-        let prompt = try encoder.prompts.build(input: event.input)
+        let prompt = try encoder.prompts.build(
+          input: event.input,
+          retrieved: variant.retrieve > 0
+            ? retriever.retrieve(text: task.queryText(event.input), k: variant.retrieve) : [],
+          profile: variant.profile
+            ? ComputedProfile.text(for: retriever.items, task: task) : nil)
         examples.append(encoder.encode(prompt.text, task.completion(for: output)))
         ordinals.append(event.ordinal)
       }

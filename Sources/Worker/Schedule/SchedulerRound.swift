@@ -5,6 +5,7 @@ import LanguageModel
 import Logging
 import Personalization
 import PostgresClient
+import ShiftDetection
 import Storage
 import Synchronization
 
@@ -23,6 +24,7 @@ public final class SchedulerRound: Sendable {
 
   private let repository: ScheduleRepository
   private let watcher: StreamWatcher
+  private let settings: WorkerConfiguration.Schedule
   private let logger: Logger
   /// Streams that could not be looked at, until when they are left alone: they must not keep others waiting.
   private let postponed = Mutex<[Storage.Stream: Date]>([:])
@@ -36,6 +38,7 @@ public final class SchedulerRound: Sendable {
     client: PostgresClient, logger: Logger
   ) {
     repository = ScheduleRepository(client)
+    settings = configuration.schedule
     watcher = StreamWatcher(
       configuration: configuration, catalogue: catalogue,
       model: configuration.schedule.lossSignal ? model : nil, client: client, logger: logger)
@@ -56,16 +59,27 @@ public final class SchedulerRound: Sendable {
     }
     let found = try await repository.dirty(limit: limit + avoided.count)
     let states = found.filter { avoided[$0.stream] == nil }
-    let (outcomes, failures) = try await watcher.look(at: states, now: now)
+    guard !states.isEmpty else { return Report() }
+    var budget = try await alarmBudget(on: connection)
+    let (outcomes, failures) = try await watcher.look(
+      at: states, arl0: budget?.arl0 ?? Double(settings.falseAlarmEvents), now: now)
     for failure in failures { postpone(failure.stream, now, failure.error) }
     var report = Report()
     report.failures = failures.count
     report.isFull = states.count >= limit
     let receipt = try await record(outcomes, on: connection, now: now, &report)
+    let taken = outcomes.filter { receipt.streams.contains($0.stream) }
+    if budget != nil, !taken.isEmpty {
+      budget?.record(
+        events: taken.reduce(0) { $0 + Int($1.through - $1.from) },
+        alarms: taken.count { $0.announceShift }, at: now)
+      try await ScheduleRepository.keep(
+        JSONValue(encoding: budget), as: Self.budgetName, on: connection)
+    }
     report.streams = receipt.streams.count
     report.jobs = receipt.jobs.count
     report.rollbacks = receipt.rolledBack.count
-    for outcome in outcomes where receipt.streams.contains(outcome.stream) {
+    for outcome in taken {
       for decision in outcome.decisions {
         logger.info(
           "decision: \(decision.action.rawValue), \(decision.reason)",
@@ -73,6 +87,21 @@ public final class SchedulerRound: Sendable {
       }
     }
     return report
+  }
+
+  private static let budgetName = "alarm_budget"
+
+  /// What was counted of alarms so far, under the limits of now; nil where there is no limit.
+  private func alarmBudget(on connection: PostgresConnection) async throws -> AlarmBudget? {
+    guard settings.falseAlarmsPerDay > 0 else { return nil }
+    let lowest = Double(settings.falseAlarmEvents)
+    let limits = AlarmBudget.Limits(
+      falseAlarmsPerDay: settings.falseAlarmsPerDay, arl0: lowest...max(1e7, lowest))
+    // One that cannot be read, of another release, begins anew.
+    let kept = try await ScheduleRepository.kept(Self.budgetName, on: connection)
+    var budget = (try? kept?.decoded(as: AlarmBudget.self)) ?? AlarmBudget(limits: limits)
+    budget.limits = limits
+    return budget
   }
 
   /// All in one transaction; where PostgreSQL refuses something of it, one by one.

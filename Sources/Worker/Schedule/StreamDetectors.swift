@@ -7,13 +7,7 @@ import ShiftDetection
 import Storage
 
 struct StreamDetectors: Sendable {
-  private let configuration: ShiftMonitor.Configuration
-  private let logger: Logger
-
-  init(settings: WorkerConfiguration.Schedule, logger: Logger) {
-    configuration = .init(arl0: Double(settings.falseAlarmEvents))
-    self.logger = logger
-  }
+  let logger: Logger
 
   /// What the detectors found in the events of one look.
   struct Seen: Sendable {
@@ -30,11 +24,16 @@ struct StreamDetectors: Sendable {
   }
 
   /// Losses that are not numbers are left out: an adapter that is broken says nothing of the user.
+  /// - Parameter arl0: events between false alarms of a user who does not change.
   func observe(
     _ events: [WatchedEvent], losses: [Int64: Double], task: TaskDefinition,
-    of state: ScheduledStream
+    of state: ScheduledStream, arl0: Double
   ) -> Seen {
     var seen = Seen(monitor: monitor(of: state))
+    // Both may have changed since the state was written.
+    seen.monitor.configuration.arl0 = arl0
+    seen.monitor.configuration.signals = Set(
+      task.shiftSignals.compactMap { SignalKind(rawValue: $0.rawValue) })
     for event in events {
       // The monitor counts its observations from 0; this one's number tells which ordinal that is.
       let shift = event.ordinal - Int64(seen.monitor.observations)
@@ -53,10 +52,10 @@ struct StreamDetectors: Sendable {
   }
 
   private func monitor(of state: ScheduledStream) -> ShiftMonitor {
-    var monitor = ShiftMonitor(configuration: configuration)
+    var monitor = ShiftMonitor()
     if let stored = state.monitor {
       do {
-        monitor = try JSONDecoder.stored.decode(ShiftMonitor.self, from: Data(stored.utf8))
+        monitor = try ShiftMonitor(bytes: Array(stored))
       } catch {
         // State of another release: begin again rather than stop watching.
         logger.warning(
@@ -64,8 +63,6 @@ struct StreamDetectors: Sendable {
           metadata: ["stream": "\(state.stream)"])
       }
     }
-    // Settings may have changed since the state was written.
-    monitor.configuration.arl0 = configuration.arl0
     if state.monitorVersion != state.activeVersion { monitor.reset(after: .newAdapter) }
     return monitor
   }

@@ -30,17 +30,18 @@ struct StreamWatcher: Sendable {
   ) {
     policy = SchedulePolicy(settings: configuration.schedule)
     self.catalogue = catalogue
-    detectors = StreamDetectors(settings: configuration.schedule, logger: logger)
+    detectors = StreamDetectors(logger: logger)
     trials = LiveTrial.Rules(events: configuration.schedule.trialEvents)
     repository = ScheduleRepository(client)
     losses = model.map {
-      LossMeter(model: $0, repository: AdapterRepository(client), settings: configuration.train)
+      LossMeter(model: $0, client: client, configuration: configuration)
     }
     self.logger = logger
   }
 
   /// What the looks come to. A stream that cannot be looked at is missing, and named with its error.
-  func look(at states: [ScheduledStream], now: Date) async throws -> (
+  /// - Parameter arl0: events between false alarms of a user who does not change.
+  func look(at states: [ScheduledStream], arl0: Double, now: Date) async throws -> (
     outcomes: [ScheduleOutcome], failures: [(stream: Storage.Stream, error: any Error)]
   ) {
     let events = try await repository.newEvents(of: states, limit: Self.eventsPerLook)
@@ -52,7 +53,9 @@ struct StreamWatcher: Sendable {
       looks.append(look)
     }
     let ready = looks
-    let results = try await compute.run { parallelMap(ready) { look in self.outcome(look, now) } }
+    let results = try await compute.run {
+      parallelMap(ready) { look in self.outcome(look, arl0, now) }
+    }
     var outcomes: [ScheduleOutcome] = []
     var failures: [(Storage.Stream, any Error)] = []
     for (look, result) in zip(looks, results) {
@@ -122,11 +125,14 @@ struct StreamWatcher: Sendable {
 
   // MARK: Deciding
 
-  private func outcome(_ look: Look, _ now: Date) -> Result<ScheduleOutcome?, any Error> {
+  private func outcome(_ look: Look, _ arl0: Double, _ now: Date) -> Result<
+    ScheduleOutcome?, any Error
+  > {
     Result {
       guard let task = look.task else { return try unknownTask(look) }
       let state = look.state
-      let seen = detectors.observe(look.events, losses: look.losses, task: task, of: state)
+      let seen = detectors.observe(
+        look.events, losses: look.losses, task: task, of: state, arl0: arl0)
       let through = look.events.last?.ordinal ?? state.scheduledThrough
       let facts = StreamFacts(
         eventCount: through, lastTrainOrdinal: state.lastTrainOrdinal,
@@ -140,7 +146,7 @@ struct StreamWatcher: Sendable {
       var outcome = ScheduleOutcome(
         stream: state.stream, incarnation: state.incarnation, from: state.scheduledThrough,
         through: through,
-        monitor: String(decoding: try encoder.encode(seen.monitor), as: UTF8.self),
+        monitor: Data(seen.monitor.bytes),
         monitorVersion: state.activeVersion,
         evaluation:
           "{\"ordinal\":\(through),\"signals\":\(String(decoding: signals, as: UTF8.self))}",
@@ -154,7 +160,7 @@ struct StreamWatcher: Sendable {
             changeOrdinal: step.changeOrdinal ?? state.lastChangeOrdinal,
             signals: try JSONValue(
               encoding: isAlarm ? seen.alarm?.signals ?? seen.signals : seen.signals),
-            numbers: numbers(facts))
+            numbers: numbers(facts, arl0))
         }, job: result.job, announceShift: seen.alarm != nil)
       outcome.nextLook = result.nextLook
       outcome.wasDue = state.isDue
@@ -184,7 +190,7 @@ struct StreamWatcher: Sendable {
       changeOrdinal: state.lastChangeOrdinal, signals: .array([]), numbers: .object(numbers))
   }
 
-  private func numbers(_ facts: StreamFacts) -> JSONValue {
+  private func numbers(_ facts: StreamFacts, _ arl0: Double) -> JSONValue {
     func number(_ value: Int64?) -> JSONValue { value.map { .number(Double($0)) } ?? .null }
     let settings = policy.settings
     return .object([
@@ -199,7 +205,7 @@ struct StreamWatcher: Sendable {
       "shift_patience_s": .number(settings.shiftPatience.seconds),
       "maximum_age_hours": .number(Double(settings.maximumAgeHours)),
       "age_events": .number(Double(settings.ageEvents)),
-      "false_alarm_events": .number(Double(settings.falseAlarmEvents)),
+      "false_alarm_events": .number(arl0.rounded()),
     ])
   }
 
@@ -211,7 +217,7 @@ struct StreamWatcher: Sendable {
     var outcome = ScheduleOutcome(
       stream: state.stream, incarnation: state.incarnation, from: state.scheduledThrough,
       through: through,
-      monitor: state.monitor ?? "null", monitorVersion: state.monitorVersion, evaluation: "null",
+      monitor: state.monitor, monitorVersion: state.monitorVersion, evaluation: "null",
       pendingShift: nil,
       decisions: [
         Decision(

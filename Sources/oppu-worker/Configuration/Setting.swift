@@ -282,6 +282,9 @@ extension Setting {
       .integer(
         "schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000,
         "Events between false alarms of a user who does not change, on average."),
+      .number(
+        "schedule.falseAlarmsPerDay", \.schedule.falseAlarmsPerDay, 0...1e9,
+        "False alarms a day over all users, beside a tenth of all alarms; 0 for no limit."),
       .integer(
         "schedule.maximumAgeHours", \.schedule.maximumAgeHours, 0...100_000,
         "Hours after which some new events ask for a training; 0 for never."),
