@@ -62,7 +62,7 @@ let package = Package(
       name: "Evaluation",
       dependencies: [
         "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "ShiftDetection", .product(name: "Crypto", package: "swift-crypto"),
       ]),
     .target(
       name: "Worker",
@@ -122,7 +122,10 @@ let package = Package(
       name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
     .testTarget(
       name: "EvaluationTests",
-      dependencies: ["Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization"]),
+      dependencies: [
+        "Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization",
+        "ShiftDetection",
+      ]),
     .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
     .testTarget(
       name: "IntegrationTests",
