@@ -126,7 +126,7 @@ let package = Package(
         "Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization",
         "ShiftDetection",
       ]),
-    .testTarget(name: "WorkerTests", dependencies: ["Worker"]),
+    .testTarget(name: "WorkerTests", dependencies: ["Worker", "Evaluation"]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: ["Worker", "DevelopmentServers", "KafkaClient", "PostgresClient", "CRDKafka"]),

@@ -69,6 +69,15 @@ public struct StreamingRules: Codable, Sendable, Hashable {
     self.shiftEvents = max(1, shiftEvents)
     self.falseAlarmEvents = max(20, falseAlarmEvents)
   }
+
+  /// What a policy depends on.
+  func numbers(of policy: StreamingPolicy) -> [Int] {
+    switch policy {
+    case .never, .oracle: []
+    case .scheduled: [every]
+    case .onShift: [firstAdapterEvents, newEvents, shiftEvents, falseAlarmEvents]
+    }
+  }
 }
 
 /// One policy on one stream: shown every event after it was predicted, it says when to train.

@@ -94,7 +94,7 @@ public struct StreamingRun: Sendable {
     let total = streams.reduce(0) { $0 + $1.items.count } * plan.policies.count
     var done = 0
     for (number, stream) in streams.enumerated() {
-      let known = try plan.policies.map { try files.outcome(Self.key(stream, $0)) }
+      let known = try plan.policies.map { try files.outcome(key(stream, $0)) }
       let missing = plan.policies.enumerated().filter { known[$0.offset] == nil }.map(\.element)
       let elapsed = (clock.now - start) / .seconds(1)
       if let budget = plan.budget, !missing.isEmpty,
@@ -129,7 +129,7 @@ public struct StreamingRun: Sendable {
         }
         guard let outcome else { throw EvaluationError.stopped }
         pace.add((clock.now - begin) / .seconds(1), stream.items.count, policy)
-        try files.keep(outcome, as: Self.key(stream, policy))
+        try files.keep(outcome, as: key(stream, policy))
         findings.outcomes.append(outcome)
         done += stream.items.count
       }
@@ -137,13 +137,12 @@ public struct StreamingRun: Sendable {
     return findings
   }
 
-  /// Of everything that outcomes depend on beside the stream and the policy.
+  /// Of everything that outcomes depend on beside the stream, the policy and its numbers.
   private func fingerprint() throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     var hash = SHA256()
     hash.update(data: try encoder.encode(plan.settings))
-    hash.update(data: try encoder.encode(plan.rules))
     hash.update(data: try encoder.encode(plan.variant))
     hash.update(data: try encoder.encode(task))
     hash.update(data: Data("\(model.fingerprint) \(plan.seed)".utf8))
@@ -151,10 +150,17 @@ public struct StreamingRun: Sendable {
     return hash.finalize().map { String(format: "%02x", $0) }.joined()
   }
 
-  private static func key(_ stream: UserStream, _ policy: StreamingPolicy) throws -> String {
+  /// With other numbers of one policy the outcomes of the others stay good: the oracle's are dear.
+  private func key(_ stream: UserStream, _ policy: StreamingPolicy) throws -> String {
+    struct Key: Encodable {
+      var policy: StreamingPolicy
+      var numbers: [Int]
+      var stream: UserStream
+    }
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
-    return policy.rawValue + String(decoding: try encoder.encode(stream), as: UTF8.self)
+    let key = Key(policy: policy, numbers: plan.rules.numbers(of: policy), stream: stream)
+    return String(decoding: try encoder.encode(key), as: UTF8.self)
   }
 
   /// How long an event takes under each policy, of what was done in this run.

@@ -213,8 +213,9 @@ struct StreamingStudyTests {
         ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path)
   }
 
-  private func run(_ folder: URL, seed: UInt64 = 1, budget: Duration? = nil) throws -> StreamingRun
-  {
+  private func run(
+    _ folder: URL, every: Int = 3, seed: UInt64 = 1, budget: Duration? = nil
+  ) throws -> StreamingRun {
     var settings = try MethodSettings.preset("default")
     settings.user.maximumTokens = 200
     settings.user.training.epochs = 1
@@ -224,7 +225,7 @@ struct StreamingStudyTests {
       plan: StreamingPlan(
         policies: [.scheduled, .oracle],
         rules: StreamingRules(
-          every: 3, firstAdapterEvents: 2, newEvents: 3, shiftEvents: 4, falseAlarmEvents: 200),
+          every: every, firstAdapterEvents: 2, newEvents: 3, shiftEvents: 4, falseAlarmEvents: 200),
         settings: settings, budget: budget, seed: seed, folder: folder))
   }
 
@@ -257,6 +258,15 @@ struct StreamingStudyTests {
     #expect(
       resumed.outcomes.map { $0.trainings.map(\.cost.tokens) }
         == whole.outcomes.map { $0.trainings.map(\.cost.tokens) })
+
+    // Another schedule is computed, the oracle is not again.
+    begun.list = []
+    let other = try run(parts, every: 2).run(streams) { progress in
+      begun.list.append(progress.done)
+      return true
+    }
+    #expect(begun.list == Array(0..<5) + Array(10..<14))
+    #expect(other.outcomes.map(\.trainings.count) == [2, 4, 1, 3])
 
     // The same folder is not for another study, and a budget leaves users out, by name.
     #expect(throws: EvaluationError.otherSettings(folder: parts.path)) {
