@@ -65,7 +65,7 @@ let package = Package(
       name: "Evaluation",
       dependencies: [
         "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "ShiftDetection", .product(name: "Crypto", package: "swift-crypto"),
       ]),
     .target(
       name: "Worker",
@@ -125,8 +125,11 @@ let package = Package(
       name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
     .testTarget(
       name: "EvaluationTests",
-      dependencies: ["Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization"]),
-    .testTarget(name: "WorkerTests", dependencies: ["Worker", "Storage"]),
+      dependencies: [
+        "Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization",
+        "ShiftDetection",
+      ]),
+    .testTarget(name: "WorkerTests", dependencies: ["Worker", "Evaluation", "Storage"]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [

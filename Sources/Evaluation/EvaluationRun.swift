@@ -79,7 +79,9 @@ public struct EvaluationRun: Sendable {
     let clock = ContinuousClock()
     let start = clock.now
     try LaMPUser.requireDisjoint(evaluated: dataset.users, others: dataset.others)
-    let checkpoints = try Checkpoints(folder: plan.folder, fingerprint: try fingerprint())
+    let files = try OutcomeFiles<UserOutcome>(
+      folder: plan.folder.appending(path: "users"), of: plan.folder,
+      fingerprint: try fingerprint())
     let users = Array(dataset.users.prefix(plan.users ?? .max))
     var findings = Findings(
       outcomes: [], leftOut: [], taskAdapters: [:], taskSeconds: [:])
@@ -92,7 +94,7 @@ public struct EvaluationRun: Sendable {
     var (spent, done) = (0.0, 0)
     func size(_ user: LaMPUser) -> Int { user.history.count + 5 * user.queries.count + 10 }
     for (number, user) in users.enumerated() {
-      if let outcome = checkpoints.outcome(of: user.id) {
+      if let outcome = files.outcome(user.id) {
         findings.outcomes.append(outcome)
         continue
       }
@@ -115,7 +117,7 @@ public struct EvaluationRun: Sendable {
       let outcome = try evaluation.run(user, arms: plan.arms)
       spent += (clock.now - begin) / .seconds(1)
       done += size(user)
-      try checkpoints.keep(outcome)
+      try files.keep(outcome, as: outcome.user)
       findings.outcomes.append(outcome)
     }
     return findings
@@ -226,55 +228,4 @@ public enum EvaluationError: Error, Equatable, CustomStringConvertible, Localize
     }
   }
   public var errorDescription: String? { description }
-}
-
-/// Users' outcomes as files of the results folder.
-private struct Checkpoints {
-  private struct File: Codable {
-    var fingerprint: String
-    var outcome: UserOutcome
-  }
-
-  let folder: URL
-  let fingerprint: String
-
-  /// Throws ``EvaluationError/otherSettings(folder:)`` where the folder's outcomes are of another
-  /// evaluation.
-  init(folder results: URL, fingerprint: String) throws {
-    folder = results.appending(path: "users")
-    self.fingerprint = fingerprint
-    do {
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    } catch {
-      throw EvaluationError.folder(
-        "\(folder.path) cannot be made: \(error.localizedDescription)")
-    }
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-    for name in names where name.hasSuffix(".json") {
-      guard read(folder.appending(path: name)) != nil else {
-        throw EvaluationError.otherSettings(folder: results.path)
-      }
-    }
-  }
-
-  private func read(_ file: URL) -> UserOutcome? {
-    guard let data = try? Data(contentsOf: file),
-      let stored = try? JSONDecoder().decode(File.self, from: data),
-      stored.fingerprint == fingerprint
-    else { return nil }
-    return stored.outcome
-  }
-
-  /// User ids are anybody's words: a file is called by their hash.
-  private func file(_ user: String) -> URL {
-    let hash = SHA256.hash(data: Data(user.utf8)).prefix(12)
-    return folder.appending(path: hash.map { String(format: "%02x", $0) }.joined() + ".json")
-  }
-
-  func outcome(of user: String) -> UserOutcome? { read(file(user)) }
-
-  func keep(_ outcome: UserOutcome) throws {
-    let data = try JSONEncoder().encode(File(fingerprint: fingerprint, outcome: outcome))
-    try data.write(to: file(outcome.user), options: .atomic)
-  }
 }

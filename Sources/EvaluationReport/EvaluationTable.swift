@@ -15,6 +15,7 @@ public struct EvaluationTable: Sendable {
     var parts = [heading]
     if !findings.arms.isEmpty { parts.append(armTable) }
     if let comparisons { parts.append(comparisons) }
+    parts += results.streaming.map(streamTable)
     var words = [findings.words]
     if !results.users.leftOut.isEmpty {
       let reasons = Set(results.users.leftOut.map(\.reason)).sorted().joined(separator: "; ")
@@ -122,6 +123,37 @@ public struct EvaluationTable: Sendable {
       ]
     }
     return Self.trimmed(table.string(for: lines, style: Style.simple) ?? "")
+  }
+
+  /// One row per policy of a stream.
+  private func streamTable(_ study: StreamingStudy) -> String {
+    let decimals = NumberText.decimals(
+      study.policies.flatMap { [$0.value, $0.low, $0.high].compactMap(\.self) })
+    let table = TextTable<StreamingStudy.Policy> { policy in
+      let estimate = Estimate(policy.value, low: policy.low, high: policy.high)
+      return [
+        Column(title: "Trained", value: Self.cut(policy.title, 16)),
+        Column(
+          title: Self.cut(MetricText.title(study.metric.name), 12) + ", 95 % interval",
+          value: NumberText.plain(policy.value, decimals: decimals) + " "
+            + Self.range(estimate, decimals: decimals), align: .right),
+        Column(
+          title: "Of oracle's", value: NumberText.percent(policy.shareOfOracleMetric),
+          align: .right),
+        Column(title: "Trainings", value: NumberText.count(policy.trainings), align: .right),
+        Column(
+          title: "Tokens", value: policy.trainingTokens.map(NumberText.count) ?? "–",
+          align: .right),
+        Column(
+          title: "Of oracle's", value: NumberText.percent(policy.shareOfOracleCost), align: .right),
+        Column(title: "Seconds", value: Self.seconds(policy.trainingSeconds), align: .right),
+      ]
+    }
+    let size =
+      "\(NumberText.count(study.users, "stream", "streams")), "
+      + NumberText.count(study.events, "event", "events")
+    return "\(Self.plain(study.title)): \(size)\n"
+      + Self.trimmed(table.string(for: study.policies, style: Style.simple) ?? "")
   }
 
   private static func seconds(_ seconds: Double) -> String {

@@ -99,7 +99,9 @@ struct Findings {
   func title(ofArm name: String) -> String { arms.first { $0.name == name }?.title ?? name }
 
   /// The largest number of queries that any arm answered.
-  var queries: Int { results.arms.values.map(\.n).max() ?? 0 }
+  var queries: Int {
+    results.arms.values.map(\.n).max() ?? results.streaming.map(\.events).max() ?? 0
+  }
 
   /// The decimals of a metric's numbers in this task.
   func decimals(_ metric: MetricInfo) -> Int {
@@ -171,7 +173,10 @@ struct Findings {
   }
 
   /// The claim and what stands in its way.
-  var words: String { [sentence, baselineSentence].compactMap(\.self).joined(separator: " ") }
+  var words: String {
+    if isStreamingOnly { return streamingSentence }
+    return [sentence, baselineSentence].compactMap(\.self).joined(separator: " ")
+  }
 
   /// Where an arm without a model does better than OPPU's best variant, a sentence that says so.
   var baselineSentence: String? {

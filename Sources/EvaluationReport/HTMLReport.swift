@@ -82,7 +82,9 @@ public struct HTMLReport: Sendable {
     let id = "task-\(number)"
     let results = task.results
     // A report of one task has said it above.
-    var parts = [Markup.when(findings.count > 1, "<p>\(task.words)</p>\n")]
+    var parts = [
+      Markup.when(findings.count > 1 && !task.isStreamingOnly, "<p>\(task.words)</p>\n")
+    ]
     if !results.users.leftOut.isEmpty { parts.append(leftOut(results.users)) }
     if !results.notes.isEmpty { parts.append(notes(results.notes)) }
 
@@ -116,7 +118,9 @@ public struct HTMLReport: Sendable {
     return [
       "\(results.kind) task", NumberText.count(results.users.done.count, "user", "users"),
       NumberText.count(task.queries, "query", "queries"),
-      "\(NumberText.seconds(results.arms.values.map(\.seconds).reduce(0, +))) of computing",
+      task.isStreamingOnly
+        ? "\(NumberText.seconds(results.streaming.flatMap(\.policies).map(\.trainingSeconds).reduce(0, +))) of training"
+        : "\(NumberText.seconds(results.arms.values.map(\.seconds).reduce(0, +))) of computing",
     ].joined(separator: " · ")
   }
 

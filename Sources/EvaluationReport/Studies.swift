@@ -150,16 +150,20 @@ public struct StreamingStudy: Codable, Sendable, Equatable {
     public var high: Double?
     public var trainingSeconds: Double
     public var trainings: Int
-    /// This policy's metric over the oracle's, 0 to 1; for an error the oracle's over this one's.
+    /// Tokens of all trainings, every epoch counted; nil where nobody counted.
+    public var trainingTokens: Int?
+    /// This policy's metric over the oracle's; for an error the oracle's over this one's.
     public var shareOfOracleMetric: Double?
+    /// Of tokens where they were counted, else of seconds.
     public var shareOfOracleCost: Double?
     public var curve: [Point]
 
     public init(
       name: String, title: String, n: Int, value: Estimate, trainingSeconds: Double,
-      trainings: Int, shareOfOracleMetric: Double? = nil, shareOfOracleCost: Double? = nil,
-      curve: [Point] = []
+      trainings: Int, trainingTokens: Int? = nil, shareOfOracleMetric: Double? = nil,
+      shareOfOracleCost: Double? = nil, curve: [Point] = []
     ) {
+      self.trainingTokens = trainingTokens
       self.name = name
       self.title = title
       self.n = n
@@ -176,6 +180,7 @@ public struct StreamingStudy: Codable, Sendable, Equatable {
     private enum CodingKeys: String, CodingKey {
       case name, title, n, value, low, high, trainings, curve
       case trainingSeconds = "training_seconds"
+      case trainingTokens = "training_tokens"
       case shareOfOracleMetric = "share_of_oracle_metric"
       case shareOfOracleCost = "share_of_oracle_cost"
     }
@@ -189,8 +194,11 @@ public struct StreamingStudy: Codable, Sendable, Equatable {
     public var value: Double?
     /// Training time so far, in seconds.
     public var seconds: Double
+    /// Tokens trained so far; nil where nobody counted.
+    public var tokens: Int?
 
-    public init(event: Int, value: Double, seconds: Double) {
+    public init(event: Int, value: Double, seconds: Double, tokens: Int? = nil) {
+      self.tokens = tokens
       self.event = event
       self.value = value.finite
       self.seconds = seconds.finite ?? 0

@@ -117,46 +117,53 @@ extension Findings {
           },
         table: table { NumberText.plain($0.value, decimals: decimals) },
         drawing: metricPlot.drawing))
+    let byTokens = study.countsTokens
     let costPlot = LinePlot(
-      horizontalAxis: "Events", verticalAxis: "Training time so far (seconds)",
-      series: curves(\.seconds), events: shifts, eventLabel: label)
+      horizontalAxis: "Events",
+      verticalAxis: byTokens ? "Tokens trained so far" : "Training time so far (seconds)",
+      series: curves { byTokens ? $0.tokens.map(Double.init) : $0.seconds }, events: shifts,
+      eventLabel: label)
     figures.append(
       Figure(
-        id: "\(id)-seconds", title: "Training time along the stream",
-        description: "Seconds of training so far, by policy. "
-          + Self.describe(policies) {
-            NumberText.seconds($0.trainingSeconds)
-          }, table: table { NumberText.seconds($0.seconds) }, drawing: costPlot.drawing))
+        id: "\(id)-cost-curve", title: "Cost along the stream",
+        description: (byTokens ? "Tokens trained" : "Seconds of training") + " so far, by policy. "
+          + Self.describe(policies) { Self.cost($0, byTokens: byTokens) },
+        table: table {
+          byTokens ? $0.tokens.map(NumberText.count) ?? "–" : NumberText.seconds($0.seconds)
+        }, drawing: costPlot.drawing))
     return figures
   }
 
   private func costFigure(_ study: StreamingStudy, decimals: Int, id: String) -> Figure {
     let policies = study.policies
+    let byTokens = study.countsTokens
+    func cost(_ policy: StreamingStudy.Policy) -> Double {
+      byTokens ? Double(policy.trainingTokens ?? 0) : policy.trainingSeconds
+    }
     let name = MetricText.inSentence(study.metric.name)
     let points = policies.enumerated().map { index, policy in
       ScatterPlot.Point(
         label: policy.title,
         detail: "\(NumberText.plain(policy.value, decimals: decimals)), "
           + NumberText.count(policy.trainings, "training", "trainings"),
-        x: policy.trainingSeconds,
+        x: cost(policy),
         estimate: Estimate(policy.value, low: policy.low, high: policy.high),
         mark: Mark.series(index))
     }
     var plot = ScatterPlot(
-      horizontalAxis: "Training time (seconds)",
+      horizontalAxis: byTokens ? "Tokens trained" : "Training time (seconds)",
       verticalAxis: "\(MetricText.title(study.metric.name)), "
         + (study.metric.higherIsBetter ? "higher is better" : "lower is better"),
       points: points)
-    if let oracle = policies.first(where: { $0.name == "oracle" }), let value = oracle.value,
-      oracle.trainingSeconds > 0
-    {
+    if let oracle = study.policy("oracle"), let value = oracle.value, cost(oracle) > 0 {
+      let goal = StreamingStudy.goal
       plot.goal = (
-        x: oracle.trainingSeconds * 0.2,
-        y: study.metric.higherIsBetter ? value * 0.95 : value / 0.95,
+        x: cost(oracle) * goal.cost,
+        y: study.metric.higherIsBetter ? value * goal.metric : value / goal.metric,
         isAbove: study.metric.higherIsBetter
       )
     }
-    let onShift = policies.first { $0.name == "on_shift" }
+    let onShift = study.policy("on_shift")
     let title =
       if let onShift, let metric = onShift.shareOfOracleMetric, let cost = onShift.shareOfOracleCost
       {
@@ -164,20 +171,20 @@ extension Findings {
           + (study.metric.higherIsBetter ? "of the oracle’s \(name) " : "as good as the oracle ")
           + "for \(NumberText.percent(cost)) of its training"
       } else {
-        "\(name.capitalizedFirst) against training time"
+        "\(name.capitalizedFirst) against the cost of training"
       }
     return Figure(
       id: id, title: title,
-      description: "Each policy's \(name) against its training time. "
+      description: "Each policy's \(name) against the cost of its trainings. "
         + Self.describe(policies) {
           "\(NumberText.plain($0.value, decimals: decimals)) for "
-            + NumberText.seconds($0.trainingSeconds)
+            + Self.cost($0, byTokens: byTokens)
         },
       table: HTMLTable(
         headers: [
           .text("Policy"), .number(MetricText.title(study.metric.name)),
           .number("95 % interval"), .number("Of oracle’s"), .number("Trainings"),
-          .number("Training time"), .number("Of oracle’s"), .number("Events"),
+          .number("Tokens"), .number("Of oracle’s"), .number("Training time"), .number("Events"),
         ],
         rows: policies.enumerated().map { index, policy in
           [
@@ -188,8 +195,9 @@ extension Findings {
                 Estimate(policy.value, low: policy.low, high: policy.high), decimals: decimals)),
             .number(NumberText.percent(policy.shareOfOracleMetric)),
             .number(NumberText.count(policy.trainings)),
-            .number(NumberText.seconds(policy.trainingSeconds)),
+            .number(policy.trainingTokens.map(NumberText.count) ?? "–"),
             .number(NumberText.percent(policy.shareOfOracleCost)),
+            .number(NumberText.seconds(policy.trainingSeconds)),
             .number(NumberText.count(policy.n)),
           ]
         }), drawing: plot.drawing,
@@ -246,6 +254,12 @@ extension Findings {
       description: "\(study.title). "
         + rows.map { "\($0.label): \($0.tip)" }.joined(separator: "; ") + ".",
       table: table, drawing: plot.drawing)
+  }
+
+  private static func cost(_ policy: StreamingStudy.Policy, byTokens: Bool) -> String {
+    byTokens
+      ? NumberText.count(policy.trainingTokens ?? 0, "token", "tokens")
+      : NumberText.seconds(policy.trainingSeconds)
   }
 
   private static func describe(

@@ -5,6 +5,7 @@ import Foundation
 extension HTMLReport {
   var summary: Markup {
     guard !findings.isEmpty else { return "<p class=\"lead\">There are no results.</p>\n" }
+    if findings.allSatisfy(\.isStreamingOnly) { return streamingSummary }
     if findings.count == 1 {
       return """
         <section class="summary">

@@ -24,7 +24,7 @@ struct OPPUWorker: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       Run.self, Dev.self, Admin.self, Model.self, Finetune.self, Adapt.self, Evaluate.self,
-      Search.self,
+      Search.self, StreamCommand.self,
     ])
 
   /// As ArgumentParser's own `main`, but with this program's exit code for wrong usage.

@@ -13,6 +13,13 @@ enum EvaluationProvenance {
   ) throws -> Provenance {
     let files = ["questions.json", "outputs.json", "others.json"].map { "\(data)/\($0)" }
       .filter { FileManager.default.fileExists(atPath: $0) }
+    return try now(model: model, files: files, seed: seed, started: started)
+  }
+
+  /// - Parameter files: what was read.
+  static func now(
+    model: LlamaModel, files: [String], seed: UInt64, started: Date
+  ) throws -> Provenance {
     let information = ProcessInfo.processInfo
     let memory = Double(information.physicalMemory) / 1_073_741_824
     return Provenance(

@@ -1,0 +1,140 @@
+// What predicts the events of a stream and learns from them: the model with the user's adapter.
+
+import FineTuning
+import Foundation
+import LanguageModel
+import OPPU
+import Personalization
+
+/// Predicts and learns. Of an event that is to be predicted it is shown the input alone.
+public protocol StreamLearner {
+  /// What was learnt.
+  associatedtype Knowledge
+
+  /// The answer to an input; nil where none can be read.
+  /// - Parameter earlier: the user's events before it.
+  func answer(
+    _ input: [String: JSONValue], earlier: HistoryRetriever, with knowledge: Knowledge?
+  ) throws -> String?
+
+  /// How badly an event was predicted, in nats per token of its output.
+  func loss(
+    of item: HistoryItem, earlier: HistoryRetriever, with knowledge: Knowledge
+  ) throws -> Double
+
+  /// Learns from the events so far.
+  /// - Parameters:
+  ///   - knowledge: what to go on from.
+  ///   - changedAt: the position of the first event of the behaviour that is to be learnt.
+  /// - Returns: nil where there was nothing to learn.
+  func learn(
+    _ history: [HistoryItem], from knowledge: Knowledge?, changedAt: Int?
+  ) throws -> (knowledge: Knowledge, cost: StreamTrainingCost)?
+}
+
+/// What one training computed.
+public struct StreamTrainingCost: Codable, Sendable, Hashable {
+  /// Examples of an epoch, and how many of them had been learnt before.
+  public var examples: Int
+  public var replayed: Int
+  public var epochs: Int
+  /// Tokens of all epochs.
+  public var tokens: Int
+  public var seconds: Double
+
+  public init(examples: Int, replayed: Int, epochs: Int, tokens: Int, seconds: Double) {
+    self.examples = examples
+    self.replayed = replayed
+    self.epochs = epochs
+    self.tokens = tokens
+    self.seconds = seconds
+  }
+}
+
+/// The user's adapter over the task's, trained as the worker trains it.
+public struct AdapterLearner: StreamLearner {
+  public struct Knowledge: Sendable {
+    /// The user's own.
+    public let adapter: Adapter
+    /// Over the task's.
+    public let stacked: Adapter
+    /// Events of the stream that it was trained on or could have been.
+    public let trainedThrough: Int
+  }
+
+  public let training: PersonalTraining
+  private let encoder: ExampleEncoder
+  private let seed: UInt64
+  /// An event's loss finds the prompt that its answer had.
+  private let prefixes = PrefixCache(byteLimit: 32 << 20)
+
+  private var model: LlamaModel { training.model }
+  private var task: TaskDefinition { training.task }
+
+  public init(training: PersonalTraining, seed: UInt64) {
+    self.training = training
+    self.seed = seed
+    encoder = ExampleEncoder(
+      model: training.model, task: training.task, cutoff: training.settings.cutoff)
+  }
+
+  public func answer(
+    _ input: [String: JSONValue], earlier: HistoryRetriever, with knowledge: Knowledge?
+  ) throws -> String? {
+    var question = Question(
+      task: task, prompt: try prompt(input, earlier), adapter: knowledge?.stacked ?? training.under)
+    if case .free(let temperature, let topK, let topP) = training.settings.decoding {
+      question.isFree = true
+      question.sampling = SamplingOptions(
+        temperature: temperature, topK: topK, topP: topP, seed: seed)
+    }
+    return try model.answer([question], prefixes: prefixes).first?.text
+  }
+
+  public func loss(
+    of item: HistoryItem, earlier: HistoryRetriever, with knowledge: Knowledge
+  ) throws -> Double {
+    let example = encoder.encode(
+      try text(item.input, earlier), task.completion(for: item.output))
+    let scores = try model.score(
+      prompt: example.prompt, candidates: [example.completion], adapter: knowledge.stacked,
+      prefixes: prefixes)
+    return -(scores.logProbabilities.first ?? -.infinity) / Double(example.completion.count)
+  }
+
+  public func learn(
+    _ history: [HistoryItem], from knowledge: Knowledge?, changedAt: Int?
+  ) throws -> (knowledge: Knowledge, cost: StreamTrainingCost)? {
+    let clock = ContinuousClock()
+    let begin = clock.now
+    let trained = try training.train(
+      history, from: knowledge?.adapter, trainedThrough: knowledge?.trainedThrough ?? 0,
+      changedAt: changedAt, seed: seed &+ UInt64(history.count))
+    guard let trained else { return nil }
+    let stacked = try Adapter.stack(
+      [training.under, trained.adapter].compactMap(\.self), configuration: model.configuration)
+    return (
+      Knowledge(
+        adapter: trained.adapter, stacked: stacked, trainedThrough: trained.trainedThrough),
+      StreamTrainingCost(
+        examples: trained.examples, replayed: trained.replayed, epochs: trained.epochs,
+        tokens: trained.report.tokens, seconds: (clock.now - begin) / .seconds(1))
+    )
+  }
+
+  private func prompt(
+    _ input: [String: JSONValue], _ earlier: HistoryRetriever
+  ) throws -> [Int32] {
+    model.tokenizer.encode(try text(input, earlier))
+  }
+
+  private func text(_ input: [String: JSONValue], _ earlier: HistoryRetriever) throws -> String {
+    let variant = training.variant
+    return try encoder.prompts.build(
+      input: input,
+      retrieved: variant.retrieve > 0
+        ? earlier.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
+      profile: variant.profile ? ComputedProfile.text(for: earlier.items, task: task) : nil
+    ).text
+  }
+}

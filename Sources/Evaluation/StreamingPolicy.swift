@@ -1,0 +1,182 @@
+// When a stream's adapter is trained: the policies that a streaming study compares, event by event.
+
+import Foundation
+import Personalization
+import ShiftDetection
+
+/// When to train on a stream.
+public enum StreamingPolicy: String, Codable, Sendable, CaseIterable {
+  /// At no event: the task's adapter, or the base model, to the end.
+  case never
+  /// Every so many events, whatever they are.
+  case scheduled
+  /// As the worker's scheduler: a first adapter, then on every shift, and after many new events.
+  case onShift = "on_shift"
+  /// At every event: what training can reach, whatever it costs.
+  case oracle
+
+  /// As on a command line: `never`, `scheduled`, `shift`, `oracle`.
+  /// - Throws: ``UnknownPolicyError``.
+  public init(named name: String) throws {
+    guard let policy = Self.allCases.first(where: { $0.argument == name || $0.rawValue == name })
+    else { throw UnknownPolicyError(name: name) }
+    self = policy
+  }
+
+  public var argument: String { self == .onShift ? "shift" : rawValue }
+
+  /// For people.
+  public var title: String {
+    switch self {
+    case .never: "never trained"
+    case .scheduled: "on schedule"
+    case .onShift: "on shift"
+    case .oracle: "at every event"
+    }
+  }
+}
+
+/// There is no policy of that name.
+public struct UnknownPolicyError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  public let name: String
+
+  public var description: String {
+    "there is no policy \"\(name)\"; there are "
+      + StreamingPolicy.allCases.map(\.argument).joined(separator: ", ")
+  }
+  public var errorDescription: String? { description }
+}
+
+/// The numbers that policies go by, in events.
+public struct StreamingRules: Codable, Sendable, Hashable {
+  /// Events between two trainings of `scheduled`.
+  public var every: Int
+  /// Events before the first adapter of `onShift`.
+  public var firstAdapterEvents: Int
+  /// Events since the last training that ask `onShift` for the next one without a shift.
+  public var newEvents: Int
+  /// Events of the new behaviour that a shift waits for.
+  public var shiftEvents: Int
+  /// Mean number of events between false alarms of a user who does not change.
+  public var falseAlarmEvents: Int
+
+  public init(
+    every: Int, firstAdapterEvents: Int, newEvents: Int, shiftEvents: Int, falseAlarmEvents: Int
+  ) {
+    self.every = max(1, every)
+    self.firstAdapterEvents = max(1, firstAdapterEvents)
+    self.newEvents = max(1, newEvents)
+    self.shiftEvents = max(1, shiftEvents)
+    self.falseAlarmEvents = max(20, falseAlarmEvents)
+  }
+
+  /// What a policy depends on.
+  func numbers(of policy: StreamingPolicy) -> [Int] {
+    switch policy {
+    case .never, .oracle: []
+    case .scheduled: [every]
+    case .onShift: [firstAdapterEvents, newEvents, shiftEvents, falseAlarmEvents]
+    }
+  }
+}
+
+/// One policy on one stream: shown every event after it was predicted, it says when to train.
+///
+/// `onShift` has the worker's rules and the worker's monitor. What the worker decides by the clock (the
+/// patience of a shift, the age of an adapter) is left out: a study has no waiting.
+public struct StreamingSchedule: Sendable {
+  public enum Reason: String, Codable, Sendable {
+    case schedule
+    case everyEvent = "every_event"
+    case firstAdapter = "first_adapter"
+    case shift
+    case newEvents = "new_events"
+  }
+
+  public struct Training: Sendable, Hashable {
+    public let reason: Reason
+    /// The position of the first event of the behaviour that is to be learnt.
+    public let changedAt: Int?
+  }
+
+  /// A shift that the monitor reported.
+  public struct Alarm: Codable, Sendable, Hashable {
+    /// The position of the event at which it was reported.
+    public let at: Int
+    /// The position of the likeliest first event of the new behaviour.
+    public let changedAt: Int
+  }
+
+  public let policy: StreamingPolicy
+  public let rules: StreamingRules
+  public private(set) var alarms: [Alarm] = []
+  private var monitor: ShiftMonitor
+  private var events = 0
+  /// Events there were at the last training.
+  private var lastTraining: Int?
+  private var pendingChange: Int?
+  private var lastChange: Int?
+
+  public init(policy: StreamingPolicy, rules: StreamingRules) {
+    self.policy = policy
+    self.rules = rules
+    monitor = ShiftMonitor(configuration: .init(arl0: Double(rules.falseAlarmEvents)))
+  }
+
+  /// Whether the adapter's loss on every event is wanted.
+  public var wantsLoss: Bool { policy == .onShift }
+
+  /// Takes the next event; returns the training that is due now.
+  public mutating func observe(_ observation: Observation) -> Training? {
+    events += 1
+    switch policy {
+    case .never: return nil
+    case .scheduled:
+      return events.isMultiple(of: rules.every) ? train(.schedule, changedAt: nil) : nil
+    case .oracle: return train(.everyEvent, changedAt: nil)
+    case .onShift: return onShift(observation)
+    }
+  }
+
+  private mutating func onShift(_ observation: Observation) -> Training? {
+    let alarms = monitor.observe(observation).filter(\.isAlarm)
+    if let surest = alarms.max(by: { ($0.rarity ?? 0) < ($1.rarity ?? 0) }) {
+      // A newer alarm while one waits: the behaviour moved again.
+      let change = max(0, surest.changeIndex ?? events - 1)
+      pendingChange = change
+      self.alarms.append(Alarm(at: events - 1, changedAt: change))
+    }
+    guard let lastTraining else {
+      return events >= rules.firstAdapterEvents
+        ? train(.firstAdapter, changedAt: pendingChange) : nil
+    }
+    if let change = pendingChange {
+      return events - change >= rules.shiftEvents ? train(.shift, changedAt: change) : nil
+    }
+    return events - lastTraining >= rules.newEvents ? train(.newEvents, changedAt: nil) : nil
+  }
+
+  /// What was learnt since the last change stays the ground for later trainings.
+  private mutating func train(_ reason: Reason, changedAt: Int?) -> Training {
+    lastChange = changedAt ?? lastChange
+    lastTraining = events
+    pendingChange = nil
+    // Losses under the old adapter say nothing of the new one.
+    monitor.reset(after: .newAdapter)
+    return Training(reason: reason, changedAt: lastChange)
+  }
+}
+
+extension TaskDefinition {
+  /// An event as the monitor takes it.
+  func observation(of item: HistoryItem, loss: Double?) -> Observation {
+    let output: ObservedOutput? =
+      switch kind {
+      case .label: .label(item.output)
+      case .rating: Double(item.output).map { .rating($0) }
+      case .text: .text(item.output)
+      }
+    return Observation(
+      loss: loss.flatMap { $0.isFinite ? $0 : nil }, output: output, input: queryText(item.input))
+  }
+}
