@@ -193,6 +193,8 @@ struct StreamingStudyTests {
     let scheduled = try policy("scheduled")
     #expect(scheduled.trainingTokens == 10 * (12 + 24 + 12))
     #expect(scheduled.shareOfOracleCost == Double(480) / 6_250)
+    let (value, best) = try (#require(scheduled.value), #require(oracle.value))
+    #expect(value < best && scheduled.shareOfOracleMetric == value / best)
     let never = try policy("never")
     #expect(never.value == 0 && never.shareOfOracleCost == 0 && never.trainings == 0)
     for policy in study.policies {

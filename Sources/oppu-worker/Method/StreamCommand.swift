@@ -32,7 +32,7 @@ struct StreamCommand: AsyncParsableCommand {
       Writes results.json and report.html. A stopped study goes on with the same command.
 
       Example: oppu-worker stream --events events.jsonl --task LaMP_5 --others lamp/LaMP_5 --out streaming
-      With planted shifts: oppu-worker stream --events events.jsonl --task LaMP_5 --planted --out planted
+      With planted shifts: the same with --planted --events-per-user 80 --out planted
       """)
 
   @OptionGroup var method: MethodOptions
