@@ -56,6 +56,7 @@ public struct PersonalTraining: Sendable {
   ///   - parent: the user's adapter to go on from, without the task's.
   ///   - trainedThrough: how many of the oldest items `parent` was trained on.
   ///   - changedAt: after a shift, the position of the first event of the new behaviour.
+  ///   - seed: with the history's length it decides everything that is drawn at random.
   ///   - onStep: called after each step; returns false to stop, which gives nil.
   /// - Returns: nil where there is nothing to train on, or `onStep` stopped.
   /// - Throws: `TrainingError`, `PromptError`.
@@ -63,6 +64,9 @@ public struct PersonalTraining: Sendable {
     _ history: [HistoryItem], from parent: Adapter? = nil, trainedThrough: Int = 0,
     changedAt: Int? = nil, seed: UInt64, onStep: (TrainingProgress) -> Bool = { _ in true }
   ) throws -> Result? {
+    // Every length of a history draws anew, so that a candidate that was not good enough is not made
+    // again in the same way.
+    let seed = seed &+ UInt64(history.count)
     let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
     var chosen = settings.examples
     chosen.retrieve = variant.retrieve
