@@ -81,7 +81,8 @@ struct StreamWalk<Learner: StreamLearner> {
     var outcome = StreamOutcome(
       user: stream.user, policy: policy, golds: stream.items.map(\.output), predictions: [],
       trainings: [], alarms: [], shifts: stream.shifts, seconds: 0)
-    var schedule = StreamingSchedule(policy: policy, rules: rules)
+    var schedule = StreamingSchedule(
+      policy: policy, rules: rules, signals: task.watchedSignals)
     var earlier = HistoryRetriever(task: task, method: retrieval)
     var knowledge: Learner.Knowledge?
     for (position, item) in stream.items.enumerated() {

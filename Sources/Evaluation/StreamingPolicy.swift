@@ -117,14 +117,21 @@ public struct StreamingSchedule: Sendable {
   private var pendingChange: Int?
   private var lastChange: Int?
 
-  public init(policy: StreamingPolicy, rules: StreamingRules) {
+  /// - Parameter signals: what is watched for a shift.
+  public init(
+    policy: StreamingPolicy, rules: StreamingRules,
+    signals: Set<SignalKind> = Set(SignalKind.allCases)
+  ) {
     self.policy = policy
     self.rules = rules
-    monitor = ShiftMonitor(configuration: .init(arl0: Double(rules.falseAlarmEvents)))
+    monitor = ShiftMonitor(
+      configuration: .init(arl0: Double(rules.falseAlarmEvents), signals: signals))
   }
 
   /// Whether the adapter's loss on every event is wanted.
-  public var wantsLoss: Bool { policy == .onShift }
+  public var wantsLoss: Bool {
+    policy == .onShift && monitor.configuration.signals.contains(.loss)
+  }
 
   /// Takes the next event; returns the training that is due now.
   public mutating func observe(_ observation: Observation) -> Training? {
@@ -168,6 +175,11 @@ public struct StreamingSchedule: Sendable {
 }
 
 extension TaskDefinition {
+  /// What the task's streams are watched for.
+  var watchedSignals: Set<SignalKind> {
+    Set(shiftSignals.compactMap { SignalKind(rawValue: $0.rawValue) })
+  }
+
   /// An event as the monitor takes it.
   func observation(of item: HistoryItem, loss: Double?) -> Observation {
     let output: ObservedOutput? =

@@ -167,7 +167,7 @@ extension Findings {
     let title =
       if let onShift, let metric = onShift.shareOfOracleMetric, let cost = onShift.shareOfOracleCost
       {
-        "\(onShift.title): \(NumberText.percent(metric)) "
+        "\(onShift.title.capitalizedFirst): \(NumberText.percent(metric)) "
           + (study.metric.higherIsBetter ? "of the oracle’s \(name) " : "as good as the oracle ")
           + "for \(NumberText.percent(cost)) of its training"
       } else {

@@ -143,6 +143,16 @@ struct StreamingStudyTests {
     #expect(
       zip(planted.items, planted.items.dropFirst()).allSatisfy { $0.occurredAt < $1.occurredAt })
 
+    // A task whose outputs and losses are not watched has no shift here: the inputs go on.
+    var blind = try task()
+    blind.shiftSignals = [.input]
+    let spy = Spy()
+    let unseen = try StreamWalk(
+      task: blind, rules: Self.rules, retrieval: .bm25, learner: spy
+    ).run(planted, policy: .onShift)
+    #expect(unseen?.trainings.contains { $0.reason == .shift && $0.changedAt == 30 } == false)
+    #expect(!spy.sights.contains { if case .measured = $0 { true } else { false } })
+
     let outcome = try walk(planted, .onShift)
     let alarm = try #require(outcome.alarms.first)
     #expect((30..<42).contains(alarm.at))
