@@ -103,6 +103,8 @@ extension IntegrationTests {
         worker = try await rig.startWorker(Self.settings)
         try await rest
         try await waitUntilSettled(rig, events: events.count)
+        // A stream's alarm may have waited for its job: one more may be asked for any moment, and is cut off.
+        let done = try await JobRepository(client).list().filter { $0.state == .succeeded }
 
         try await checkEvents(events, in: client)
         try await checkJobs(killed, in: client)
@@ -114,7 +116,7 @@ extension IntegrationTests {
         try await checkServing(rig)
         await worker.stop(SIGTERM, grace: .seconds(30))
         #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
-        try await checkAdapterEvents(rig)
+        try await checkAdapterEvents(rig, of: done)
       }
     }
 
@@ -230,7 +232,7 @@ extension IntegrationTests {
     }
 
     /// Everything that was told is valid, and told of each job's outcome at least once.
-    private func checkAdapterEvents(_ rig: Rig) async throws {
+    private func checkAdapterEvents(_ rig: Rig, of jobs: [JobRecord]) async throws {
       let count = try await rig.messageCount(rig.kafka.adapterEventTopic)
       let messages = try await rig.read(rig.kafka.adapterEventTopic, count: count)
       let schema = SchemaCheck(schema: try Schemas.named("adapter-event"))
@@ -243,7 +245,6 @@ extension IntegrationTests {
           told[job, default: []].insert(kind)
         }
       }
-      let jobs = try await JobRepository(rig.client).list()
       #expect(!jobs.isEmpty)
       for job in jobs {
         let kinds = told[Double(job.jobID)] ?? []
