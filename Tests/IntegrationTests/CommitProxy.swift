@@ -70,7 +70,6 @@ final class CommitProxy: @unchecked Sendable {
   func stop() {
     state.withLock { $0.isStopped = true }
     shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
   }
 
   // MARK: Connections
@@ -78,7 +77,11 @@ final class CommitProxy: @unchecked Sendable {
   private func acceptClients() {
     while true {
       let client = accept(listener, nil, nil)
-      guard client >= 0 else { return }
+      guard client >= 0 else {
+        // Closed by who uses it: else another socket might get its number while it is still used.
+        close(listener)
+        return
+      }
       let server = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
       var address = Self.loopback(target)
       let connected = withUnsafePointer(to: &address) {

@@ -48,7 +48,11 @@ private final class FileServer: Sendable {
     Thread.detachNewThread { [self] in
       while true {
         let connection = accept(descriptor, nil, nil)
-        if connection < 0 { return }
+        if connection < 0 {
+          // Closed by who uses it: else the next server's socket might get this number while it is still used.
+          close(descriptor)
+          return
+        }
         answer(connection)
         close(connection)
       }
@@ -57,7 +61,6 @@ private final class FileServer: Sendable {
 
   func stop() {
     shutdown(descriptor, Int32(SHUT_RDWR))
-    close(descriptor)
   }
 
   func url(_ path: String) throws -> URL {
