@@ -109,7 +109,7 @@ public struct AdapterLearner: StreamLearner {
     let begin = clock.now
     let trained = try training.train(
       history, from: knowledge?.adapter, trainedThrough: knowledge?.trainedThrough ?? 0,
-      changedAt: changedAt, seed: seed &+ UInt64(history.count))
+      changedAt: changedAt, seed: seed)
     guard let trained else { return nil }
     let stacked = try Adapter.stack(
       [training.under, trained.adapter].compactMap(\.self), configuration: model.configuration)

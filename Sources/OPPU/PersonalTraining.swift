@@ -56,13 +56,15 @@ public struct PersonalTraining: Sendable {
   ///   - parent: the user's adapter to go on from, without the task's.
   ///   - trainedThrough: how many of the oldest items `parent` was trained on.
   ///   - changedAt: after a shift, the position of the first event of the new behaviour.
+  ///   - profile: what prompts with a profile carry; nil: as the settings say.
   ///   - seed: with the history's length it decides everything that is drawn at random.
   ///   - onStep: called after each step; returns false to stop, which gives nil.
   /// - Returns: nil where there is nothing to train on, or `onStep` stopped.
   /// - Throws: `TrainingError`, `PromptError`.
   public func train(
     _ history: [HistoryItem], from parent: Adapter? = nil, trainedThrough: Int = 0,
-    changedAt: Int? = nil, seed: UInt64, onStep: (TrainingProgress) -> Bool = { _ in true }
+    changedAt: Int? = nil, profile: String? = nil, seed: UInt64,
+    onStep: (TrainingProgress) -> Bool = { _ in true }
   ) throws -> Result? {
     // Every length of a history draws anew, so that a candidate that was not good enough is not made
     // again in the same way.
@@ -74,8 +76,8 @@ public struct PersonalTraining: Sendable {
     chosen.seed = seed
     let set = try TrainingSetBuilder(prompts: encoder.prompts, settings: chosen).build(
       history: history, trainedThrough: trainedThrough, changedAt: changedAt,
-      profile: try settings.fixedProfile(
-        of: history, task: task, variant: variant, model: model))
+      profile: try profile
+        ?? settings.fixedProfile(of: history, task: task, variant: variant, model: model))
     guard !set.training.isEmpty else { return nil }
     let training = affordable(set.training.map(encoder.encode))
     let heldOut = set.heldOut.map(encoder.encode)

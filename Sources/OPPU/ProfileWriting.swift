@@ -7,14 +7,19 @@ import Personalization
 extension LlamaModel {
   /// What the base model writes of a user, greedily, from as much of the newest history as fits into
   /// the longest example; nil for an empty history or an answer without words. Blocking.
+  ///
+  /// - Parameters:
+  ///   - eventID: after a shift, the first event of the behaviour to write about.
+  ///   - previous: the version before, of which this one is the next.
   /// - Throws: `InferenceError`.
-  public func writtenProfile(
-    of history: [HistoryItem], task: TaskDefinition, cutoff: Int
-  ) throws -> String? {
+  public func writeProfile(
+    of history: [HistoryItem], task: TaskDefinition, cutoff: Int, since eventID: String? = nil,
+    after previous: UserProfile? = nil
+  ) throws -> UserProfile? {
     let limit = min(cutoff, configuration.contextLength - ModelProfile.maximumTokens)
     guard
       let prompt = ModelProfile.prompt(
-        for: history, task: task, maximumTokens: limit,
+        for: UserProfile.items(of: history, since: eventID), task: task, maximumTokens: limit,
         countTokens: { tokenizer.encode($0).count })
     else { return nil }
     let answer = try generate([
@@ -22,7 +27,10 @@ extension LlamaModel {
         prompt: tokenizer.encode(prompt), maxTokens: ModelProfile.maximumTokens,
         sampling: .greedy, stopTokens: tokenizer.stopTokens)
     ])
-    return answer.first.flatMap { ModelProfile.description(in: tokenizer.decode($0.tokens)) }
+    return answer.first.flatMap {
+      UserProfile(
+        tokenizer.decode($0.tokens), from: history, since: eventID, after: previous)
+    }
   }
 }
 
@@ -33,7 +41,7 @@ extension MethodSettings {
     of history: [HistoryItem], task: TaskDefinition, variant: PromptVariant, model: LlamaModel
   ) throws -> String? {
     guard variant.profile, profile == .model else { return nil }
-    return try model.writtenProfile(of: history, task: task, cutoff: cutoff)
+    return try model.writeProfile(of: history, task: task, cutoff: cutoff)?.text
   }
 
   /// The profile of a question's prompt; nil for an empty history.
@@ -42,7 +50,7 @@ extension MethodSettings {
   ) throws -> String? {
     let written =
       profile == .model
-      ? try model.writtenProfile(of: history, task: task, cutoff: cutoff) : nil
+      ? try model.writeProfile(of: history, task: task, cutoff: cutoff)?.text : nil
     return written ?? ComputedProfile.text(for: history, task: task)
   }
 }

@@ -73,11 +73,15 @@ public struct NewAdapter: Sendable {
   public var trainedThrough: Int64
   public var training: JSONValue
   public var gate: GateRecord
+  /// What the model wrote of the user for the prompts of this version.
+  public var profile: UserProfile?
 
   public init(
     stream: Stream, parentVersion: Int?, baseFingerprint: String, configuration: JSONValue,
-    weights: Data, trainedThrough: Int64, training: JSONValue, gate: GateRecord
+    weights: Data, trainedThrough: Int64, training: JSONValue, gate: GateRecord,
+    profile: UserProfile? = nil
   ) {
+    self.profile = profile
     self.stream = stream
     self.parentVersion = parentVersion
     self.baseFingerprint = baseFingerprint
@@ -107,6 +111,8 @@ public struct AdapterRecord: Sendable, Codable {
   public let trainedThrough: Int64
   public let training: JSONValue
   public let gate: GateRecord
+  /// What its prompts say of the user; nil where profiles are computed.
+  public let profile: UserProfile?
   /// Newest event at the promotion; later ones judge the version.
   public let promotedAfter: Int64?
   /// Live losses against what it replaced, and what came of them.
@@ -118,7 +124,7 @@ public struct AdapterRecord: Sendable, Codable {
   public var stream: Stream { Stream(userID: userID, task: task) }
 
   enum CodingKeys: String, CodingKey {
-    case task, version, state, configuration, training, gate, trial
+    case task, version, state, configuration, training, gate, profile, trial
     case userID = "user_id"
     case parentVersion = "parent_version"
     case replacedVersion = "replaced_version"
@@ -205,14 +211,15 @@ public struct AdapterRepository: Sendable {
       """
       INSERT INTO adapters (user_id, task, version, state, parent_version, replaced_version,
         base_fingerprint, configuration, weights, weights_sha256, byte_count, trained_through,
-        training, gate, job_id, promoted_at, promoted_after)
+        training, gate, profile, job_id, promoted_at, promoted_after)
       SELECT \(stream.userID), \(stream.task), coalesce(max(version), 0) + 1,
         \(promoted ? "active" : "rejected"), \(adapter.parentVersion)::integer,
         \(replaced)::integer, \(adapter.baseFingerprint),
         \(PostgresJSON(adapter.configuration))::jsonb, \(adapter.weights)::bytea,
         \(sha256Hex(adapter.weights)), \(adapter.weights.count)::bigint,
         \(adapter.trainedThrough)::bigint, \(PostgresJSON(adapter.training))::jsonb,
-        \(PostgresJSON(adapter.gate))::jsonb, \(jobID)::bigint,
+        \(PostgresJSON(adapter.gate))::jsonb, \(adapter.profile.map(PostgresJSON.init))::jsonb,
+        \(jobID)::bigint,
         CASE WHEN \(promoted) THEN now() END, CASE WHEN \(promoted) THEN
           (SELECT event_count FROM user_task_state
            WHERE user_id = \(stream.userID) AND task = \(stream.task)) END
@@ -252,7 +259,7 @@ public struct AdapterRepository: Sendable {
   static let columns = """
     user_id, task, version, state, parent_version, replaced_version, base_fingerprint, configuration,
     weights_sha256, byte_count, weights IS NOT NULL AS has_weights, trained_through, training, gate,
-    promoted_after, trial, job_id, created_at, promoted_at
+    profile, promoted_after, trial, job_id, created_at, promoted_at
     """
 
   static func record(_ row: PostgresRow) throws -> AdapterRecord {
@@ -267,7 +274,8 @@ public struct AdapterRepository: Sendable {
       weightsSHA256: try row.decode("weights_sha256"), byteCount: try row.decode("byte_count"),
       hasWeights: try row.decode("has_weights"), trainedThrough: try row.decode("trained_through"),
       training: try row.json("training"),
-      gate: try row.json("gate"), promotedAfter: try row.decode("promoted_after"),
+      gate: try row.json("gate"), profile: try row.optionalJSON("profile"),
+      promotedAfter: try row.decode("promoted_after"),
       trial: try row.optionalJSON("trial"), jobID: try row.decode("job_id"),
       createdAt: try row.decode("created_at"), promotedAt: try row.decode("promoted_at"))
   }

@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import LanguageModel
 import OPPU
+import Personalization
 import PostgresClient
 import Storage
 
@@ -140,6 +141,8 @@ public struct WorkerConfiguration: Sendable {
     /// History items put into a prompt where the request does not say.
     public var retrieve = 0
     public var profile = false
+    /// Computed for every prompt, or written by the model when an adapter is trained, and kept with it.
+    public var profileKind = UserProfile.Kind.computed
     /// Tokens of prompt at most, within the model's context.
     public var promptTokens = 1_024
     public var defaultDeadline: Duration = .seconds(60)

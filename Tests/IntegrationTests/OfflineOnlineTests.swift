@@ -45,16 +45,23 @@ extension IntegrationTests {
       }
     }
 
-    @Test("the worker answers what the evaluation predicts, with every kind of adapter")
-    func equal() async throws {
+    @Test(
+      "the worker answers what the evaluation predicts, with every kind of adapter and of profile",
+      arguments: [UserProfile.Kind?.none, .model])
+    func equal(profiles: UserProfile.Kind?) async throws {
       var generator = Seeded()
       let users = Self.users(["ada", "ben"], items: 20, queries: 6, &generator)
       let task = try TaskCatalogue.builtIn.task(named: "film_tag")
       var configuration = WorkerConfiguration()
       configuration.train.rank = 4
       configuration.train.maximumTokens = 3_000
-      configuration.infer.retrieve = 2
-      let settings = configuration.train.methodSettings
+      configuration.infer.retrieve = profiles == nil ? 2 : 0
+      configuration.infer.profile = profiles != nil
+      let settings = {
+        var settings = configuration.train.methodSettings
+        settings.profile = profiles ?? .computed
+        return settings
+      }()
       let seed = configuration.train.seed
       let variant = configuration.promptVariant
 
@@ -74,7 +81,10 @@ extension IntegrationTests {
         let taskAdapter = try #require(trained)
 
         // Offline.
-        let arms = try ["base+rag-2", "task+rag-2", "oppu+rag-2"].map { try Arm($0, retrieve: 2) }
+        // Before a user's first training, and of the base model, there is no written profile yet.
+        let arms = try (profiles == nil ? ["base", "task", "oppu"] : ["oppu"]).map {
+          try Arm("\($0)+\(variant.name)", retrieve: 2)
+        }
         let offline = try await ComputeQueue("offline").run {
           let evaluation = UserEvaluation(
             model: model, task: task, settings: settings,
@@ -85,7 +95,9 @@ extension IntegrationTests {
         // Online.
         let worker = try await rig.startWorker([
           "OPPU_ROLES": "ingest,train,infer", "OPPU_TASK_ADAPTERS": folder.path,
-          "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_MAXIMUM_TOKENS": "3000", "OPPU_INFER_RETRIEVE": "2",
+          "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_MAXIMUM_TOKENS": "3000",
+          "OPPU_INFER_RETRIEVE": "\(variant.retrieve)", "OPPU_INFER_PROFILE": "\(variant.profile)",
+          "OPPU_INFER_PROFILE_KIND": settings.profile.rawValue,
         ])
         for user in users {
           for item in user.history {
@@ -121,17 +133,18 @@ extension IntegrationTests {
         await worker.stop(SIGTERM, grace: .seconds(30))
 
         for (user, outcome) in zip(users, offline) {
-          for (arm, replies) in [("base+rag-2", base), ("task+rag-2", before), ("oppu+rag-2", own)]
-          {
+          for (arm, replies) in zip(arms, profiles == nil ? [base, before, own] : [own]) {
             let online = user.queries.map { replies[$0.id]?["output"]?.string }
-            #expect(online == outcome.predictions[arm], "\(arm) of \(user.id)")
+            #expect(online == outcome.predictions[arm.name], "\(arm.name) of \(user.id)")
           }
           let stream = Stream(userID: user.id, task: task.name)
           let version = try #require(try await AdapterRepository(rig.client).active(stream))
           // The same training to the last bit.
           #expect(
             version.training["loss_last_epoch"]?.number
-              == outcome.trainings["oppu+rag-2"]?.lossLastEpoch)
+              == outcome.trainings["oppu+\(variant.name)"]?.lossLastEpoch)
+          #expect(version.profile?.version == (profiles == .model ? 1 : nil))
+          #expect(version.profile.map { $0.itemCount == user.history.count } ?? true)
           #expect(version.baseFingerprint == "\(model.fingerprint)+\(taskAdapter.fingerprint)")
         }
         let first = try #require(users[0].queries.first?.id)
@@ -141,7 +154,9 @@ extension IntegrationTests {
         #expect(who(before)?["adapter_version"] == .null)
         #expect(who(own)?["task_adapter_version"] == 1)
         #expect(who(own)?["adapter_version"] == 1)
-        #expect(who(own)?["retrieved"]?.array?.count == 2)
+        #expect(who(own)?["profile_version"] == (profiles == .model ? 1 : .null))
+        #expect(who(before)?["profile_version"] == .null)
+        #expect(who(own)?["retrieved"]?.array?.count == variant.retrieve)
       }
     }
 

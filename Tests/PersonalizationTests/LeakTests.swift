@@ -62,14 +62,14 @@ import Testing
         .retrieve(history("user0", task)[7].input, k: 6)
       #expect(retrieved.count == 6)
       #expect(retrieved.allSatisfy { owners("\($0.eventID) \(task.historyLine($0))") == [user] })
-      let profile = try #require(UserProfile.computed(from: own, task: task))
-      #expect(owners("\(profile.text) \(profile.throughEventID) ").isSubset(of: [user]))
+      let profile = try #require(ComputedProfile.text(for: own, task: task))
+      #expect(owners("\(profile) ").isSubset(of: [user]))
       let asked = try #require(
         ModelProfile.prompt(
           for: own, task: task, maximumTokens: 2_000, countTokens: countWords))
       #expect(owners(asked).isSubset(of: [user]))
       let prompt = try prompts.build(
-        input: own[3].input, retrieved: retrieved, profile: profile.text)
+        input: own[3].input, retrieved: retrieved, profile: profile)
       #expect(owners(prompt.text) == [user])
     }
     #expect(marked == 8 * 24)

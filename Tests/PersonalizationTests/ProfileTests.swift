@@ -148,31 +148,43 @@ import Testing
     #expect(text.hasSuffix("a lot."))
   }
 
-  @Test("a profile is made at first, after a shift, after growth and after an erasure")
+  @Test("a profile is written at first, after a shift, after growth and when items were removed")
   func refresh() throws {
-    let tag = try task("film_tag")
     let rule = ProfileRefresh(growth: 0.5, minimumItems: 4)
-    #expect(rule.needsRefresh(nil, itemCount: 3, shiftEventID: nil) == nil)
-    #expect(rule.needsRefresh(nil, itemCount: 4, shiftEventID: nil) == .first)
-    let first = try #require(UserProfile.computed(from: items(10), task: tag))
+    func reason(_ current: UserProfile?, _ count: Int, since: String? = nil)
+      -> ProfileRefresh.Reason?
+    {
+      rule.reason(toReplace: current, history: items(count), shiftEventID: since)
+    }
+    #expect(reason(nil, 3) == nil)
+    #expect(reason(nil, 4) == .first)
+    let first = try #require(UserProfile(" likes x", from: items(10)))
     #expect(first.version == 1 && first.itemCount == 10 && first.throughEventID == "u-9")
-    #expect(rule.needsRefresh(first, itemCount: 14, shiftEventID: nil) == nil)
-    #expect(rule.needsRefresh(first, itemCount: 15, shiftEventID: nil) == .growth)
-    #expect(rule.needsRefresh(first, itemCount: 9, shiftEventID: nil) == .erased)
-    #expect(rule.needsRefresh(first, itemCount: 11, shiftEventID: "u-8") == .shift)
+    #expect(first.text == "This user likes x.")
+    #expect(reason(first, 14) == nil)
+    #expect(reason(first, 15) == .growth)
+    #expect(reason(first, 9) == .shortened)
+    #expect(reason(first, 11, since: "u-8") == .shift)
     let second = try #require(
-      UserProfile.computed(from: items(11), task: tag, since: "u-8", after: first))
+      UserProfile(" likes y", from: items(11), since: "u-8", after: first))
     #expect(second.version == 2 && second.sinceEventID == "u-8")
-    #expect(rule.needsRefresh(second, itemCount: 12, shiftEventID: "u-8") == nil)
-    // Only the three items since the shift are described.
-    #expect(
-      second.text.contains("(33%)") && UserProfile.items(of: items(11), since: "u-8").count == 3)
+    #expect(reason(second, 12, since: "u-8") == nil)
+    #expect(UserProfile.items(of: items(11), since: "u-8").count == 3)
     #expect(UserProfile.items(of: items(11), since: "gone").count == 11)
-    #expect(ProfileRefresh(growth: 0).needsRefresh(first, itemCount: 10, shiftEventID: nil) == nil)
-    let written = try #require(UserProfile.written(" likes x", from: items(5), after: second))
-    #expect(written.version == 3 && written.kind == .model && written.text == "This user likes x.")
-    #expect(UserProfile.written(" ", from: items(5)) == nil)
-    #expect(UserProfile.written("likes x", from: []) == nil)
+    #expect(
+      ProfileRefresh(growth: 0).reason(
+        toReplace: first, history: items(10), shiftEventID: nil) == nil)
+    #expect(UserProfile(" ", from: items(5)) == nil)
+    #expect(UserProfile("likes x", from: []) == nil)
+    // A history that is always cut to its newest items never grows by half.
+    let long = items(1_200)
+    let cut = try #require(UserProfile(" likes x", from: Array(long.prefix(1_000))))
+    func reason(afterNew count: Int) -> ProfileRefresh.Reason? {
+      let history = Array(long[count..<(1_000 + count)])
+      return rule.reason(toReplace: cut, history: history, shiftEventID: nil)
+    }
+    #expect(reason(afterNew: ComputedProfile.window - 1) == nil)
+    #expect(reason(afterNew: ComputedProfile.window) == .growth)
   }
 
   @Test("a given profile stands in every example, and examples are asked as questions will be")

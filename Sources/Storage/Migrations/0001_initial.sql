@@ -197,6 +197,7 @@ CREATE TABLE adapters (
   trained_through   bigint      NOT NULL,              -- ordinal of the newest event it was trained on
   training          jsonb       NOT NULL,              -- examples, steps, losses, seconds, seed
   gate              jsonb       NOT NULL,              -- held-out losses, their bounds, and the verdict
+  profile           jsonb,                             -- what the model wrote of the user for its prompts
   promoted_after    bigint,                            -- newest event at the promotion: later ones judge it
   trial             jsonb,                             -- live losses against what it replaced, and what came of it
   job_id            bigint      NOT NULL,

@@ -113,12 +113,17 @@ struct Answerer: Sendable {
     }
     let begin = Date()
     var personalization = PersonalizationReply.Personalization()
-    let adapter = try await loadAdapter(request, &personalization)
+    let (adapter, written) = try await loadAdapter(request, &personalization)
     let retrieve = request.options.retrieve ?? settings.retrieve
     let wantsProfile = request.options.profile ?? settings.profile
     var items: [HistoryItem] = []
-    if retrieve > 0 || wantsProfile {
+    if retrieve > 0 || (wantsProfile && written == nil) {
       items = try await history.events(of: request.stream).map(\.item)
+    }
+    var profile: String?
+    if wantsProfile {
+      profile = written?.text ?? ComputedProfile.text(for: items, task: request.task)
+      personalization.profileVersion = written?.version
     }
     let maximumTokens = min(
       request.options.maximumTokens ?? request.task.maximumTokens,
@@ -133,7 +138,7 @@ struct Answerer: Sendable {
       retrieved: retrieve > 0
         ? HistoryRetriever(task: request.task, items: items).retrieve(request.input, k: retrieve)
         : [],
-      profile: wantsProfile ? ComputedProfile.text(for: items, task: request.task) : nil)
+      profile: profile)
     personalization.retrieved = built.retrieved
     let question = Question(
       task: request.task, prompt: model.base.tokenizer.encode(built.text), adapter: adapter,
@@ -147,18 +152,19 @@ struct Answerer: Sendable {
   }
 
   /// The adapter that the request asks for, over the task's; where a user has no active one, or it
-  /// cannot be used, the task's alone and a note why. `none` is the base model.
+  /// cannot be used, the task's alone and a note why. `none` is the base model. With it comes the
+  /// profile that was written for its prompts.
   private func loadAdapter(
     _ request: PersonalizationRequest, _ personalization: inout PersonalizationReply.Personalization
-  ) async throws -> Adapter? {
+  ) async throws -> (adapter: Adapter?, profile: UserProfile?) {
     let record: AdapterRecord
     switch request.options.adapter {
-    case .none: return nil
+    case .none: return (nil, nil)
     case .active:
       personalization.taskAdapterVersion = model.taskAdapterVersion(request.task.name)
       guard let active = try await adapters.active(request.stream) else {
         personalization.note = "this user has no adapter for this task yet"
-        return model.taskAdapter(request.task.name)
+        return (model.taskAdapter(request.task.name), nil)
       }
       record = active
     case .version(let version):
@@ -172,11 +178,11 @@ struct Answerer: Sendable {
     do {
       let adapter = try await cache.adapter(record)
       personalization.adapterVersion = record.version
-      return adapter
-    } catch  where request.options.adapter == .active && !(error is PostgresError) {
+      return (adapter, record.profile)
+    } catch where request.options.adapter == .active && !(error is PostgresError) {
       logger.error("adapter not usable: \(error)", metadata: ["stream": "\(record.stream)"])
       personalization.note = "adapter version \(record.version) was not used: \(error)"
-      return model.taskAdapter(request.task.name)
+      return (model.taskAdapter(request.task.name), nil)
     }
   }
 

@@ -35,13 +35,15 @@ struct LossMeter: Sendable {
   ) async throws -> [Int64: Double] {
     guard !events.isEmpty else { return [:] }
     var adapter: Adapter?
+    var written: UserProfile?
     if let version {
       guard let record = try await repository.get(stream, version: version),
         record.baseFingerprint == model.fingerprint(for: stream.task)
       else { return [:] }
       adapter = try await cache.adapter(record)
+      written = record.profile
     }
-    let used = adapter
+    let (used, profile) = (adapter, written?.text)
     // As in training and in answers: from what came before each event.
     let earlier = variant == .plain ? [] : try await history.events(of: stream)
     return try await compute.run { [model, settings, variant] in
@@ -61,7 +63,7 @@ struct LossMeter: Sendable {
           retrieved: variant.retrieve > 0
             ? retriever.retrieve(text: task.queryText(event.input), k: variant.retrieve) : [],
           profile: variant.profile
-            ? ComputedProfile.text(for: retriever.items, task: task) : nil)
+            ? profile ?? ComputedProfile.text(for: retriever.items, task: task) : nil)
         examples.append(encoder.encode(prompt.text, task.completion(for: output)))
         ordinals.append(event.ordinal)
       }

@@ -13,6 +13,7 @@ import Storage
 public struct TrainerService: Service {
   private let settings: WorkerConfiguration.Train
   private let variant: PromptVariant
+  private let profileKind: UserProfile.Kind
   private let catalogue: TaskCatalogue
   private let model: ServedModel
   private let client: PostgresClient
@@ -29,6 +30,7 @@ public struct TrainerService: Service {
   ) {
     settings = configuration.train
     variant = configuration.promptVariant
+    profileKind = configuration.infer.profileKind
     self.catalogue = catalogue
     self.model = model
     self.client = client
@@ -119,7 +121,8 @@ public struct TrainerService: Service {
       seed: settings.seed)
     let progress = ComputeProgress<JSONValue>()
     let run = TrainingRun(
-      model: model, settings: settings, variant: variant, progress: progress)
+      model: model, settings: settings, variant: variant, profileKind: profileKind,
+      progress: progress)
     return try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
         // Ends by cancellation; where it fails instead, the computation is stopped.

@@ -83,6 +83,7 @@ struct AdaptersShow: AsyncParsableCommand {
             "difference, its bound",
             Show.bounded(found.gate.baseDifference, found.gate.baseDifferenceUpperBound)
           ),
+          ("profile", found.profile.map { "\($0.version): \($0.text)" } ?? "computed"),
           ("live losses", Show.trial(found.trial)),
           (
             "size", Show.bytes(found.byteCount) + (found.hasWeights ? "" : ", removed by retention")

@@ -3,6 +3,7 @@
 
 import Foundation
 import LanguageModel
+import Personalization
 import Worker
 
 /// A setting that cannot be taken.
@@ -372,6 +373,17 @@ extension Setting {
         "History items in a prompt where the request does not say."),
       .flag(
         "infer.profile", \.infer.profile, "A profile in the prompt where the request does not say."),
+      Setting(
+        key: "infer.profileKind",
+        help: "computed (for every prompt), or model: written at training, kept with the version.",
+        apply: { configuration, text in
+          guard let kind = UserProfile.Kind(rawValue: text) else {
+            let known = UserProfile.Kind.allCases.map(\.rawValue).joined(separator: ", ")
+            throw SettingError(
+              key: "infer.profileKind", problem: "unknown \"\(text)\"; there are \(known)")
+          }
+          configuration.infer.profileKind = kind
+        }, show: { $0.infer.profileKind.rawValue }),
       .integer(
         "infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
       .milliseconds(
