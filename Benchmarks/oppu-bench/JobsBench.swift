@@ -15,7 +15,8 @@ struct JobsBench: AsyncParsableCommand {
     commandName: "jobs",
     abstract: "No-op training jobs a second; also with a transaction held open.",
     discussion: """
-      With --hold-seconds 600 jobs are made as they are needed, ahead of the clock: some gigabytes.
+      Ten minutes: --hold-seconds 600 --rate 20000. Without a rate all jobs are asked for beforehand, \
+      which for so long would take tens of gigabytes.
       """)
 
   @Option(help: "Jobs of the first measurement.") var jobs = 300_000
@@ -23,6 +24,8 @@ struct JobsBench: AsyncParsableCommand {
   @Option(help: "Jobs that a worker leases at a time.") var batch = 500
   @Option(help: "How long the other transaction is held open in the second measurement.")
   var holdSeconds = 40
+  @Option(help: "Jobs a second that are asked for meanwhile (default: all of them before).")
+  var rate: Int?
   @Option(help: "Also writes the rows to this file, as JSON.") var json: String?
 
   func run() async throws {
@@ -39,15 +42,20 @@ struct JobsBench: AsyncParsableCommand {
       report.add(
         "no-op jobs claimed, run and completed", free.rate, 15_000, goal: 1, unit: "jobs/s")
 
-      let needed = Int(free.rate * Double(holdSeconds) * 1.2)
-      BenchDatabase.say("asking for \(needed) more")
-      _ = try await fill(client, jobs..<jobs + needed)
+      if rate == nil {
+        let needed = Int(free.rate * Double(holdSeconds) * 1.2)
+        BenchDatabase.say("asking for \(needed) more")
+        _ = try await fill(client, jobs..<jobs + needed)
+      }
       let other = PostgresClient(PostgresConfiguration(url), logger: BenchDatabase.logger)
       let held = try await other.withConnection { connection in
         // A snapshot, as of a backup or a forgotten session: nothing that dies from now on can be removed.
         try await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         _ = try await connection.query("SELECT count(*) FROM training_queue")
-        let held = try await work(client, until: .now + .seconds(holdSeconds))
+        let end = ContinuousClock.now + .seconds(holdSeconds)
+        async let asked: Void = ask(client, until: end)
+        let held = try await work(client, until: end)
+        try await asked
         try await connection.execute("ROLLBACK")
         return held
       }
@@ -77,6 +85,19 @@ struct JobsBench: AsyncParsableCommand {
     return Double(numbers.count) / ((ContinuousClock.now - begin) / .seconds(1))
   }
 
+  /// Asks for jobs at the rate, where there is one.
+  private func ask(_ client: PostgresClient, until end: ContinuousClock.Instant) async throws {
+    guard let rate else { return }
+    let begin = ContinuousClock.now
+    var asked = 0
+    while ContinuousClock.now < end {
+      let due = Int((ContinuousClock.now - begin) / .seconds(1) * Double(rate))
+      if due > asked { _ = try await fill(client, jobs + asked..<jobs + due) }
+      asked = due
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+
   /// A batch that was done.
   private struct Moment: Sendable {
     var at: Duration
@@ -104,7 +125,11 @@ struct JobsBench: AsyncParsableCommand {
           var moments: [Moment] = []
           while end.map({ ContinuousClock.now < $0 }) ?? true {
             let leases = try await claimer.claim(limit: batch, name: "-\(number)")
-            if leases.isEmpty { break }
+            if leases.isEmpty {
+              guard end != nil, rate != nil else { break }
+              try await Task.sleep(for: .milliseconds(20))
+              continue
+            }
             // This is where a training would run.
             let done = try await repository.finish(leases, result: ["note": "nothing to do"])
             guard done.count == leases.count else {

@@ -28,8 +28,9 @@ public struct TaskAdaptation: Sendable {
     self.variant = variant
   }
 
-  /// Trains on histories, each oldest first. Where they have more tokens than the settings allow,
-  /// examples are drawn at random, later ones of a history as likely as earlier ones.
+  /// Trains on histories, each oldest first, as often as the settings' tokens allow. Where they have
+  /// more tokens than that, examples are drawn at random, later ones of a history as likely as earlier
+  /// ones, and seen once: many examples teach more of a task than few that come again.
   /// - Throws: `TrainingError`, `PromptError`.
   public func train(
     _ histories: [[HistoryItem]], seed: UInt64,
@@ -64,8 +65,7 @@ public struct TaskAdaptation: Sendable {
     places.shuffle(using: &generator)
     var sets: [Int: [TrainingText]] = [:]
     var examples: [TrainingExample] = []
-    // Every example is to be seen in every epoch.
-    var left = tokens / max(1, settings.task.training.epochs)
+    var left = tokens
     for place in places {
       if sets[place.user] == nil {
         let history = histories[place.user]

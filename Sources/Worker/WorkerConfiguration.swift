@@ -71,7 +71,7 @@ public struct WorkerConfiguration: Sendable {
     /// How long a batch that is not full waits for more.
     public var linger: Duration = .milliseconds(50)
     /// Transactions at a time in this process.
-    public var writers = 2
+    public var writers = 4
     /// How far in the future an event may lie.
     public var future: Duration = .seconds(86_400)
 

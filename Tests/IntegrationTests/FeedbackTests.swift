@@ -5,9 +5,9 @@ import KafkaClient
 import Personalization
 import PostgresClient
 import Testing
-import Worker
 
 @testable import Storage
+@testable import Worker
 
 extension IntegrationTests {
   @Suite(.serialized) struct FeedbackJoins {
@@ -169,6 +169,48 @@ extension IntegrationTests {
         #expect(
           try await client.number("SELECT ordinal FROM behavior_events WHERE user_id = 'noor'") == 8
         )
+      }
+    }
+
+    @Test("a round of retention goes by each task's own days, and only one process is at it")
+    func maintenance() async throws {
+      try await withDatabase { client in
+        let now = Date(timeIntervalSince1970: 1_770_000_000)
+        func task(_ name: String, days: Int?) throws -> TaskDefinition {
+          var task = try TaskCatalogue.builtIn.task(named: "film_tag")
+          task.name = name
+          task.retentionDays = days
+          return task
+        }
+        let catalogue = TaskCatalogue([try task("short", days: 10), try task("kept", days: nil)])
+        for name in ["short", "kept"] {
+          try await client.addStream(Storage.Stream(userID: "kim", task: name), events: 4)
+        }
+        try await client.execute(
+          "UPDATE behavior_events SET occurred_at = \(now) - ordinal * interval '4 days'")
+        try await client.execute("UPDATE user_task_state SET oldest_at = \(now) - interval '16 days'")
+        try await record([answer("old"), answer("new")], in: client)
+        try await client.execute(
+          "UPDATE answers SET answered_at = \(now) - interval '8 days' WHERE request_id = 'old'")
+        try await client.execute(
+          "UPDATE answers SET answered_at = \(now) - interval '6 days' WHERE request_id = 'new'")
+        let service = MaintenanceService(
+          catalogue: catalogue, answerDays: 7, client: client, logger: Servers.logger)
+
+        let beside = try await client.withTransaction { connection in
+          try await connection.execute("SELECT pg_advisory_xact_lock(\(MaintenanceService.lockKey))")
+          return try await service.round(now: now)
+        }
+        #expect(beside == (0, 0), "another process is at it")
+        let removed = try await service.round(now: now)
+        #expect(removed == (2, 1))
+        #expect(
+          try await client.number("SELECT count(*) FROM behavior_events WHERE task = 'kept'") == 4)
+        #expect(
+          try await client.number("SELECT max(ordinal) FROM behavior_events WHERE task = 'short'")
+            == 2)
+        #expect(try await client.number("SELECT count(*) FROM answers WHERE request_id = 'new'") == 1)
+        #expect(try await service.round(now: now) == (0, 0))
       }
     }
   }

@@ -320,6 +320,24 @@ extension IntegrationTests {
       }
     }
 
+    @Test("a running service follows an operator who puts its partition back, and stores nothing twice")
+    func offsetsPutBack() async throws {
+      try await Rig.with(partitions: 1) { rig in
+        try await rig.withIngest {
+          try await rig.produce((0..<10).map { value("a\($0)") }, key: "kim", partition: 0)
+          try await rig.waitForIngest(messages: 10)
+          try await IngestRepository(rig.client).reset(
+            topic: rig.kafka.behaviorTopic, offsets: [0: 4])
+          // By its next batch the service learns that the partition is no longer its own.
+          try await rig.produce((0..<3).map { value("b\($0)") }, key: "kim", partition: 0)
+          try await rig.waitForIngest(messages: 13, seconds: 60)
+        }
+        #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == 13)
+        #expect(
+          try await rig.client.number("SELECT sum(duplicates)::bigint FROM ingest_partitions") == 6)
+      }
+    }
+
     @Test("PostgreSQL that goes away and comes back costs no event")
     func databaseRestart() async throws {
       let folder = Servers.folder("restarted")

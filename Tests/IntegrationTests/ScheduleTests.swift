@@ -47,6 +47,52 @@ extension IntegrationTests {
       }
     }
 
+    @Test("the leader closes the queue while the hour's trainings took as long as they may")
+    func trainingBudget() async throws {
+      try await Rig.with { rig in
+        let queue = JobQueue(rig.client)
+        let jobs = JobRepository(rig.client)
+        _ = try await queue.enqueue(
+          ["kim", "mara"].map {
+            JobRequest(stream: Storage.Stream(userID: $0, task: "film_tag"), reason: .newEvents)
+          })
+        let lease = try #require(
+          try await jobs.lease(owner: "w", duration: .seconds(60), limit: 1).first)
+        try await rig.client.execute(
+          "UPDATE training_jobs_open SET started_at = now() - interval '100 seconds' WHERE state = 'running'"
+        )
+        try await jobs.finish(lease, adapter: nil, result: .null)
+
+        func withLeader(limit: Int, _ body: () async throws -> Void) async throws {
+          var configuration = WorkerConfiguration()
+          configuration.kafka = rig.kafka
+          configuration.schedule.trainingSecondsPerHour = limit
+          configuration.schedule.pollInterval = .milliseconds(20)
+          let leader = SchedulerService(
+            configuration: configuration, catalogue: .builtIn, model: nil, client: rig.client,
+            producer: rig.producer, logger: Servers.logger)
+          try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { do { try await leader.run() } catch is CancellationError {} }
+            defer { group.cancelAll() }
+            try await body()
+          }
+        }
+        try await withLeader(limit: 60) {
+          try await eventually("the queue is closed") {
+            try await queue.control()?.closedUntil != nil
+          }
+        }
+        #expect(try await queue.control()?.closedNote?.contains("is 60") == true)
+        #expect(try await jobs.lease(owner: "w", duration: .seconds(60), limit: 1).isEmpty)
+        try await withLeader(limit: 600) {
+          try await eventually("the queue is open again") {
+            try await queue.control()?.closedUntil == nil
+          }
+        }
+        #expect(try await jobs.lease(owner: "w", duration: .seconds(60), limit: 1).count == 1)
+      }
+    }
+
     @Test("a budget of false alarms makes every user's detection stricter, and outlives the leader")
     func alarmBudget() async throws {
       try await withDatabase { client in

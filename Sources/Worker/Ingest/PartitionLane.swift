@@ -99,8 +99,14 @@ final class PartitionLane: Sendable {
       try await finish(writing)
       let end = next
       writing = Task {
-        try await context.slots.withSlot { try await writer.write(batch) }
-        report(end)
+        do {
+          try await context.slots.withSlot { try await writer.write(batch) }
+          report(end)
+        } catch {
+          // The loop is told at once, though no further message may come.
+          queue.close()
+          throw error
+        }
       }
     }
     try await finish(writing)

@@ -18,7 +18,7 @@ public struct MaintenanceService: Service {
   /// Transactions in one round at most, for each task.
   private static let stepsPerRound = 20
   /// "oppu" with a purpose number: whose lock this is does the rounds.
-  private static let lockKey: Int64 = 0x6F70_7075_0000_0004
+  static let lockKey: Int64 = 0x6F70_7075_0000_0004
 
   public init(
     catalogue: TaskCatalogue, answerDays: Int, client: PostgresClient, logger: Logger
