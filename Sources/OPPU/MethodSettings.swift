@@ -128,7 +128,6 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     training.epochs = 3
     var task = training
     task.learningRate = 1e-3
-    // As the personal ones, batches of four: docs/presets.md has what eight came to.
     // Nothing is held out: there is no gate where an adapter is not served.
     var examples = TrainingSetSettings()
     examples.heldOutFraction = 0

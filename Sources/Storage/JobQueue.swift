@@ -23,12 +23,13 @@ public struct JobQueue: Sendable {
     guard !requests.isEmpty else { return [:] }
     let requests = Dictionary(requests.map { ($0.stream, $0) }, uniquingKeysWith: { $1 })
       .values.sorted { $0.stream < $1.stream }
+    // LIMIT has each stream looked up; a bare EXISTS may be answered by reading all running jobs (JobRepository).
     let rows = try await database.query(
       """
       WITH asked AS (
-        SELECT x.*, EXISTS (
-            SELECT 1 FROM training_jobs_open o WHERE o.user_id = x.user_id AND o.task = x.task
-              AND o.state = 'running') AS is_blocked
+        SELECT x.*, (
+            SELECT true FROM training_jobs_open o WHERE o.user_id = x.user_id AND o.task = x.task
+              AND o.state = 'running' LIMIT 1) IS NOT NULL AS is_blocked
         FROM unnest(\(requests.map(\.stream.userID))::text[], \(requests.map(\.stream.task))::text[],
           \(requests.map(\.reason.rawValue))::text[], \(requests.map(\.changeOrdinal))::bigint[],
           \(requests.map(\.reason.step))::bigint[])
@@ -36,9 +37,9 @@ public struct JobQueue: Sendable {
       fresh AS (
         SELECT number, task, reason, step,
           row_number() OVER (PARTITION BY task, reason ORDER BY number) - 1 AS ahead
-        FROM asked WHERE reason <> 'operator' AND NOT EXISTS (
-          SELECT 1 FROM training_jobs_open o WHERE o.user_id = asked.user_id
-            AND o.task = asked.task AND o.state = 'queued')),
+        FROM asked WHERE reason <> 'operator' AND (
+          SELECT true FROM training_jobs_open o WHERE o.user_id = asked.user_id
+            AND o.task = asked.task AND o.state = 'queued' LIMIT 1) IS NULL),
       charged AS (
         INSERT INTO training_flows AS f (task, reason, finish, charged)
         SELECT task, reason, (SELECT last_value FROM training_virtual_time) + sum(step), sum(step)
@@ -173,9 +174,9 @@ public struct JobQueue: Sendable {
       var done = Upkeep()
       let expired = try await connection.query(
         """
-        SELECT j.job_id, j.user_id, j.task, j.attempts, j.lease_owner, EXISTS (
-            SELECT 1 FROM training_jobs_open q WHERE q.user_id = j.user_id AND q.task = j.task
-              AND q.state = 'queued') AS is_superseded
+        SELECT j.job_id, j.user_id, j.task, j.attempts, j.lease_owner, (
+            SELECT true FROM training_jobs_open q WHERE q.user_id = j.user_id AND q.task = j.task
+              AND q.state = 'queued' LIMIT 1) IS NOT NULL AS is_superseded
         FROM training_jobs_open j WHERE j.lease_expires_at < now()
           AND j.lease_expires_at > now() - make_interval(secs => \(since?.inSeconds ?? 1e9))
         ORDER BY j.lease_expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED

@@ -9,7 +9,9 @@
 // - jobs are looked for from the queue's virtual time on, not from the front of the index, where the dead are;
 // - no condition here lets the planner use an index that holds "all running jobs": it believes that there are
 //   few, and there may be millions of dead ones. Hence `IS NOT DISTINCT FROM` in place of `=` for the state, and
-//   a subquery in `coalesce`, which is looked up for each row, in place of NOT EXISTS, which may become a join.
+//   a subquery in `coalesce`, which is looked up for each row, in place of NOT EXISTS, which may become a join;
+// - rows are taken by an array of their ids, never by a join alone: of a table that was empty when it was last
+//   analysed, a join reads the whole index.
 
 import Foundation
 import Personalization
@@ -56,7 +58,7 @@ public struct JobRepository: Sendable {
         lease_owner = \(owner), lease_token = j.lease_token + 1, place = NULL,
         lease_expires_at = now() + make_interval(secs => \(duration.inSeconds)),
         started_at = now()
-      FROM picked WHERE j.job_id = picked.job_id
+      WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM picked))
       RETURNING j.job_id, j.lease_token, j.user_id, j.task, j.reason, j.change_ordinal,
         j.attempts, (SELECT count(*) FROM moved) AS moved
       """
@@ -141,7 +143,8 @@ public struct JobRepository: Sendable {
     let rows = try await client.query(
       Self.closing(
         """
-        (j.job_id, j.attempts, j.lease_token) IN (
+        j.job_id = ANY(\(leases.map(\.jobID))::bigint[])
+          AND (j.job_id, j.attempts, j.lease_token) IN (
           SELECT * FROM unnest(\(leases.map(\.jobID))::bigint[],
             \(leases.map { Int32(clamping: $0.attempt) })::integer[],
             \(leases.map(\.token))::bigint[])) AND j.state IS NOT DISTINCT FROM 'running'

@@ -175,10 +175,11 @@ public struct ScheduleRepository: Sendable {
         s.monitor, s.monitor_version,
         s.pending_shift, a.version, a.trained_through, a.replaced_version, a.promoted_after, a.trial,
         t.last_train_ordinal, t.last_train_at, t.last_change_ordinal, f.is_due,
-        EXISTS (SELECT 1 FROM training_jobs_open j WHERE j.user_id = s.user_id AND j.task = s.task
-                AND j.state = 'queued')
-          OR EXISTS (SELECT 1 FROM training_jobs_open j WHERE j.user_id = s.user_id
-                AND j.task = s.task AND j.state = 'running') AS open_job
+        coalesce(
+          (SELECT true FROM training_jobs_open j WHERE j.user_id = s.user_id AND j.task = s.task
+             AND j.state = 'queued' LIMIT 1),
+          (SELECT true FROM training_jobs_open j WHERE j.user_id = s.user_id AND j.task = s.task
+             AND j.state = 'running' LIMIT 1), false) AS open_job
       FROM (SELECT user_id, task, bool_or(is_due) AS is_due FROM found GROUP BY user_id, task) f
       JOIN user_task_state s USING (user_id, task)
       LEFT JOIN stream_training t USING (user_id, task)
