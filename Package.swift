@@ -40,7 +40,8 @@ let package = Package(
       resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection"),
     .target(
-      name: "EvaluationReport", dependencies: [.product(name: "TextTable", package: "TextTable")]),
+      name: "EvaluationReport",
+      dependencies: ["Personalization", .product(name: "TextTable", package: "TextTable")]),
     .target(
       name: "KafkaClient",
       dependencies: ["CRDKafka", .product(name: "Logging", package: "swift-log")]),
@@ -119,7 +120,8 @@ let package = Package(
     .testTarget(
       name: "ShiftDetectionTests", dependencies: ["ShiftDetection"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "EvaluationReportTests", dependencies: ["EvaluationReport"]),
+    .testTarget(
+      name: "EvaluationReportTests", dependencies: ["EvaluationReport", "Personalization"]),
     .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(
       name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),

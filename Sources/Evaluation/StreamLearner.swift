@@ -60,6 +60,8 @@ public struct AdapterLearner: StreamLearner {
     public let stacked: Adapter
     /// Events of the stream that it was trained on or could have been.
     public let trainedThrough: Int
+    /// What the model wrote of the user for its prompts.
+    public let profile: UserProfile?
   }
 
   public let training: PersonalTraining
@@ -82,7 +84,8 @@ public struct AdapterLearner: StreamLearner {
     _ input: [String: JSONValue], earlier: HistoryRetriever, with knowledge: Knowledge?
   ) throws -> String? {
     var question = Question(
-      task: task, prompt: try prompt(input, earlier), adapter: knowledge?.stacked ?? training.under)
+      task: task, prompt: model.tokenizer.encode(try text(input, earlier, knowledge)),
+      adapter: knowledge?.stacked ?? training.under)
     if case .free(let temperature, let topK, let topP) = training.settings.decoding {
       question.isFree = true
       question.sampling = SamplingOptions(
@@ -95,7 +98,7 @@ public struct AdapterLearner: StreamLearner {
     of item: HistoryItem, earlier: HistoryRetriever, with knowledge: Knowledge
   ) throws -> Double {
     let example = encoder.encode(
-      try text(item.input, earlier), task.completion(for: item.output))
+      try text(item.input, earlier, knowledge), task.completion(for: item.output))
     let scores = try model.score(
       prompt: example.prompt, candidates: [example.completion], adapter: knowledge.stacked,
       prefixes: prefixes)
@@ -107,34 +110,35 @@ public struct AdapterLearner: StreamLearner {
   ) throws -> (knowledge: Knowledge, cost: StreamTrainingCost)? {
     let clock = ContinuousClock()
     let begin = clock.now
+    let profile = try training.settings.writtenProfile(
+      of: history, task: task, variant: training.variant, model: model,
+      since: changedAt.map { history[$0].eventID }, after: knowledge?.profile)
     let trained = try training.train(
       history, from: knowledge?.adapter, trainedThrough: knowledge?.trainedThrough ?? 0,
-      changedAt: changedAt, seed: seed)
+      changedAt: changedAt, profile: profile?.text, seed: seed)
     guard let trained else { return nil }
     let stacked = try Adapter.stack(
       [training.under, trained.adapter].compactMap(\.self), configuration: model.configuration)
     return (
       Knowledge(
-        adapter: trained.adapter, stacked: stacked, trainedThrough: trained.trainedThrough),
+        adapter: trained.adapter, stacked: stacked, trainedThrough: trained.trainedThrough,
+        profile: profile),
       StreamTrainingCost(
         examples: trained.examples, replayed: trained.replayed, epochs: trained.epochs,
         tokens: trained.report.tokens, seconds: (clock.now - begin) / .seconds(1))
     )
   }
 
-  private func prompt(
-    _ input: [String: JSONValue], _ earlier: HistoryRetriever
-  ) throws -> [Int32] {
-    model.tokenizer.encode(try text(input, earlier))
-  }
-
-  private func text(_ input: [String: JSONValue], _ earlier: HistoryRetriever) throws -> String {
+  private func text(
+    _ input: [String: JSONValue], _ earlier: HistoryRetriever, _ knowledge: Knowledge?
+  ) throws -> String {
     let variant = training.variant
     return try encoder.prompts.build(
       input: input,
       retrieved: variant.retrieve > 0
         ? earlier.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
-      profile: variant.profile ? ComputedProfile.text(for: earlier.items, task: task) : nil
+      profile: variant.profile
+        ? knowledge?.profile?.text ?? ComputedProfile.text(for: earlier.items, task: task) : nil
     ).text
   }
 }

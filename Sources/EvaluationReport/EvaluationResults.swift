@@ -1,6 +1,7 @@
 // What an evaluation of one task found: the value that results.json holds and that reports show.
 
 import Foundation
+import Personalization
 
 /// The results of one task, as results.json keeps them. docs/evaluation.md explains every key.
 ///
@@ -33,7 +34,7 @@ public struct EvaluationResults: Codable, Sendable, Equatable {
   public var users: EvaluatedUsers
   /// Problems of the data that were worked around.
   public var notes: [DataNote]
-  public var configuration: ResultValue
+  public var configuration: JSONValue
   public var provenance: Provenance
 
   public init(
@@ -42,7 +43,7 @@ public struct EvaluationResults: Codable, Sendable, Equatable {
     comparisons: [Comparison] = [], activity: [ActivityLevel] = [], shift: ShiftStudy? = nil,
     heldOut: [LearningCurve] = [], streaming: [StreamingStudy] = [], studies: [Study] = [],
     users: EvaluatedUsers = .init(), notes: [DataNote] = [],
-    configuration: ResultValue = .object([:]), provenance: Provenance
+    configuration: JSONValue = .object([:]), provenance: Provenance
   ) {
     self.task = task
     self.kind = kind

@@ -27,30 +27,15 @@ struct LinePlot {
     let labelRoom = series.map { TextMeasure.width($0.label, size: Self.labelSize) }.max() ?? 0
     let right = width - min(labelRoom + 32, width * 0.42)
     let vertical = Scale(showing: all.map(\.y), start: bottom, end: top)
-    let ticks = vertical.ticks(5)
-    let tickTexts = ticks.values.map { NumberText.plain($0, decimals: ticks.decimals) }
-    let left = (tickTexts.map { TextMeasure.width($0, size: 11) }.max() ?? 0) + 8
+    let left = PlotAxes.left(of: vertical)
     let horizontal = Scale(
       low: all.map(\.x).min() ?? 0, high: all.map(\.x).max() ?? 1, start: left, end: right)
 
     var drawing = Drawing(width: width, height: height)
-    drawing.text(
-      TextMeasure.fit(verticalAxis, width: width, size: 11), x: 0, y: 11, style: "quiet")
-    for (value, text) in zip(ticks.values, tickTexts) {
-      let y = vertical.position(value)
-      drawing.line(left, y, right, y, style: "grid")
-      drawing.text(text, x: left - 6, y: y + 4, anchor: .end, style: "tick")
-    }
-    drawing.line(left, bottom, right, bottom, style: "axis")
-    let wide = horizontal.ticks(size: 11) { NumberText.plain($0, decimals: $1) }
-    for value in wide.values {
-      let x = horizontal.position(value)
-      drawing.line(x, bottom, x, bottom + 4, style: "axis")
-      drawing.text(
-        NumberText.plain(value, decimals: wide.decimals), x: x, y: bottom + 16, anchor: .middle,
-        style: "tick")
-    }
-    drawing.axisTitle(horizontalAxis, x: left, y: bottom + 34)
+    PlotAxes(
+      horizontal: horizontal, vertical: vertical, right: right, bottom: bottom,
+      horizontalTitle: horizontalAxis, verticalTitle: verticalAxis
+    ).draw(on: &drawing)
     for event in events {
       let x = horizontal.position(event)
       drawing.line(x, top - 8, x, bottom, style: "reference")

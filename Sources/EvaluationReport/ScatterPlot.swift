@@ -30,15 +30,11 @@ struct ScatterPlot {
     }
     let vertical = Scale(
       showing: values + (goal.map { [$0.y] } ?? []), start: bottom - 6, end: top + 4)
-    let ticks = vertical.ticks(5)
-    let texts = ticks.values.map { NumberText.plain($0, decimals: ticks.decimals) }
-    let left = (texts.map { TextMeasure.width($0, size: 11) }.max() ?? 0) + 8
+    let left = PlotAxes.left(of: vertical)
     let horizontal = Scale(
       low: 0, high: max(shown.map(\.x).max() ?? 1, 1e-6), start: left + 10, end: width - 12)
 
     var drawing = Drawing(width: width, height: height)
-    drawing.text(
-      TextMeasure.fit(verticalAxis, width: width, size: 11), x: 0, y: 11, style: "quiet")
     if let goal {
       let right = horizontal.position(goal.x)
       let y = vertical.position(goal.y)
@@ -49,21 +45,10 @@ struct ScatterPlot {
 
         """
     }
-    for (value, text) in zip(ticks.values, texts) {
-      let y = vertical.position(value)
-      drawing.line(left, y, width, y, style: "grid")
-      drawing.text(text, x: left - 6, y: y + 4, anchor: .end, style: "tick")
-    }
-    drawing.line(left, bottom, width, bottom, style: "axis")
-    let wide = horizontal.ticks(size: 11) { NumberText.plain($0, decimals: $1) }
-    for value in wide.values {
-      let x = horizontal.position(value)
-      drawing.line(x, bottom, x, bottom + 4, style: "axis")
-      drawing.text(
-        NumberText.plain(value, decimals: wide.decimals), x: x, y: bottom + 16, anchor: .middle,
-        style: "tick")
-    }
-    drawing.axisTitle(horizontalAxis, x: left, y: bottom + 34)
+    PlotAxes(
+      horizontal: horizontal, vertical: vertical, right: width, bottom: bottom,
+      horizontalTitle: horizontalAxis, verticalTitle: verticalAxis
+    ).draw(on: &drawing)
 
     let middles = shown.map { vertical.position($0.estimate.value ?? 0) }
     let labels = LabelSpacing.spread(middles, gap: 28, within: (top + 20)...(bottom - 14))

@@ -77,7 +77,7 @@ public struct PersonalTraining: Sendable {
     let set = try TrainingSetBuilder(prompts: encoder.prompts, settings: chosen).build(
       history: history, trainedThrough: trainedThrough, changedAt: changedAt,
       profile: try profile
-        ?? settings.fixedProfile(of: history, task: task, variant: variant, model: model))
+        ?? settings.writtenProfile(of: history, task: task, variant: variant, model: model)?.text)
     guard !set.training.isEmpty else { return nil }
     let training = affordable(set.training.map(encoder.encode))
     let heldOut = set.heldOut.map(encoder.encode)

@@ -35,22 +35,31 @@ extension LlamaModel {
 }
 
 extension MethodSettings {
-  /// The profile that all prompts of a user carry; nil where each has the computed one of what came
-  /// before it.
-  func fixedProfile(
-    of history: [HistoryItem], task: TaskDefinition, variant: PromptVariant, model: LlamaModel
-  ) throws -> String? {
+  /// The written profile that a training's prompts carry and that goes with its adapter: the one before
+  /// as long as it stands. Nil where prompts have none or the computed one, and for a short history.
+  ///
+  /// - Parameters:
+  ///   - eventID: after a shift, the first event of the behaviour to write about.
+  ///   - previous: of the adapter that training goes on from.
+  public func writtenProfile(
+    of history: [HistoryItem], task: TaskDefinition, variant: PromptVariant, model: LlamaModel,
+    since eventID: String? = nil, after previous: UserProfile? = nil
+  ) throws -> UserProfile? {
     guard variant.profile, profile == .model else { return nil }
-    return try model.writeProfile(of: history, task: task, cutoff: cutoff)?.text
+    let since = eventID ?? previous?.sinceEventID
+    let reason = ProfileRefresh().reason(
+      toReplace: previous, history: history, shiftEventID: since)
+    guard reason != nil else { return previous }
+    return try model.writeProfile(
+      of: history, task: task, cutoff: cutoff, since: since, after: previous) ?? previous
   }
 
   /// The profile of a question's prompt; nil for an empty history.
   public func questionProfile(
     of history: [HistoryItem], task: TaskDefinition, model: LlamaModel
   ) throws -> String? {
-    let written =
-      profile == .model
-      ? try model.writeProfile(of: history, task: task, cutoff: cutoff)?.text : nil
-    return written ?? ComputedProfile.text(for: history, task: task)
+    try writtenProfile(
+      of: history, task: task, variant: PromptVariant(profile: true), model: model)?.text
+      ?? ComputedProfile.text(for: history, task: task)
   }
 }

@@ -71,8 +71,8 @@ public struct TaskAdaptation: Sendable {
         let history = histories[place.user]
         sets[place.user] = try builder.build(
           history: history,
-          profile: settings.fixedProfile(
-            of: history, task: task, variant: variant, model: model)
+          profile: settings.writtenProfile(
+            of: history, task: task, variant: variant, model: model)?.text
         ).training
       }
       guard let text = sets[place.user]?[place.item] else { continue }

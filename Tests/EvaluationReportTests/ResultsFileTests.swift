@@ -1,4 +1,5 @@
 import Foundation
+import Personalization
 import Testing
 
 @testable import EvaluationReport
@@ -95,7 +96,7 @@ import Testing
       var targets = ["q", "v"]
       var limit = Double.infinity
     }
-    let value = try ResultValue(encoding: ["lora": Settings()])
+    let value = try JSONValue(encoding: ["lora": Settings()])
     let lines = value.lines.map { "\($0.path)=\($0.text)" }
     #expect(
       lines == ["lora.limit=infinity", "lora.rank=8", "lora.rate=0.002", "lora.targets=q, v"])

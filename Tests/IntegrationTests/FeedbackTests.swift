@@ -188,7 +188,8 @@ extension IntegrationTests {
         }
         try await client.execute(
           "UPDATE behavior_events SET occurred_at = \(now) - ordinal * interval '4 days'")
-        try await client.execute("UPDATE user_task_state SET oldest_at = \(now) - interval '16 days'")
+        try await client.execute(
+          "UPDATE user_task_state SET oldest_at = \(now) - interval '16 days'")
         try await record([answer("old"), answer("new")], in: client)
         try await client.execute(
           "UPDATE answers SET answered_at = \(now) - interval '8 days' WHERE request_id = 'old'")
@@ -198,7 +199,8 @@ extension IntegrationTests {
           catalogue: catalogue, answerDays: 7, client: client, logger: Servers.logger)
 
         let beside = try await client.withTransaction { connection in
-          try await connection.execute("SELECT pg_advisory_xact_lock(\(MaintenanceService.lockKey))")
+          try await connection.execute(
+            "SELECT pg_advisory_xact_lock(\(MaintenanceService.lockKey))")
           return try await service.round(now: now)
         }
         #expect(beside == (0, 0), "another process is at it")
@@ -209,7 +211,8 @@ extension IntegrationTests {
         #expect(
           try await client.number("SELECT max(ordinal) FROM behavior_events WHERE task = 'short'")
             == 2)
-        #expect(try await client.number("SELECT count(*) FROM answers WHERE request_id = 'new'") == 1)
+        #expect(
+          try await client.number("SELECT count(*) FROM answers WHERE request_id = 'new'") == 1)
         #expect(try await service.round(now: now) == (0, 0))
       }
     }

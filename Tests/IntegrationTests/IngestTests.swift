@@ -320,7 +320,8 @@ extension IntegrationTests {
       }
     }
 
-    @Test("a running service follows an operator who puts its partition back, and stores nothing twice")
+    @Test(
+      "a running service follows an operator who puts its partition back; nothing comes twice")
     func offsetsPutBack() async throws {
       try await Rig.with(partitions: 1) { rig in
         try await rig.withIngest {

@@ -179,7 +179,7 @@ struct Answerer: Sendable {
       let adapter = try await cache.adapter(record)
       personalization.adapterVersion = record.version
       return (adapter, record.profile)
-    } catch where request.options.adapter == .active && !(error is PostgresError) {
+    } catch  where request.options.adapter == .active && !(error is PostgresError) {
       logger.error("adapter not usable: \(error)", metadata: ["stream": "\(record.stream)"])
       personalization.note = "adapter version \(record.version) was not used: \(error)"
       return (model.taskAdapter(request.task.name), nil)

@@ -43,12 +43,17 @@ struct TrainingRun: Sendable {
       input.history.firstIndex { $0.ordinal >= ordinal }
     }
     let begin = Date()
-    let profile = try profile(input, changedAt: change)
+    let history = input.history.map(\.item)
+    var method = settings.methodSettings
+    method.profile = profileKind
+    let profile = try method.writtenProfile(
+      of: history, task: input.task, variant: variant, model: model.base,
+      since: change.map { history[$0].eventID }, after: input.parent?.record.profile)
     let trained = try PersonalTraining(
-      model: model.base, task: input.task, settings: settings.methodSettings, variant: variant,
+      model: model.base, task: input.task, settings: method, variant: variant,
       over: model.taskAdapter(input.task.name)
     ).train(
-      input.history.map(\.item), from: input.parent?.adapter, trainedThrough: learnt ?? 0,
+      history, from: input.parent?.adapter, trainedThrough: learnt ?? 0,
       changedAt: change, profile: profile?.text, seed: input.seed
     ) { step in
       progress.update([
@@ -88,21 +93,6 @@ struct TrainingRun: Sendable {
           "loss_last_epoch": .number(result.report.lossLastEpoch),
           "seed": .string(String(input.seed)),
         ], gate: gate, profile: profile))
-  }
-
-  /// The profile that the model wrote, which goes with the version: the parent's for as long as it
-  /// stands. Nil where profiles are computed, and for a short history.
-  private func profile(_ input: TrainingInput, changedAt change: Int?) throws -> UserProfile? {
-    guard variant.profile, profileKind == .model else { return nil }
-    let previous = input.parent?.record.profile
-    let history = input.history.map(\.item)
-    let since = change.map { history[$0].eventID } ?? previous?.sinceEventID
-    let reason = ProfileRefresh().reason(
-      toReplace: previous, history: history, shiftEventID: since)
-    guard reason != nil else { return previous }
-    return try model.base.writeProfile(
-      of: history, task: input.task, cutoff: settings.cutoff, since: since, after: previous)
-      ?? previous
   }
 }
 

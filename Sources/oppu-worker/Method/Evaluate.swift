@@ -135,7 +135,7 @@ struct Evaluate: AsyncParsableCommand {
       !(task.kind == .text && arm.source == .majority)
     }
     Summary(task: task, arms: arms, outcomes: findings.outcomes, seed: method.seed).fill(&results)
-    results.configuration = try ResultValue(encoding: settings)
+    results.configuration = try JSONValue(encoding: settings)
     results.users = EvaluatedUsers(
       done: findings.outcomes.map(\.user), leftOut: findings.leftOut)
     results.notes = dataset.notes.map {

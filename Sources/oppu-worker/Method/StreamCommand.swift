@@ -183,8 +183,8 @@ struct StreamCommand: AsyncParsableCommand {
         .study(title: title)
     ].compactMap(\.self)
     results.configuration = .object([
-      "method": try ResultValue(encoding: plan.settings),
-      "rules": try ResultValue(encoding: plan.rules), "prompts": .string(plan.variant.name),
+      "method": try JSONValue(encoding: plan.settings),
+      "rules": try JSONValue(encoding: plan.rules), "prompts": .string(plan.variant.name),
       "task_adapter": .bool(adapter != nil),
     ])
     let done = Set(findings.outcomes.map(\.user))
