@@ -135,7 +135,7 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     return MethodSettings(
       name: "default",
       user: AdaptationSettings(training: training, maximumTokens: 12_000),
-      task: AdaptationSettings(training: task, maximumTokens: 90_000),
+      task: AdaptationSettings(training: task, maximumTokens: 120_000),
       examples: examples, cutoff: 384, decoding: .constrained)
   }()
 
