@@ -221,6 +221,40 @@ struct EvaluationRunTests {
     #expect(throws: EvaluationError.stopped) { try studies.curves { _, _ in false } }
   }
 
+  @Test(
+    "A written profile stands until a shift, and then tells of the events since, under its next version"
+  )
+  func refreshedProfile() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, users: 1)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let history = dataset.users[0].history
+    let model = try Self.model.get()
+    var settings = try plan(folder, arms: ["pag"]).settings
+    func profile(
+      of count: Int, since eventID: String? = nil, after previous: UserProfile? = nil
+    ) throws -> UserProfile? {
+      try settings.writtenProfile(
+        of: Array(history.prefix(count)), task: dataset.task,
+        variant: PromptVariant(profile: true), model: model, since: eventID, after: previous)
+    }
+    #expect(try profile(of: history.count) == nil, "profiles are computed")
+    settings.profile = .model
+    let few = history.count - 1
+    let first = try #require(try profile(of: few))
+    #expect(first.version == 1 && first.sinceEventID == nil && first.itemCount == few)
+    #expect(try profile(of: history.count, after: first) == first)
+    let change = history[few / 2].eventID
+    let second = try #require(try profile(of: history.count, since: change, after: first))
+    #expect(second.version == 2 && second.sinceEventID == change)
+    // The next training knows of the shift by the profile alone.
+    #expect(try profile(of: history.count, after: second) == second)
+    #expect(
+      try settings.writtenProfile(
+        of: history, task: dataset.task, variant: .plain, model: model, after: second) == nil)
+  }
+
   @Test("A profile that the model writes stands in prompts in the place of the computed one")
   func writtenProfile() throws {
     let folder = try scratch()
