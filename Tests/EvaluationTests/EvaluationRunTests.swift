@@ -168,6 +168,33 @@ struct EvaluationRunTests {
     #expect(error?.description.contains("user-0") == true)
   }
 
+  @Test(
+    "A task adapter sees as many examples as its tokens allow, and repeats them where there are few"
+  )
+  func manyExamplesOnce() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    let histories = dataset.others.map(\.history)
+    let model = try Self.model.get()
+    func train(tokens: Int, epochs: Int) throws -> (examples: Int, tokens: Int, loss: Double) {
+      var settings = try plan(folder, arms: ["task"]).settings
+      settings.task.maximumTokens = tokens
+      settings.task.training.epochs = epochs
+      let report = try TaskAdaptation(model: model, task: dataset.task, settings: settings)
+        .train(histories, seed: 1).report
+      return (report.examples, report.tokens, report.lossLastEpoch)
+    }
+    let all = try train(tokens: 1_000_000, epochs: 1)
+    #expect(all.examples == histories.joined().count)
+    let half = try train(tokens: all.tokens / 2, epochs: 3)
+    #expect(half == (try train(tokens: all.tokens / 2, epochs: 1)), "each of them once")
+    #expect(half.examples < all.examples && half.tokens <= all.tokens / 2)
+    let twice = try train(tokens: all.tokens * 2, epochs: 3)
+    #expect(twice.examples == 2 * all.examples && twice.tokens == 2 * all.tokens)
+  }
+
   @Test("Task adapters for other prompts go on from the plain one, where the settings say so")
   func curriculum() throws {
     let folder = try scratch()
