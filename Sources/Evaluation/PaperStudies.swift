@@ -130,27 +130,21 @@ public struct PaperStudies: Sendable {
   /// The user's adapter by every PEFT method, each with a learning rate of its kind.
   public func methods(progress: (Int, Int) -> Bool = { _, _ in true }) throws -> Study {
     let arm = try Arm("oppu", retrieve: 1)
-    let rates: [(TrainingMethod, Float)] = [
-      (.lora, settings.user.training.learningRate), (.dora, settings.user.training.learningRate),
-      (.ia3, 1e-2), (.promptTuning, 3e-2),
-    ]
+    let methods = TrainingMethod.allCases
     var rows: [Study.Row] = []
-    for (index, (method, rate)) in rates.enumerated() {
-      var settings = settings
-      settings.user.training.method = method
-      settings.user.training.learningRate = rate
-      if method == .ia3 || method == .promptTuning { settings.user.training.dropout = 0 }
-      if method == .ia3 { settings.user.training.targets = IA3Settings().targets }
+    for (index, method) in methods.enumerated() {
+      let settings = settings.training(method)
       let evaluation = UserEvaluation(
         model: model, task: dataset.task, historyTask: dataset.historyTask, settings: settings,
         taskAdapters: taskAdapters, seed: seed)
       let outcomes = try users.enumerated().map { number, user in
-        guard progress(index * users.count + number, rates.count * users.count) else {
+        guard progress(index * users.count + number, methods.count * users.count) else {
           throw EvaluationError.stopped
         }
         return try evaluation.run(user, arms: [arm])
       }
-      rows.append(row("\(method.rawValue), learning rate \(rate)", arm, outcomes))
+      let label = "\(method.rawValue), learning rate \(settings.user.training.learningRate)"
+      rows.append(row(label, arm, outcomes))
     }
     return Study(name: "methods", title: "PEFT methods", rows: rows)
   }

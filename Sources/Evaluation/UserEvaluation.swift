@@ -78,10 +78,12 @@ public struct UserEvaluation: Sendable {
       golds: user.queries.map(\.gold), predictions: [:], seconds: [:], trainings: [:])
     let retriever = HistoryRetriever(
       task: historyTask, items: user.history, method: settings.examples.retrieval)
-    var profile: String?
-    if arms.contains(where: { $0.variant?.profile == true }) {
-      profile = try settings.questionProfile(of: user.history, task: historyTask, model: model)
-    }
+    let written =
+      arms.contains { $0.variant?.profile == true }
+      ? try settings.writtenProfile(
+        of: user.history, task: historyTask, variant: PromptVariant(profile: true), model: model
+      )?.text : nil
+    let profile = written ?? ComputedProfile.text(for: user.history, task: historyTask)
     // Arms with the same prompts share what is computed of them.
     let prefixes = PrefixCache(byteLimit: 64 << 20)
     let clock = ContinuousClock()
@@ -98,7 +100,7 @@ public struct UserEvaluation: Sendable {
             retriever.retrieve(text: task.queryText($0.input), k: k).map(\.output))
         }
       case .model(let tuning, let variant):
-        let adapter = try adapter(tuning, variant, arm, user, &outcome)
+        let adapter = try adapter(tuning, variant, arm, user, written, &outcome)
         let questions = try user.queries.map {
           question(try prompt($0.input, variant, retriever, profile), adapter: adapter)
         }
@@ -162,7 +164,7 @@ public struct UserEvaluation: Sendable {
 
   private func adapter(
     _ tuning: Arm.Tuning, _ variant: PromptVariant, _ arm: Arm, _ user: LaMPUser,
-    _ outcome: inout UserOutcome
+    _ profile: String?, _ outcome: inout UserOutcome
   ) throws -> Adapter? {
     let under = taskAdapters[variant]
     guard tuning == .user else { return tuning == .task ? under : nil }
@@ -170,7 +172,10 @@ public struct UserEvaluation: Sendable {
     let begin = clock.now
     let training = PersonalTraining(
       model: model, task: historyTask, settings: settings, variant: variant, over: under)
-    guard let result = try training.train(user.history, seed: seed) else { return under }
+    guard
+      let result = try training.train(
+        user.history, profile: variant.profile ? profile : nil, seed: seed)
+    else { return under }
     outcome.trainings[arm.name] = UserOutcome.Training(
       examples: result.examples, epochs: result.epochs, tokens: result.report.tokens,
       seconds: (clock.now - begin) / .seconds(1), lossFirstEpoch: result.report.lossFirstEpoch,

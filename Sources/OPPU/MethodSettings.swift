@@ -18,8 +18,11 @@ public struct AdaptationSettings: Sendable, Equatable, Codable {
   }
 
   /// The training's settings for examples of these lengths: as many epochs as the tokens allow.
-  public func configuration(tokensInEpoch tokens: Int, seed: UInt64) -> TrainingConfiguration {
+  public func configuration(
+    tokensInEpoch tokens: Int, cutoff: Int, seed: UInt64
+  ) -> TrainingConfiguration {
     var configuration = training
+    configuration.cutoff = cutoff
     configuration.epochs = max(1, min(training.epochs, maximumTokens / max(1, tokens)))
     configuration.seed = seed
     return configuration
@@ -105,6 +108,33 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     return [.plain] + variants.filter { $0 != .plain }
   }
 
+  /// These settings with users' adapters of another PEFT method, at a learning rate of its kind: the
+  /// few numbers of (IA)³ and of a prompt need larger steps than LoRA's factors.
+  public func training(_ method: TrainingMethod) -> MethodSettings {
+    var settings = self
+    settings.user.training.method = method
+    switch method {
+    case .lora, .dora: break
+    case .ia3:
+      settings.user.training.learningRate = 1e-2
+      settings.user.training.targets = IA3Settings().targets
+      settings.user.training.dropout = 0
+    case .promptTuning:
+      settings.user.training.learningRate = 3e-2
+      settings.user.training.dropout = 0
+    }
+    return settings
+  }
+
+  /// These settings with the newest events held out, by which a gate before serving judges.
+  public var withHeldOutEvents: MethodSettings {
+    var settings = self
+    let standard = TrainingSetSettings()
+    settings.examples.heldOutFraction = standard.heldOutFraction
+    settings.examples.heldOutMinimum = standard.heldOutMinimum
+    return settings
+  }
+
   /// The settings with a name in ``presets``.
   /// - Throws: ``UnknownPresetError``.
   public static func preset(_ name: String) throws -> MethodSettings {
@@ -114,7 +144,7 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     return settings
   }
 
-  public static let presets = [standard, reference]
+  public static let presets = [standard, alone, reference]
 
   /// What measures best on the default model, a small one: docs/presets.md has the search.
   public static let standard: MethodSettings = {
@@ -137,6 +167,19 @@ public struct MethodSettings: Sendable, Equatable, Codable {
       user: AdaptationSettings(training: training, maximumTokens: 12_000),
       task: AdaptationSettings(training: task, maximumTokens: 120_000),
       examples: examples, cutoff: 384, decoding: .constrained)
+  }()
+
+  /// For users' adapters with no task adapter under them: each has the task to learn as well as the
+  /// user, so it is trained longer and at a higher rate.
+  public static let alone: MethodSettings = {
+    var settings = standard
+    settings.name = "alone"
+    settings.user.training.learningRate = 2e-3
+    settings.user.training.epochs = 6
+    settings.user.maximumTokens = 40_000
+    settings.examples.replay = 16
+    settings.cutoff = 256
+    return settings
   }()
 
   /// The paper's settings (arXiv 2402.04401, its appendix and code), made for a model of 7·10⁹

@@ -56,7 +56,8 @@ public struct PersonalTraining: Sendable {
   ///   - parent: the user's adapter to go on from, without the task's.
   ///   - trainedThrough: how many of the oldest items `parent` was trained on.
   ///   - changedAt: after a shift, the position of the first event of the new behaviour.
-  ///   - profile: what prompts with a profile carry; nil: as the settings say.
+  ///   - profile: the written one that prompts with a profile carry (`writtenProfile` of the settings);
+  ///     nil: the computed one.
   ///   - seed: with the history's length it decides everything that is drawn at random.
   ///   - onStep: called after each step; returns false to stop, which gives nil.
   /// - Returns: nil where there is nothing to train on, or `onStep` stopped.
@@ -76,13 +77,13 @@ public struct PersonalTraining: Sendable {
     chosen.seed = seed
     let set = try TrainingSetBuilder(prompts: encoder.prompts, settings: chosen).build(
       history: history, trainedThrough: trainedThrough, changedAt: changedAt,
-      profile: try profile
-        ?? settings.writtenProfile(of: history, task: task, variant: variant, model: model)?.text)
+      profile: profile)
     guard !set.training.isEmpty else { return nil }
     let training = affordable(set.training.map(encoder.encode))
     let heldOut = set.heldOut.map(encoder.encode)
     let configuration = settings.user.configuration(
-      tokensInEpoch: training.reduce(0) { $0 + $1.tokenCount }, seed: seed)
+      tokensInEpoch: training.reduce(0) { $0 + $1.tokenCount }, cutoff: settings.cutoff,
+      seed: seed)
     let trainer = try AdapterTrainer(model: model, configuration: configuration, over: under)
     let result = try trainer.train(examples: training, startingFrom: parent, onStep: onStep)
     guard result.end != .stopped else { return nil }

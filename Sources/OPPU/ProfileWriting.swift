@@ -53,13 +53,4 @@ extension MethodSettings {
     return try model.writeProfile(
       of: history, task: task, cutoff: cutoff, since: since, after: previous) ?? previous
   }
-
-  /// The profile of a question's prompt; nil for an empty history.
-  public func questionProfile(
-    of history: [HistoryItem], task: TaskDefinition, model: LlamaModel
-  ) throws -> String? {
-    try writtenProfile(
-      of: history, task: task, variant: PromptVariant(profile: true), model: model)?.text
-      ?? ComputedProfile.text(for: history, task: task)
-  }
 }

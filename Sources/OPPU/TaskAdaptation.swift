@@ -42,7 +42,8 @@ public struct TaskAdaptation: Sendable {
     if parent != nil { adaptation.maximumTokens = settings.variantTokens }
     let examples = try examples(histories, tokens: adaptation.maximumTokens, seed: seed)
     let configuration = adaptation.configuration(
-      tokensInEpoch: examples.reduce(0) { $0 + $1.tokenCount }, seed: seed)
+      tokensInEpoch: examples.reduce(0) { $0 + $1.tokenCount }, cutoff: settings.cutoff,
+      seed: seed)
     return try AdapterTrainer(model: model, configuration: configuration)
       .train(examples: examples, startingFrom: parent, onStep: onStep)
   }

@@ -112,21 +112,8 @@ public struct WorkerConfiguration: Sendable {
     /// Heartbeats come three times as often.
     public var leaseDuration: Duration = .seconds(30)
     public var maximumAttempts = 3
-    public var rank = 8
-    public var alpha = 16.0
-    public var targets: [Projection] = Projection.allCases
-    public var learningRate = 2e-3
-    public var weightDecay = 1e-2
-    public var clip = 1.0
-    public var warmup = 0.1
-    public var batchSize = 4
-    public var epochs = 6
-    /// Longest example in tokens; the oldest context is cut, never the target.
-    public var cutoff = 256
-    /// Most tokens that one job may compute; epochs, then examples are reduced to it.
-    public var maximumTokens = 40_000
-    /// Earlier events repeated in an incremental training.
-    public var replayEvents = 16
+    /// What a job trains, and on what of the history. Its `user` part is the training itself.
+    public var method = MethodSettings.alone.withHeldOutEvents
     /// A candidate is promoted where its held-out loss is lower than its parent's by this share.
     public var minimumGain = 0.01
     /// And where that is not by chance: confidence of the one-sided bound of the difference.

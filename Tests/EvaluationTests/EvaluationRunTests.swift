@@ -291,12 +291,15 @@ struct EvaluationRunTests {
     let user = dataset.users[0]
     let model = try Self.model.get()
     var settings = try plan(folder, arms: ["pag"]).settings
-    let computed = try settings.questionProfile(of: user.history, task: dataset.task, model: model)
     settings.profile = .model
-    let written = try #require(
-      try settings.questionProfile(of: user.history, task: dataset.task, model: model))
-    #expect(written.hasPrefix("This user") && written != computed)
-    #expect(try settings.questionProfile(of: [], task: dataset.task, model: model) == nil)
+    func written(_ history: [HistoryItem]) throws -> String? {
+      try settings.writtenProfile(
+        of: history, task: dataset.task, variant: PromptVariant(profile: true), model: model)?.text
+    }
+    let text = try #require(try written(user.history))
+    #expect(text.hasPrefix("This user"))
+    #expect(text != ComputedProfile.text(for: user.history, task: dataset.task))
+    #expect(try written([]) == nil)
     let arms = [try Arm("pag", retrieve: 2)]
     func losses() throws -> [Double]? {
       try UserEvaluation(

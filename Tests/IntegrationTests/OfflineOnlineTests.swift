@@ -2,6 +2,7 @@
 // through Kafka, PostgreSQL and the real binary.
 
 import Evaluation
+import FineTuning
 import Foundation
 import LanguageModel
 import OPPU
@@ -46,19 +47,23 @@ extension IntegrationTests {
     }
 
     @Test(
-      "the worker answers what the evaluation predicts, with every kind of adapter and of profile",
-      arguments: [UserProfile.Kind?.none, .model])
-    func equal(profiles: UserProfile.Kind?) async throws {
+      "the worker answers what the evaluation predicts, with every PEFT method and kind of profile",
+      arguments: [
+        (TrainingMethod.lora, UserProfile.Kind?.none), (.lora, .model), (.dora, nil), (.ia3, nil),
+        (.promptTuning, nil),
+      ])
+    func equal(method: TrainingMethod, profiles: UserProfile.Kind?) async throws {
       var generator = Seeded()
       let users = Self.users(["ada", "ben"], items: 20, queries: 6, &generator)
       let task = try TaskCatalogue.builtIn.task(named: "film_tag")
       var configuration = WorkerConfiguration()
-      configuration.train.rank = 4
-      configuration.train.maximumTokens = 3_000
+      configuration.train.method = MethodSettings.standard.withHeldOutEvents.training(method)
+      configuration.train.method.user.training.rank = 4
+      configuration.train.method.user.maximumTokens = 3_000
       configuration.infer.retrieve = profiles == nil ? 2 : 0
       configuration.infer.profile = profiles != nil
       let settings = {
-        var settings = configuration.train.methodSettings
+        var settings = configuration.train.method
         settings.profile = profiles ?? .computed
         return settings
       }()
@@ -95,6 +100,7 @@ extension IntegrationTests {
         // Online.
         let worker = try await rig.startWorker([
           "OPPU_ROLES": "ingest,train,infer", "OPPU_TASK_ADAPTERS": folder.path,
+          "OPPU_TRAIN_METHOD": method.rawValue,
           "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_MAXIMUM_TOKENS": "3000",
           "OPPU_INFER_RETRIEVE": "\(variant.retrieve)", "OPPU_INFER_PROFILE": "\(variant.profile)",
           "OPPU_INFER_PROFILE_KIND": settings.profile.rawValue,

@@ -34,10 +34,10 @@ extension IntegrationTests {
 
     private static var configuration: WorkerConfiguration {
       var configuration = WorkerConfiguration()
-      configuration.train.rank = 4
-      configuration.train.targets = [.query, .value]
-      configuration.train.learningRate = 0.005
-      configuration.train.epochs = 4
+      configuration.train.method.user.training.rank = 4
+      configuration.train.method.user.training.targets = [.query, .value]
+      configuration.train.method.user.training.learningRate = 0.005
+      configuration.train.method.user.training.epochs = 4
       configuration.train.pollInterval = .milliseconds(50)
       return configuration
     }
@@ -87,7 +87,7 @@ extension IntegrationTests {
         // A learning rate a thousand times too high.
         try await client.addEvents(Self.events(12, from: 24), to: Self.kim)
         var wild = Self.configuration
-        wild.train.learningRate *= 1_000
+        wild.train.method.user.training.learningRate *= 1_000
         let broken = try await train(client, wild, expect: 2)
         #expect(broken.state == .rejected, "\(broken.gate.verdict)")
         #expect(broken.hasWeights, "it can be looked into")
@@ -139,8 +139,8 @@ extension IntegrationTests {
       try await withDatabase { client in
         try await client.addEvents(Self.events(60), to: Self.kim)
         var slow = Self.configuration
-        slow.train.epochs = 1_000
-        slow.train.maximumTokens = 1_000_000_000
+        slow.train.method.user.training.epochs = 1_000
+        slow.train.method.user.maximumTokens = 1_000_000_000
         let jobs = JobRepository(client)
         func running() async throws -> JobRecord? {
           try await jobs.list(state: .running).first

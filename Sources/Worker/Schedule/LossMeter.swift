@@ -47,7 +47,7 @@ struct LossMeter: Sendable {
     // As in training and in answers: from what came before each event.
     let earlier = variant == .plain ? [] : try await history.events(of: stream)
     return try await compute.run { [model, settings, variant] in
-      let encoder = ExampleEncoder(model: model.base, task: task, cutoff: settings.cutoff)
+      let encoder = ExampleEncoder(model: model.base, task: task, cutoff: settings.method.cutoff)
       var examples: [TrainingExample] = []
       var ordinals: [Int64] = []
       var retriever = HistoryRetriever(task: task)

@@ -195,7 +195,7 @@ public struct TrainerService: Service {
     do {
       let weights = try await repository.weights(stream, version: record.version)
       let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
-      guard settings.trainingConfiguration(seed: 0).canContinue(adapter) else {
+      guard settings.method.user.training.canContinue(adapter) else {
         logger.notice(
           "the active adapter has other settings; training from the beginning",
           metadata: ["stream": "\(stream)"])

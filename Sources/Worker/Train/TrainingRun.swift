@@ -44,7 +44,7 @@ struct TrainingRun: Sendable {
     }
     let begin = Date()
     let history = input.history.map(\.item)
-    var method = settings.methodSettings
+    var method = settings.method
     method.profile = profileKind
     let profile = try method.writtenProfile(
       of: history, task: input.task, variant: variant, model: model.base,
@@ -93,35 +93,5 @@ struct TrainingRun: Sendable {
           "loss_last_epoch": .number(result.report.lossLastEpoch),
           "seed": .string(String(input.seed)),
         ], gate: gate, profile: profile))
-  }
-}
-
-extension WorkerConfiguration.Train {
-  /// What a training is told.
-  var methodSettings: MethodSettings {
-    var examples = TrainingSetSettings()
-    examples.replay = replayEvents
-    let adaptation = AdaptationSettings(
-      training: trainingConfiguration(seed: seed), maximumTokens: maximumTokens)
-    return MethodSettings(
-      name: "worker", user: adaptation, task: adaptation, examples: examples, cutoff: cutoff,
-      decoding: .constrained)
-  }
-
-  /// What the trainer is told; the epochs depend on the history.
-  public func trainingConfiguration(seed: UInt64) -> TrainingConfiguration {
-    var configuration = TrainingConfiguration()
-    configuration.rank = rank
-    configuration.alpha = Float(alpha)
-    configuration.targets = targets
-    configuration.batchSize = batchSize
-    configuration.epochs = epochs
-    configuration.learningRate = Float(learningRate)
-    configuration.weightDecay = Float(weightDecay)
-    configuration.clip = Float(clip)
-    configuration.warmup = warmup
-    configuration.cutoff = cutoff
-    configuration.seed = seed
-    return configuration
   }
 }

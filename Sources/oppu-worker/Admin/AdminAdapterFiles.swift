@@ -116,10 +116,10 @@ struct AdaptersImport: AsyncParsableCommand {
           isFolder.boolValue
           ? try PEFTFolder.read(from, model: model)
           : try GGUFAdapter.read(path: from, configuration: model.configuration)
-        if !train.trainingConfiguration(seed: 0).canContinue(adapter) {
+        if !train.method.user.training.canContinue(adapter) {
           Failure.say(
-            "note: the worker's settings train another kind of adapter (train.rank, train.alpha, "
-              + "train.targets): the next training will begin from the base model")
+            "note: the worker's settings train another kind of adapter (train.method, train.rank, "
+              + "train.alpha, train.targets): the next training will begin anew")
         }
         let description = try PEFTConfiguration(
           adapter, baseModel: URL(fileURLWithPath: path).lastPathComponent

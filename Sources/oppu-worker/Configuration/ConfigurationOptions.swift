@@ -52,6 +52,9 @@ struct ConfigurationOptions: ParsableArguments {
         try setting.apply(&configuration, list.joined(separator: ","))
       }
     }
+    do {
+      try configuration.train.method.user.training.validate()
+    } catch { throw ValidationError("the settings train.*: \(error)") }
     return configuration
   }
 

@@ -1,8 +1,10 @@
 // Every setting of a worker: its key, what it does, how it is read, checked and shown. One list serves the
 // configuration file, the environment, `--set`, `--print-config` and the documentation.
 
+import FineTuning
 import Foundation
 import LanguageModel
+import OPPU
 import Personalization
 import Worker
 
@@ -71,14 +73,14 @@ struct Setting {
       }, show: { String($0[keyPath: path]) })
   }
 
-  static func number(
-    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Double>,
-    _ range: ClosedRange<Double>, _ help: String
+  static func number<Value: BinaryFloatingPoint & LosslessStringConvertible>(
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, Value>,
+    _ range: ClosedRange<Value>, _ help: String
   ) -> Setting {
     Setting(
       key: key, help: help,
       apply: { configuration, text in
-        guard let value = Double(text), range.contains(value) else {
+        guard let value = Value(text), range.contains(value) else {
           throw SettingError(
             key: key,
             problem:
@@ -161,7 +163,11 @@ extension Setting {
         key: "taskAdapters",
         help:
           "Folder of task adapters that `oppu-worker adapt` trained; users' adapters go over them.",
-        apply: { $0.taskAdapters = $1.isEmpty ? nil : $1 }, show: { $0.taskAdapters ?? "" }),
+        apply: { configuration, folder in
+          guard !folder.isEmpty else { return }
+          configuration.taskAdapters = folder
+          configuration.train.method = MethodSettings.standard.withHeldOutEvents
+        }, show: { $0.taskAdapters ?? "" }),
     ]
   }
 
@@ -324,14 +330,34 @@ extension Setting {
         "A job whose worker is silent for this long is given to another."),
       .integer(
         "train.maximumAttempts", \.train.maximumAttempts, 1...100, "Attempts before a job is dead."),
-      .integer("train.rank", \.train.rank, 1...256, "Rank of the adapters."),
+      Setting(
+        key: "train.preset",
+        help: "Settings that those below change: alone, or with taskAdapters default; reference.",
+        apply: { configuration, name in
+          do {
+            configuration.train.method = try MethodSettings.preset(name).withHeldOutEvents
+          } catch { throw SettingError(key: "train.preset", problem: "\(error)") }
+        }, show: { $0.train.method.name }),
+      Setting(
+        key: "train.method",
+        help: "lora, dora, ia3 or prompt_tuning, at a learning rate of its kind.",
+        apply: { configuration, name in
+          guard let method = TrainingMethod(rawValue: name) else {
+            let known = TrainingMethod.allCases.map(\.rawValue).joined(separator: ", ")
+            throw SettingError(
+              key: "train.method", problem: "unknown \"\(name)\"; there are \(known)")
+          }
+          configuration.train.method = configuration.train.method.training(method)
+        }, show: { $0.train.method.user.training.method.rawValue }),
+      .integer("train.rank", \.train.method.user.training.rank, 1...256, "Rank of the adapters."),
       .number(
-        "train.alpha", \.train.alpha, 0.001...10_000,
+        "train.alpha", \.train.method.user.training.alpha, 0.001...10_000,
         "LoRA's alpha; the update is scaled by alpha / rank."),
       Setting(
         key: "train.targets", help: "Projections with an adapter, by PEFT's names.", isList: true,
         apply: { configuration, text in
-          configuration.train.targets = try text.split(separator: ",").map { name in
+          configuration.train.method.user.training.targets = try text.split(separator: ",").map {
+            name in
             let name = name.trimmingCharacters(in: .whitespaces)
             guard let projection = Projection(rawValue: name) else {
               let known = Projection.allCases.map(\.rawValue).joined(separator: ", ")
@@ -340,19 +366,30 @@ extension Setting {
             }
             return projection
           }
-        }, show: { $0.train.targets.map(\.rawValue).joined(separator: ",") }),
-      .number("train.learningRate", \.train.learningRate, 1e-8...1, "AdamW's peak learning rate."),
-      .number("train.weightDecay", \.train.weightDecay, 0...1, "AdamW's decoupled weight decay."),
-      .number("train.clip", \.train.clip, 1e-6...1e6, "The gradient's norm is clipped to this."),
-      .number("train.warmup", \.train.warmup, 0...1, "Share of the steps that warm up."),
-      .integer("train.batchSize", \.train.batchSize, 1...1_024, "Examples in an optimiser step."),
-      .integer("train.epochs", \.train.epochs, 1...1_000, "Epochs at most."),
-      .integer("train.cutoff", \.train.cutoff, 32...8_192, "Longest example in tokens."),
+        }, show: { $0.train.method.user.training.targets.map(\.rawValue).joined(separator: ",") }),
+      .number(
+        "train.learningRate", \.train.method.user.training.learningRate, 1e-8...1,
+        "AdamW's peak learning rate."),
+      .number(
+        "train.weightDecay", \.train.method.user.training.weightDecay, 0...1,
+        "AdamW's decoupled weight decay."),
+      .number(
+        "train.clip", \.train.method.user.training.clip, 1e-6...1e6,
+        "The gradient's norm is clipped to this."),
+      .number(
+        "train.warmup", \.train.method.user.training.warmup, 0...1,
+        "Share of the steps that warm up."),
       .integer(
-        "train.maximumTokens", \.train.maximumTokens, 1_000...1_000_000_000,
+        "train.batchSize", \.train.method.user.training.batchSize, 1...1_024,
+        "Examples in an optimiser step."),
+      .integer(
+        "train.epochs", \.train.method.user.training.epochs, 1...1_000, "Epochs at most."),
+      .integer("train.cutoff", \.train.method.cutoff, 32...8_192, "Longest example in tokens."),
+      .integer(
+        "train.maximumTokens", \.train.method.user.maximumTokens, 1_000...Int.max,
         "Tokens that one job computes at most; epochs are reduced to it."),
       .integer(
-        "train.replayEvents", \.train.replayEvents, 0...10_000,
+        "train.replayEvents", \.train.method.examples.replay, 0...10_000,
         "Earlier events repeated in an incremental training."),
       .number(
         "train.minimumGain", \.train.minimumGain, 0...1,
