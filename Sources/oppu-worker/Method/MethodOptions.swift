@@ -13,7 +13,10 @@ struct MethodOptions: ParsableArguments {
   var tasksFile: String?
   @Option(
     name: .long,
-    help: "default (best on the default model) or reference (the paper's). docs/presets.md.")
+    help: """
+      default (best on the default model), alone (as the worker without task adapters) or \
+      reference (the paper's). docs/presets.md.
+      """)
   var preset = "default"
   @Option(
     name: .customLong("set"),
