@@ -187,15 +187,16 @@ struct Findings {
     let decimals = decimals(metric)
     let value = NumberText.plain(value(bestBaseline, metric), decimals: decimals)
     let text = Self.text(advantage, decimals: decimals)
+    let atStart = bestBaseline.title.capitalizedFirst
     switch advantage.outcome {
     case .better:
       let subject = claim?.outcome == .better ? "It also" : bestPersonal.title
       return "\(subject) beats \(bestBaseline.title), which needs no model (\(value)), by \(text)."
-    case .worse: return "\(bestBaseline.title), which needs no model, does better: \(value)."
+    case .worse: return "\(atStart), which needs no model, does better: \(value)."
     case .undecided, .unknown:
       return difference < 0
-        ? "\(bestBaseline.title), which needs no model, stands at \(value): not beaten."
-        : "\(bestBaseline.title), which needs no model, stands at \(value): "
+        ? "\(atStart), which needs no model, stands at \(value): not beaten."
+        : "\(atStart), which needs no model, stands at \(value): "
           + "the difference, \(text), is not certain."
     }
   }
