@@ -20,7 +20,9 @@ extension Findings {
     let title =
       switch leader.count {
       case 0: "What each arm reached: \(name)"
-      case 1: "\(leader[0]) has the \(metric.higherIsBetter ? "highest" : "lowest") \(name)"
+      case 1:
+        "\(leader[0].capitalizedFirst) has the "
+          + "\(metric.higherIsBetter ? "highest" : "lowest") \(name)"
       default:
         "\(leader.count) arms share the \(metric.higherIsBetter ? "highest" : "lowest") \(name)"
       }

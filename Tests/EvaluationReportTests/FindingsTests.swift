@@ -44,7 +44,7 @@ import Testing
     #expect(advantage.low == -0.02 && advantage.high == 0.1)
     #expect(
       findings.words.hasSuffix(
-        "Own majority, which needs no model, stands at 0.660: the difference, +0.050 "
+        "User's commonest, which needs no model, stands at 0.660: the difference, +0.050 "
           + "(95 % interval −0.020 to +0.100), is not certain."))
   }
 

@@ -17,7 +17,7 @@ enum Samples {
   static let error = MetricInfo("mae", higherIsBetter: false)
 
   static let arms: [ArmInfo] = [
-    .init(name: "majority", title: "Own majority", family: .baseline),
+    .init(name: "majority", title: "user's commonest", family: .baseline),
     .init(name: "base", title: "Base", family: .prompt),
     .init(name: "rag4", title: "RAG, k 4", family: .prompt),
     .init(name: "task", title: "Task adapter", family: .task),
