@@ -114,12 +114,14 @@ extension IntegrationTests {
           try await AdapterRepository(connection).promote(Self.kim, version: 2, force: true)
         }
         #expect(try await AdapterRepository(client).active(Self.kim)?.version == 2)
-        try await client.addEvents(Self.events(8, from: 66), to: Self.kim)
-        try await client.withConnection { connection in
-          let report = try await round.run(on: connection)
-          #expect(report.rollbacks == 1)
+        // What a run that flew apart answers differs from processor to processor: it may be right now and then, and
+        // then it takes more events than a handful to be certain.
+        try await client.addEvents(Self.events(24, from: 66), to: Self.kim)
+        let report = try await client.withConnection { connection in
+          try await round.run(on: connection)
         }
         let versions = try await AdapterRepository(client).list()
+        #expect(report.rollbacks == 1, "\(versions[1].trial ?? .null)")
         #expect(versions.map(\.state) == [.active, .rolledBack, .rejected])
         let trial = try #require(versions[1].trial)
         #expect((trial["loss"]?.number ?? 0) > (trial["loss_before"]?.number ?? 0))
