@@ -166,6 +166,65 @@ extension IntegrationTests {
       }
     }
 
+    @Test(
+      "an adapter that the worker reads back is, over its task's, the one that was trained",
+      arguments: TrainingMethod.allCases)
+    func readBack(method: TrainingMethod) async throws {
+      var generator = Seeded()
+      let users = Self.users(["ada", "other"], items: 6, queries: 0, &generator)
+      let task = try TaskCatalogue.builtIn.task(named: "film_tag")
+      let stream = Stream(userID: users[0].id, task: task.name)
+      var settings = MethodSettings.standard.training(method)
+      settings.user.training.rank = 4
+      settings.user.maximumTokens = 500
+      settings.task.maximumTokens = 500
+      let (history, others, few) = (users[0].history, [users[1]], settings)
+      let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+      defer { try? FileManager.default.removeItem(at: folder) }
+      let (served, trained, own) = try await ComputeQueue("offline").run {
+        let model = try LlamaModel.load(path: Paths.model)
+        let under = try TaskAdapterStore(folder: folder).train(
+          TaskAdaptation(model: model, task: task, settings: few, variant: .plain),
+          on: others, queries: false, seed: 1)
+        let served = ServedModel(model, taskAdapters: [task.name: try #require(under)])
+        let training = PersonalTraining(
+          model: model, task: task, settings: few, over: under?.adapter)
+        let own = try #require(try training.train(history, seed: 1)).adapter
+        return (served, try served.stack(own, task: task.name), own)
+      }
+      try await withDatabase { client in
+        try await client.addEvents(
+          history.map { (input: .object($0.input), output: $0.output) }, to: stream)
+        _ = try await AdapterImport(client).store(
+          NewAdapter(
+            stream: stream, parentVersion: nil, baseFingerprint: served.fingerprint(for: task.name),
+            configuration: try JSONDecoder().decode(
+              JSONValue.self, from: PEFTConfiguration(own, baseModel: "").json()),
+            weights: try PEFTFolder.encode(own), trainedThrough: 6, training: [:],
+            gate: GateRecord(
+              heldOutExamples: 0, parentLoss: nil, candidateLoss: nil, difference: nil,
+              differenceUpperBound: nil, promoted: true, verdict: "")))
+        let repository = AdapterRepository(client)
+        let cache = AdapterCache(
+          model: served, repository: repository, maximumBytes: 1 << 30, stacks: true)
+        let record = try #require(try await repository.active(stream))
+        let read = try await cache.adapter(record)
+        #expect(read.virtualTokens?.array == trained.virtualTokens?.array)
+        for layer in 0..<trained.layerCount {
+          for projection in Projection.allCases {
+            let numbers = [trained, read].map { adapter in
+              adapter.changes(layer: layer, projection).map { change in
+                [change.factors?.a, change.factors?.b, change.inputScale, change.outputScale]
+                  .map { $0?.array }
+              }
+            }
+            let same = numbers[0] == numbers[1]
+            #expect(same, "layer \(layer), \(projection)")
+          }
+        }
+      }
+    }
+
     /// The replies to all queries of all users, by the query's id.
     private static func ask(
       _ rig: Rig, _ users: [LaMPUser], id: String, options: JSONValue = [:]

@@ -18,6 +18,7 @@ actor AdapterCache {
   private let stacks: Bool
   private let repository: AdapterRepository
   private let maximumBytes: Int
+  private let compute = ComputeQueue("adapters")
   /// Least recently used first.
   private var entries: OrderedDictionary<Key, Adapter> = [:]
   private(set) var byteCount = 0
@@ -40,10 +41,14 @@ actor AdapterCache {
       return hit
     }
     let weights = try await repository.weights(record.stream, version: record.version)
-    let own = try StoredAdapter.decode(record, weights: weights, model: model)
-    let adapter = stacks ? try model.stack(own, task: record.task) : own
-    // Another request may have loaded it meanwhile.
-    if entries.updateValue(adapter, forKey: key) == nil { byteCount += adapter.byteCount }
+    let adapter = try await compute.run { [model, stacks] in
+      let own = try StoredAdapter.decode(record, weights: weights, model: model)
+      return stacks ? try model.stack(own, task: record.task) : own
+    }
+    // Another request may have loaded it meanwhile; with one adapter they share what is computed of their prompts.
+    if let hit = entries[key] { return hit }
+    entries[key] = adapter
+    byteCount += adapter.byteCount
     while byteCount > maximumBytes, entries.count > 1 {
       byteCount -= entries.removeFirst().value.byteCount
     }

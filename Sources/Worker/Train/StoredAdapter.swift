@@ -7,6 +7,8 @@ import Personalization
 import Storage
 
 enum StoredAdapter {
+  /// The adapter, made to stand over its task's: DoRA's norms are those of the weights with the task's change.
+  /// Computes where it is DoRA's: call it on a ``ComputeQueue``.
   /// - Throws: ``ForeignAdapterError`` for an adapter of another base model; errors of the adapter's files.
   static func decode(
     _ record: AdapterRecord, weights: Data, model: ServedModel
@@ -19,7 +21,7 @@ enum StoredAdapter {
     return try PEFTFolder.decode(
       weights,
       settings: PEFTConfiguration(json: try JSONEncoder().encode(record.configuration), file: file),
-      model: model.base, file: file)
+      model: model.base, over: model.taskAdapter(record.task), file: file)
   }
 }
 

@@ -117,7 +117,7 @@ public struct TrainerService: Service {
       stream: lease.stream, task: task,
       history: try await HistoryRepository(client).events(
         of: lease.stream, limit: Self.historyLimit),
-      parent: try await parent(of: lease.stream), changeOrdinal: lease.changeOrdinal,
+      parent: try await parent(of: lease.stream, on: compute), changeOrdinal: lease.changeOrdinal,
       seed: settings.seed)
     let progress = ComputeProgress<JSONValue>()
     let run = TrainingRun(
@@ -188,13 +188,15 @@ public struct TrainerService: Service {
 
   /// The active version, where it belongs to this base model and can be continued with these settings.
   private func parent(
-    of stream: Storage.Stream
+    of stream: Storage.Stream, on compute: ComputeQueue
   ) async throws -> (record: AdapterRecord, adapter: Adapter)? {
     let repository = AdapterRepository(client)
     guard let record = try await repository.active(stream) else { return nil }
     do {
       let weights = try await repository.weights(stream, version: record.version)
-      let adapter = try StoredAdapter.decode(record, weights: weights, model: model)
+      let adapter = try await compute.run { [model] in
+        try StoredAdapter.decode(record, weights: weights, model: model)
+      }
       guard settings.method.user.training.canContinue(adapter) else {
         logger.notice(
           "the active adapter has other settings; training from the beginning",
