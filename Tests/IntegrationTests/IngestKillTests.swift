@@ -95,6 +95,10 @@ extension IntegrationTests {
           to: try #require(URLComponents(string: rig.database)?.port), admin: rig.client,
           delay: 400_000)
         var settings = Self.settings
+        // Broker and workers killed within a second, the development broker can keep a JoinGroup for good. A
+        // client gives one up after max.poll.interval.ms, which is five minutes unless said.
+        settings["OPPU_KAFKA_PROPERTIES"] =
+          "session.timeout.ms=6000,heartbeat.interval.ms=1000,max.poll.interval.ms=12000"
         settings["OPPU_DATABASE_URL"] = rig.database.replacing(
           /:\d+\//, with: ":\(proxy.port)/", maxReplacements: 1)
         var workers: [ChildProcess] = []

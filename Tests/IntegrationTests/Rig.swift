@@ -6,6 +6,7 @@ import KafkaClient
 import Personalization
 import PostgresClient
 import Storage
+import Synchronization
 import Worker
 
 struct Rig: Sendable {
@@ -14,8 +15,18 @@ struct Rig: Sendable {
   let kafka: WorkerConfiguration.Kafka
   let producer: KafkaProducer
   let folder: URL
+  private let workers = Workers()
 
-  /// Makes database and topics, runs the body, closes the clients.
+  /// The processes that were started; one that a failed test leaves behind would take the others' time.
+  private final class Workers: Sendable {
+    private let started = Mutex<[ChildProcess]>([])
+    func add(_ worker: ChildProcess) { started.withLock { $0.append(worker) } }
+    func kill() async {
+      for worker in started.withLock({ $0 }) { await worker.stop(SIGKILL) }
+    }
+  }
+
+  /// Makes database and topics, runs the body, closes the clients, ends what processes are left.
   static func with(
     partitions: Int32 = 2, database: String? = nil, broker: String? = nil,
     makeTopics: (([NewTopic]) -> Void)? = nil,
@@ -54,13 +65,11 @@ struct Rig: Sendable {
       try await Migrator(client: client).migrate()
       let rig = Rig(
         database: url, client: client, kafka: kafka, producer: producer, folder: folder)
-      do {
-        try await body(rig)
-        await producer.close()
-      } catch {
-        await producer.close()
-        throw error
-      }
+      let result: Result<Void, any Error>
+      do { result = .success(try await body(rig)) } catch { result = .failure(error) }
+      await rig.workers.kill()
+      await producer.close()
+      try result.get()
     }
   }
 
@@ -200,10 +209,12 @@ struct Rig: Sendable {
   func startWorker(
     _ settings: [String: String] = [:], log: String = "worker.log"
   ) async throws -> ChildProcess {
-    try await ChildProcess.start(
+    let worker = try await ChildProcess.start(
       ChildProcess.Launch(
         executable: Paths.worker, arguments: ["run"], environment: environment(settings),
         logFile: folder.appendingPathComponent(log).path))
+    workers.add(worker)
+    return worker
   }
 
   func log(_ name: String = "worker.log") -> String {
