@@ -1,0 +1,75 @@
+// A command as it is seen from outside: what parsing, help, completion and the manual page are made from.
+
+/// A command's place in its program, and what it declares.
+///
+/// Made from the types alone, and only where it is asked for: neither subcommands nor arguments are
+/// looked at before.
+public struct CommandInterface: Sendable {
+  /// The program's name and the commands' names down to this one.
+  public let path: [String]
+  public let type: any ParsableCommand.Type
+  /// The nearest version, of this command or one above it; empty without one.
+  public let version: String
+
+  /// A whole program.
+  public init(_ root: any ParsableCommand.Type) { self.init(root, under: nil) }
+
+  private init(_ type: any ParsableCommand.Type, under parent: CommandInterface?) {
+    let own = type.configuration.version
+    path = (parent?.path ?? []) + [Self.name(of: type)]
+    version = own.isEmpty ? parent?.version ?? "" : own
+    self.type = type
+  }
+
+  static func name(of type: any ParsableCommand.Type) -> String {
+    type.configuration.commandName ?? Spelling.dashed("\(type)")
+  }
+
+  public var configuration: CommandConfiguration { type.configuration }
+
+  /// The command's name.
+  public var name: String { path.last ?? "" }
+
+  /// The whole path as it is typed.
+  public var invocation: String { path.joined(separator: " ") }
+
+  /// What the command itself declares, in its order.
+  public var arguments: [DeclaredArgument] { DeclaredArgument.all(of: type.init()) }
+
+  public var subcommands: [CommandInterface] {
+    configuration.subcommands.map { CommandInterface($0, under: self) }
+  }
+
+  public var defaultSubcommand: CommandInterface? {
+    configuration.defaultSubcommand.map { CommandInterface($0, under: self) }
+  }
+
+  /// This command and all below it.
+  public var tree: [CommandInterface] { [self] + subcommands.flatMap(\.tree) }
+
+  func subcommand(named name: String) -> CommandInterface? {
+    configuration.subcommands.first { Self.name(of: $0) == name }
+      .map { CommandInterface($0, under: self) }
+  }
+
+  var visibleSubcommands: [CommandInterface] {
+    subcommands.filter(\.configuration.shouldDisplay)
+  }
+
+  /// Whether `help` as its first word asks for help.
+  func takesHelp(_ arguments: [DeclaredArgument]) -> Bool {
+    subcommand(named: "help") == nil
+      && (!configuration.subcommands.isEmpty
+        || (path.count == 1 && !arguments.contains { $0.kind == .positional }))
+  }
+
+  /// The options that every command has: their names and what they do.
+  func builtIn(beside arguments: [DeclaredArgument]) -> [(names: [String], help: String)] {
+    let own = Set(arguments.flatMap(\.names))
+    let all = [
+      (version.isEmpty ? [] : ["--version"], "Show the version."),
+      (["-h", "--help"], "Show help information."),
+    ]
+    return all.map { ($0.0.filter { !own.contains($0) }, $0.1) }.filter { !$0.0.isEmpty }
+  }
+}
