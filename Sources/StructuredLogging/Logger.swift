@@ -1,0 +1,92 @@
+// A logger: a level, values that every line carries, and the handler that writes the lines.
+
+import Synchronization
+
+/// Says what happens, at a level, with values that programs can search for. A copy is its own.
+public struct Logger: Sendable {
+  /// How much a line matters; `trace` the least.
+  public enum Level: String, CaseIterable, Comparable, Codable, Sendable {
+    case trace, debug, info, notice, warning, error, critical
+
+    private static let rising = allCases
+
+    public static func < (a: Level, b: Level) -> Bool {
+      a != b && rising.first { $0 == a || $0 == b } == a
+    }
+  }
+
+  public typealias Message = String
+  public typealias Metadata = [String: String]
+
+  /// The least level that is written.
+  public var logLevel = Level.info
+  private var metadata: Metadata = [:]
+  private let handler: any LogHandler
+
+  /// - Parameter label: what the lines come from, such as a program or one of its parts.
+  /// - Parameter factory: makes the handler; nil: that of ``LoggingSystem``, as it stands now.
+  public init(label: String, factory: (@Sendable (String) -> any LogHandler)? = nil) {
+    handler = (factory ?? LoggingSystem.factory.withLock(\.self))(label)
+  }
+
+  /// A value that every line of this logger carries.
+  public subscript(metadataKey key: String) -> String? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  /// Writes a line where its level is at least ``logLevel``; else nothing of it is computed.
+  /// - Parameter values: of this line; they go before the logger's own of the same key.
+  public func log(
+    level: Level, _ message: @autoclosure () -> Message,
+    metadata values: @autoclosure () -> Metadata = [:]
+  ) {
+    guard level >= logLevel else { return }
+    handler.log(level: level, message: message(), metadata: metadata.merging(values()) { $1 })
+  }
+
+  // One for each level.
+  public func trace(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .trace, message(), metadata: metadata()) }
+  public func debug(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .debug, message(), metadata: metadata()) }
+  public func info(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .info, message(), metadata: metadata()) }
+  public func notice(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .notice, message(), metadata: metadata()) }
+  public func warning(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .warning, message(), metadata: metadata()) }
+  public func error(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .error, message(), metadata: metadata()) }
+  public func critical(
+    _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
+  ) { log(level: .critical, message(), metadata: metadata()) }
+}
+
+/// Where lines go. A handler is called by several threads at once.
+public protocol LogHandler: Sendable {
+  /// Writes one line, whose level is high enough already.
+  func log(level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata)
+}
+
+/// Writes nothing.
+public struct NoOpLogHandler: LogHandler {
+  public init() {}
+  public func log(level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata) {}
+}
+
+/// What loggers write through: text on standard error, until a program says otherwise.
+public enum LoggingSystem {
+  static let factory = Mutex<@Sendable (String) -> any LogHandler>({ StreamLogHandler(label: $0) })
+
+  /// Chooses the handler of the loggers made from now on; it is given the logger's label.
+  public static func bootstrap(_ makeHandler: @escaping @Sendable (String) -> any LogHandler) {
+    factory.withLock { $0 = makeHandler }
+  }
+}
