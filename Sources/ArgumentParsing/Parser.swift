@@ -111,14 +111,18 @@ extension CommandInterface {
 }
 
 /// Sorts one command's words.
-private struct WordParser {
+struct WordParser {
   private let command: CommandInterface
   private let arguments: [DeclaredArgument]
   private let named: [String: Int]
   private let known: [String]
   private var words: ArraySlice<String>
   private var positionals: ArraySlice<Int>
-  private var given: [[String]: [GivenValue]] = [:]
+  private(set) var given: [[String]: [GivenValue]] = [:]
+  /// Whether `--` was read, after which nothing is an option.
+  private(set) var optionsHaveEnded = false
+  /// What the next word would be, were it no option.
+  var nextPositional: DeclaredArgument? { positionals.first.map { arguments[$0] } }
 
   init(_ command: CommandInterface, _ arguments: [DeclaredArgument], _ words: [String]) {
     self.command = command
@@ -137,6 +141,7 @@ private struct WordParser {
   mutating func parse() throws -> [[String]: [GivenValue]] {
     while let word = words.popFirst() {
       if word == "--" {
+        optionsHaveEnded = true
         for word in words { try takePositional(word) }
         break
       } else if isPlain(word) || isNegativePositional(word) {
@@ -157,7 +162,7 @@ private struct WordParser {
   }
 
   private func isNegativePositional(_ word: String) -> Bool {
-    positionals.first.map { isNegative(word, for: arguments[$0]) } ?? false
+    nextPositional.map { isNegative(word, for: $0) } ?? false
   }
 
   /// Whether a word with a dash is a number for an argument that takes one.

@@ -1,0 +1,116 @@
+// A manual page of a command and all below it, in roff's man(7) macros.
+
+import Foundation
+
+struct ManualPage {
+  private let command: CommandInterface
+  private var lines: [String] = []
+  /// Option groups with a title have a section at the end, once for all commands.
+  private var shared: [(title: String, options: [DeclaredArgument])] = []
+
+  init(_ command: CommandInterface) { self.command = command }
+
+  /// The page; its date is today's, or that of `SOURCE_DATE_EPOCH`.
+  var text: String {
+    var page = self
+    page.write()
+    return page.lines.joined(separator: "\n")
+  }
+
+  private mutating func write() {
+    let title = command.path.joined(separator: "-")
+    let stamp = ProcessInfo.processInfo.environment["SOURCE_DATE_EPOCH"].flatMap(Double.init)
+    let date = (stamp.map { Date(timeIntervalSince1970: $0) } ?? Date())
+      .formatted(.iso8601.year().month().day())
+    let source = [command.path[0], command.version].filter { !$0.isEmpty }.joined(separator: " ")
+    lines = [
+      ".TH \"\(Self.escaped(title.uppercased()))\" 1 \"\(date)\" \"\(Self.escaped(source))\"",
+      ".SH NAME", Self.escaped("\(title) - \(command.configuration.abstract)"),
+      ".SH SYNOPSIS",
+    ]
+    addSynopsis(of: command)
+    if !command.configuration.discussion.isEmpty {
+      lines.append(".SH DESCRIPTION")
+      add(command.configuration.discussion)
+    }
+    addArguments(of: command, as: ".SH ")
+    let below = command.tree.dropFirst().filter(\.configuration.shouldDisplay)
+    if !below.isEmpty { lines.append(".SH COMMANDS") }
+    for command in below {
+      lines.append(".SS \"\(Self.escaped(command.invocation))\"")
+      add(command.configuration.abstract)
+      if command.configuration.subcommands.isEmpty {
+        lines.append(".PP")
+        addSynopsis(of: command)
+      }
+      if !command.configuration.discussion.isEmpty {
+        lines.append(".PP")
+        add(command.configuration.discussion)
+      }
+      addArguments(of: command, as: nil)
+    }
+    for (title, options) in shared {
+      lines.append(".SH \(Self.escaped(title.uppercased()))")
+      options.forEach { add($0) }
+    }
+  }
+
+  private mutating func addSynopsis(of command: CommandInterface) {
+    let parts = HelpText.synopsis(of: command, command.arguments.filter { !$0.isHidden })
+    lines.append(".B " + Self.escaped(command.invocation))
+    lines.append(Self.escaped(parts.joined(separator: " ")))
+  }
+
+  private mutating func addArguments(of command: CommandInterface, as section: String?) {
+    let arguments = command.arguments.filter { !$0.isHidden }
+    for title in arguments.map(\.section).uniqued() where !title.isEmpty {
+      let group = arguments.filter { $0.section == title && $0.kind != .positional }
+      guard !shared.contains(where: { $0.title == title && $0.options.map(\.names) == group.map(\.names) })
+      else { continue }
+      shared.append((title, group))
+    }
+    let own = arguments.filter { $0.section.isEmpty || $0.kind == .positional }
+    if let section { lines.append(section + "OPTIONS") }
+    own.forEach { add($0) }
+    guard section != nil else { return }
+    for option in command.builtIn(beside: arguments) {
+      add(names: option.names, value: "", help: option.help, more: "")
+    }
+  }
+
+  private mutating func add(_ argument: DeclaredArgument) {
+    let entry = HelpText.entry(argument)
+    add(names: argument.names, value: argument.placeholder, help: entry.help, more: entry.more)
+  }
+
+  private mutating func add(names: [String], value: String, help: String, more: String) {
+    let bold = names.map { "\\fB" + Self.escaped($0) + "\\fR" }.joined(separator: ", ")
+    let italic = value.isEmpty ? "" : "\\fI" + Self.escaped(value) + "\\fR"
+    lines += [".TP", [bold, italic].filter { !$0.isEmpty }.joined(separator: " ")]
+    lines.append(help.isEmpty ? "\\&" : Self.escaped(help))
+    if !more.isEmpty {
+      lines.append(".IP")
+      add(more)
+    }
+  }
+
+  /// A text: lines laid out by hand stay so, and empty ones part paragraphs.
+  private mutating func add(_ text: String) {
+    var isSet = false
+    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+      let wantsSet = Terminal.isSet(line)
+      if wantsSet != isSet { lines.append(wantsSet ? ".PP\n.nf" : ".fi") }
+      isSet = wantsSet
+      lines.append(line.allSatisfy(\.isWhitespace) ? ".PP" : Self.escaped(String(line)))
+    }
+    if isSet { lines.append(".fi") }
+  }
+
+  /// A text that roff shows as it is.
+  static func escaped(_ text: String, dash: String = "\\-") -> String {
+    var escaped = Spelling.harmless(text, keepingLines: true)
+      .replacing("\\", with: "\\e").replacing("-", with: dash).replacing("\"", with: "\\(dq")
+    escaped = escaped.replacing("\n", with: "\n\\&")
+    return escaped.hasPrefix(".") || escaped.hasPrefix("'") ? "\\&" + escaped : escaped
+  }
+}
