@@ -34,15 +34,13 @@ final class SignalWatch {
   /// - Parameter handle: called for each signal, one call after the other.
   /// - Throws: ``ServiceGroupError/cannotRun(_:)``
   init(_ signals: [UnixSignal], _ handle: @escaping @Sendable (UnixSignal) -> Void) throws {
-    let end = Self.pipe.read
-    guard end >= 0 else { throw ServiceGroupError.cannotRun("no pipe for signals can be opened") }
-    guard !Self.isTaken.exchange(true, ordering: .acquiring) else {
-      throw ServiceGroupError.cannotRun("another service group watches the signals")
+    guard Self.pipe.read >= 0, !Self.isTaken.exchange(true, ordering: .acquiring) else {
+      throw ServiceGroupError.cannotRun("another group watches the signals, or no pipe can be had")
     }
     // What came when the last watch stopped is not for this one.
     while Self.next() != nil {}
     source = DispatchSource.makeReadSource(
-      fileDescriptor: end, queue: DispatchQueue(label: "services.signals"))
+      fileDescriptor: Self.pipe.read, queue: DispatchQueue(label: "services.signals"))
     source.setEventHandler {
       while let number = Self.next() { UnixSignal(rawValue: Int32(number)).map(handle) }
     }
