@@ -5,7 +5,7 @@ import Synchronization
 
 /// Something that runs for as long as its process, until it is told to shut down.
 public protocol Service: Sendable {
-  /// Returns soon after ``_Concurrency/Task/isShuttingDownGracefully`` has become true.
+  /// Returns soon after `Task.isShuttingDownGracefully` has become true.
   func run() async throws
 }
 
@@ -39,9 +39,7 @@ public final class ServiceGroup: Sendable {
   private enum Event {
     case ended(Int)
     case stop(why: String?)
-    case cancelled
-    case overdue
-    case givenUp
+    case cancelled, overdue, givenUp
   }
 
   private let services: [any Service]
