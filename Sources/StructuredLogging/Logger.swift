@@ -23,8 +23,7 @@ public struct Logger: Sendable {
   private var metadata: Metadata = [:]
   private let handler: any LogHandler
 
-  /// - Parameter label: what the lines come from, such as a program or one of its parts.
-  /// - Parameter factory: makes the handler; nil: that of ``LoggingSystem``, as it stands now.
+  /// - Parameter factory: makes the handler of a label; nil: as ``LoggingSystem`` does it now.
   public init(label: String, factory: (@Sendable (String) -> any LogHandler)? = nil) {
     handler = (factory ?? LoggingSystem.factory.withLock(\.self))(label)
   }
@@ -45,7 +44,6 @@ public struct Logger: Sendable {
     handler.log(level: level, message: message(), metadata: metadata.merging(values()) { $1 })
   }
 
-  // One for each level.
   public func trace(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .trace, message(), metadata: metadata()) }

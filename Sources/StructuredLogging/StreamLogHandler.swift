@@ -8,15 +8,15 @@ import Synchronization
 /// Lines of one process never mix. Lines of several processes do not mix in a file opened with
 /// O_APPEND, nor on a pipe while they have at most `PIPE_BUF` bytes (4,096 on Linux); inside a
 /// longer one others' lines may appear. A slow reader is waited for. What cannot be written, for
-/// nobody reads the pipe or the descriptor is closed, is dropped: a log ends no process. Escapes
-/// (``Swift/String/escaped(inQuotes:form:)``) keep text on its line and from ruling a terminal.
+/// nobody reads the pipe or the descriptor is closed, is dropped: a log ends no process. Characters
+/// that would end the line or rule a terminal are escaped.
 public struct StreamLogHandler: LogHandler {
   public enum Format: Sendable {
     /// `2026-11-28T16:30:00+0100 info label: key=value other="two words" message`: local time (`Z`
     /// in UTC), keys in order, a value in quotes where it is empty or has a space, `=` or a quote.
     case text
-    /// One object a line: `time` (RFC 3339 in UTC, with milliseconds), `level`, `label`, `message`,
-    /// and `metadata`, an object of texts.
+    /// An object a line: `time` (RFC 3339, UTC, milliseconds), `level`, `label`, `message` and
+    /// `metadata`, an object of texts.
     case json
   }
 

@@ -29,9 +29,9 @@ public struct TextTable<Row> {
 
   /// The lines, without spaces at their ends and without a line break after the last; empty where
   /// there are no rows.
-  /// - Parameter maximumWidth: cells to fit into; nil: as wide as it gets. The widest columns give
-  ///   way first, to ten cells or the title's; what is cut ends in `…`. Columns aligned to the
-  ///   right are not cut, for half a number is another number: a table can stay wider than this.
+  /// - Parameter maximumWidth: cells to fit into, where the titles allow; nil: as wide as it gets.
+  ///   The widest columns give way first, those aligned to the right last, down to ten cells or
+  ///   the title's; what is cut ends in `…`.
   public func string(for rows: some Sequence<Row>, maximumWidth: Int? = nil) -> String {
     let rows = rows.map(columns)
     guard let columns = rows.max(by: { $0.count < $1.count }) else { return "" }
@@ -43,12 +43,13 @@ public struct TextTable<Row> {
       var widths = titles.indices.map { index in
         cells.reduce(titles[index].cellWidth) { max($0, $1[index].cellWidth) }
       }
-      let minima = columns.indices.map {
-        columns[$0].align == .right ? widths[$0] : max(10, titles[$0].cellWidth)
+      let minima = titles.map { max(10, $0.cellWidth) }
+      func size(_ index: Int) -> (Int, Int) {
+        (columns[index].align == .left ? 1 : 0, widths[index])
       }
       while let maximumWidth, widths.reduce(2 * widths.count - 2, +) > maximumWidth,
         let widest = widths.indices.filter({ widths[$0] > minima[$0] })
-          .max(by: { widths[$0] < widths[$1] })
+          .max(by: { size($0) < size($1) })
       {
         widths[widest] -= 1
       }

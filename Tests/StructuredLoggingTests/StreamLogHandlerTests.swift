@@ -139,6 +139,8 @@ import Testing
     try #require(pipe(&ends) == 0)
     let write = ends[1]
     try #require(fcntl(write, F_SETFL, fcntl(write, F_GETFL) | O_NONBLOCK) == 0)
+    // F_SETPIPE_SZ: a long line fits only in parts.
+    _ = fcntl(write, 1031, 4_096)
     let data = Self.reader(of: ends[0])
     let logger = Logger(label: "threads") {
       StreamLogHandler(label: $0, fileDescriptor: write, format: .json)

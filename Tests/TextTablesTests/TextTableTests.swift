@@ -81,11 +81,13 @@ import TextTables
     let narrow = Self.table.string(for: rows, maximumWidth: 10)
     #expect(
       narrow == """
-        Name               Count  What it is
-        ----------  ------------  ----------
-        a name of…  123456789012  long long…
-        short                  1  short
+        Name             Count  What it is
+        ----------  ----------  ----------
+        a name of…  123456789…  long long…
+        short                1  short
         """)
+    #expect(
+      Self.table.string(for: rows, maximumWidth: 35).contains("\na name of…  1234567890…  long"))
     #expect(Self.table.string(for: rows, maximumWidth: 200) == Self.table.string(for: rows))
   }
 
