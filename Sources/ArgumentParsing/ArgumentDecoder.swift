@@ -10,6 +10,22 @@ protocol DeclaringWrapper {
   func filled(from reading: Reading, key: [String]) throws -> Self
 }
 
+/// One that declares a single argument.
+protocol ArgumentWrapper: DeclaringWrapper {
+  associatedtype Value
+  var state: Declaration<Value> { get set }
+}
+
+extension ArgumentWrapper {
+  func declared(as key: [String]) -> [DeclaredArgument] { state.declared(as: key) }
+
+  func filled(from reading: Reading, key: [String]) throws -> Self {
+    var filled = self
+    filled.state = try state.filled(from: reading, key: key)
+    return filled
+  }
+}
+
 /// A value as it was given, and for options the name it was given by.
 public struct GivenValue: Sendable, Equatable {
   public let word: String
@@ -24,6 +40,12 @@ final class Reading {
   init(_ given: [[String]: [GivenValue]]) { self.given = given }
 
   func check(_ check: @escaping () throws -> Void) { checks.append(check) }
+
+  /// Commands are `Decodable` for the parser's sake only.
+  static var onlyByParsing: any Error {
+    DecodingError.dataCorrupted(
+      .init(codingPath: [], debugDescription: "commands are made from command lines only"))
+  }
 }
 
 extension DeclaredArgument {
@@ -63,10 +85,10 @@ struct ArgumentDecoder: Decoder {
     KeyedDecodingContainer(Properties<Key>(values: properties, reading: reading, path: key))
   }
 
-  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { throw OnlyByParsing.error(self) }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { throw Reading.onlyByParsing }
 
   func singleValueContainer() throws -> any SingleValueDecodingContainer {
-    throw OnlyByParsing.error(self)
+    throw Reading.onlyByParsing
   }
 
   private struct Properties<Key: CodingKey>: KeyedDecodingContainerProtocol {
@@ -90,32 +112,19 @@ struct ArgumentDecoder: Decoder {
         value = try wrapper.filled(from: reading, key: path + [key.stringValue])
       }
       // A property without a wrapper keeps the value that it is declared with.
-      guard let value = value as? T else {
-        throw DecodingError.keyNotFound(
-          key, .init(codingPath: [], debugDescription: "it has no default"))
-      }
+      guard let value = value as? T else { throw Reading.onlyByParsing }
       return value
     }
 
     func nestedContainer<Nested: CodingKey>(
       keyedBy: Nested.Type, forKey: Key
-    ) throws -> KeyedDecodingContainer<Nested> { throw OnlyByParsing.error(nil) }
+    ) throws -> KeyedDecodingContainer<Nested> { throw Reading.onlyByParsing }
 
     func nestedUnkeyedContainer(forKey: Key) throws -> any UnkeyedDecodingContainer {
-      throw OnlyByParsing.error(nil)
+      throw Reading.onlyByParsing
     }
 
-    func superDecoder() throws -> any Decoder { throw OnlyByParsing.error(nil) }
-    func superDecoder(forKey: Key) throws -> any Decoder { throw OnlyByParsing.error(nil) }
-  }
-}
-
-/// Commands are `Decodable` for the parser's sake only.
-enum OnlyByParsing {
-  static func error(_ decoder: (any Decoder)?) -> any Error {
-    DecodingError.dataCorrupted(
-      .init(
-        codingPath: decoder?.codingPath ?? [],
-        debugDescription: "commands are made from command lines only"))
+    func superDecoder() throws -> any Decoder { throw Reading.onlyByParsing }
+    func superDecoder(forKey: Key) throws -> any Decoder { throw Reading.onlyByParsing }
   }
 }

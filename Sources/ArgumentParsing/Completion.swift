@@ -70,7 +70,7 @@ struct Completion {
     var parser = WordParser(command, arguments, before)
     let current = words.last ?? ""
     do {
-      _ = try parser.parse()
+      try parser.parse()
     } catch let error as UsageError where error.reason == .missingValue && error.word == before.last {
       if let option = error.argument { offerValues(of: option, words, current) }
       return
@@ -84,8 +84,8 @@ struct Completion {
     if !current.hasPrefix("-"), let next = parser.nextPositional {
       offerValues(of: next, words, current)
     }
-    guard !parser.optionsHaveEnded, current.hasPrefix("-") || (offers.isEmpty && kind == "words")
-    else { return }
+    let isOption = current.hasPrefix("-") || (offers.isEmpty && kind == "words")
+    guard isOption, !parser.optionsHaveEnded else { return }
     for argument in arguments where argument.kind != .positional && !argument.isHidden {
       guard parser.given[argument.key] == nil || argument.arity == .list else { continue }
       offers += argument.names.map { ($0, argument.help.abstract) }

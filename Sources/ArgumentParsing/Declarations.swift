@@ -1,47 +1,31 @@
 // What a declaration says of an option or argument: its names, its help, how a shell completes it.
 
-import Foundation
-
 /// The names of an option or flag.
 public struct NameSpecification: Sendable, ExpressibleByArrayLiteral {
-  /// One name.
-  public struct Element: Sendable {
-    fileprivate enum Kind {
-      case long
-      case short
-      case customLong(String)
-      case customShort(Character)
-    }
-    fileprivate let kind: Kind
-
+  public enum Element: Sendable {
     /// The property's name in lower case with dashes: `--new-events`.
-    public static var long: Element { Element(kind: .long) }
+    case long
     /// The first letter of the property's name: `-n`.
-    public static var short: Element { Element(kind: .short) }
+    case short
     /// A long name other than the property's, without its dashes.
-    public static func customLong(_ name: String) -> Element { Element(kind: .customLong(name)) }
+    case customLong(String)
     /// A letter other than the property's first.
-    public static func customShort(_ letter: Character) -> Element {
-      Element(kind: .customShort(letter))
-    }
+    case customShort(Character)
   }
 
   private let elements: [Element]
-
   public init(arrayLiteral elements: Element...) { self.elements = elements }
 
-  public static var long: NameSpecification { [.long] }
-  public static var short: NameSpecification { [.short] }
-  public static var shortAndLong: NameSpecification { [.short, .long] }
-  public static func customLong(_ name: String) -> NameSpecification { [.customLong(name)] }
-  public static func customShort(_ letter: Character) -> NameSpecification {
-    [.customShort(letter)]
-  }
+  public static var long: Self { [.long] }
+  public static var short: Self { [.short] }
+  public static var shortAndLong: Self { [.short, .long] }
+  public static func customLong(_ name: String) -> Self { [.customLong(name)] }
+  public static func customShort(_ letter: Character) -> Self { [.customShort(letter)] }
 
   /// The names with their dashes for a property.
   func names(for property: String) -> [String] {
     elements.map { element in
-      switch element.kind {
+      switch element {
       case .long: "--" + Spelling.dashed(property)
       case .short: "-" + property.prefix(1).lowercased()
       case .customLong(let name): "--" + name
@@ -51,10 +35,9 @@ public struct NameSpecification: Sendable, ExpressibleByArrayLiteral {
   }
 }
 
-/// Where an argument is shown.
+/// Where an argument is shown; hidden ones are neither in help nor in completions.
 public enum ArgumentVisibility: Sendable {
   case `default`
-  /// Neither in help nor in completions.
   case hidden
 }
 
@@ -87,51 +70,54 @@ public enum CompletionKind: Sendable {
   case file(extensions: [String] = [])
   case directory
   case list([String])
-  /// Asks the program, which is to be quick.
-  ///
-  /// The closure gets the words after the program's name up to the cursor, the index of the one to
-  /// complete (the last), and that word. What does not begin like it is left out.
+  /// Asks the program, which is to be quick: with the words after its name up to the cursor, the
+  /// index of the one to complete, and its beginning. What begins otherwise is left out.
   case custom(@Sendable (_ words: [String], _ index: Int, _ prefix: String) -> [String])
 }
 
 /// One option, flag or argument as its command declares it: what parsing, help, completion and the
 /// manual page go by.
 public struct DeclaredArgument: Sendable {
-  public enum Kind: Sendable { case option, flag, positional }
+  public enum Kind: Sendable {
+    case option
+    case flag
+    case positional
+  }
 
-  /// The property, after those of the option groups that it is in.
-  public let key: [String]
   public let kind: Kind
-  /// With their dashes; none for positional arguments.
-  public let names: [String]
+  let name: NameSpecification
+  public let help: ArgumentHelp
+  public let completion: CompletionKind?
   public let arity: ArgumentArity
-  /// Whether it must be given.
-  public let isRequired: Bool
   /// The words it takes, where they are few.
   public let choices: [String]
   /// Whether its value is a number, which may begin with a dash.
   public let isNumber: Bool
-  /// The default as it would be given; nil where there is none worth showing.
-  public let defaultDescription: String?
-  public let help: ArgumentHelp
-  public let completion: CompletionKind?
+  /// Whether it must be given.
+  public let isRequired: Bool
+  /// The default as it would be given; empty where there is none worth showing.
+  public let defaultDescription: String
+  /// The property, after those of the option groups that it is in.
+  public internal(set) var key: [String] = []
   /// The title of its option group; empty without one.
   public internal(set) var section = ""
-  var isHidden = false
+  public internal(set) var isHidden = false
 
-  /// What stands for the value: `<limit>`; empty for flags.
-  public var placeholder: String {
-    if kind == .flag { return "" }
-    let name = names.first { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) }
-    return "<\(help.valueName ?? name ?? Spelling.dashed(key.last ?? ""))>"
-  }
+  /// With their dashes; none for positional arguments.
+  public var names: [String] { name.names(for: key.last ?? "") }
 
   /// The name by which messages call it: the first long one.
   public var preferredName: String? { names.first { $0.hasPrefix("--") } ?? names.first }
 
+  /// What stands for the value: `<limit>`; empty for flags.
+  public var placeholder: String {
+    if kind == .flag { return "" }
+    let name = preferredName.map { String($0.drop { $0 == "-" }) }
+    return "<\(help.valueName ?? name ?? Spelling.dashed(key.last ?? ""))>"
+  }
+
   /// As messages and synopses write it: `--limit <limit>`, `--execute` or `<job>`.
   public func written(as name: String? = nil) -> String {
-    [name ?? preferredName, placeholder].compactMap(\.self).filter { !$0.isEmpty }
-      .joined(separator: " ")
+    ([name ?? preferredName ?? "", placeholder].filter { !$0.isEmpty }).joined(separator: " ")
   }
 }

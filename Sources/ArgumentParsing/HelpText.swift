@@ -106,7 +106,8 @@ struct HelpText {
     if !argument.choices.isEmpty {
       notes.append("values: " + argument.choices.joined(separator: ", "))
     }
-    if let value = argument.defaultDescription { notes.append("default: " + value) }
+    let value = argument.defaultDescription
+    if !value.isEmpty { notes.append("default: " + value) }
     let note = notes.isEmpty ? "" : "(" + notes.joined(separator: "; ") + ")"
     let help = [argument.help.abstract, note].filter { !$0.isEmpty }.joined(separator: " ")
     return (label, help, argument.help.discussion)

@@ -51,7 +51,7 @@ struct ManualPage {
     }
     for (title, options) in shared {
       lines.append(".SH \(Self.escaped(title.uppercased()))")
-      options.forEach { add($0) }
+      for option in options { add(option) }
     }
   }
 
@@ -65,13 +65,15 @@ struct ManualPage {
     let arguments = command.arguments.filter { !$0.isHidden }
     for title in arguments.map(\.section).uniqued() where !title.isEmpty {
       let group = arguments.filter { $0.section == title && $0.kind != .positional }
-      guard !shared.contains(where: { $0.title == title && $0.options.map(\.names) == group.map(\.names) })
-      else { continue }
-      shared.append((title, group))
+      let isNew = !shared.contains {
+        $0.title == title && $0.options.map(\.names) == group.map(\.names)
+      }
+      if isNew { shared.append((title, group)) }
     }
-    let own = arguments.filter { $0.section.isEmpty || $0.kind == .positional }
     if let section { lines.append(section + "OPTIONS") }
-    own.forEach { add($0) }
+    for argument in arguments where argument.section.isEmpty || argument.kind == .positional {
+      add(argument)
+    }
     guard section != nil else { return }
     for option in command.builtIn(beside: arguments) {
       add(names: option.names, value: "", help: option.help, more: "")
@@ -99,18 +101,21 @@ struct ManualPage {
     var isSet = false
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
       let wantsSet = Terminal.isSet(line)
-      if wantsSet != isSet { lines.append(wantsSet ? ".PP\n.nf" : ".fi") }
+      if wantsSet != isSet { lines += wantsSet ? paragraph + [".nf"] : [".fi"] }
       isSet = wantsSet
-      lines.append(line.allSatisfy(\.isWhitespace) ? ".PP" : Self.escaped(String(line)))
+      lines += line.allSatisfy(\.isWhitespace) ? paragraph : [Self.escaped(String(line))]
     }
     if isSet { lines.append(".fi") }
   }
 
-  /// A text that roff shows as it is.
-  static func escaped(_ text: String, dash: String = "\\-") -> String {
-    var escaped = Spelling.harmless(text, keepingLines: true)
-      .replacing("\\", with: "\\e").replacing("-", with: dash).replacing("\"", with: "\\(dq")
-    escaped = escaped.replacing("\n", with: "\n\\&")
+  /// What begins a paragraph where none has just begun.
+  private var paragraph: [String] { lines.last == ".PP" ? [] : [".PP"] }
+
+  /// A text that roff shows as it is; long lists may be broken after commas.
+  static func escaped(_ text: String) -> String {
+    let escaped = Spelling.harmless(text, keepingLines: true)
+      .replacing("\\", with: "\\e").replacing("-", with: "\\-").replacing("\"", with: "\\(dq")
+      .replacing(/,(?=\S)/, with: ",\\:").replacing("\n", with: "\n\\&")
     return escaped.hasPrefix(".") || escaped.hasPrefix("'") ? "\\&" + escaped : escaped
   }
 }

@@ -37,19 +37,17 @@ extension ParsableCommand {
   ///
   /// - Throws: as ``ParsedCommand/init(_:_:)``.
   public static func parseAsRoot(_ words: [String]? = nil) throws -> any ParsableCommand {
-    try ParsedCommand(self, words ?? Array(CommandLine.arguments.dropFirst())).command
+    try ParsedCommand(self, words).command
   }
 
   /// Reads words as this very command's.
   ///
   /// - Throws: as ``parseAsRoot(_:)``, and a ``CommandError`` where a subcommand is named.
   public static func parse(_ words: [String]? = nil) throws -> Self {
-    let parsed = try ParsedCommand(self, words ?? Array(CommandLine.arguments.dropFirst()))
-    guard let command = parsed.command as? Self else {
-      let error = UsageError.unexpectedArgument(parsed.interface.name)
-      throw CommandError(command: CommandInterface(self), underlying: error)
-    }
-    return command
+    let parsed = try ParsedCommand(self, words)
+    if let command = parsed.command as? Self { return command }
+    let error = UsageError.unexpectedArgument(parsed.interface.name)
+    throw CommandError(command: CommandInterface(self), underlying: error)
   }
 
   /// Runs what the program's words name, and exits where that fails or is to show something.
@@ -58,22 +56,22 @@ extension ParsableCommand {
   /// ``main()`` with words of its own.
   public static func main(_ words: [String]?) {
     do {
-      let parsed = try ParsedCommand(self, words ?? Array(CommandLine.arguments.dropFirst()))
+      let parsed = try ParsedCommand(self, words)
       var command = parsed.command
-      do { try command.run() } catch {
-        throw CommandError(command: parsed.interface, underlying: error)
-      }
+      do {
+        // Its work would be passed over in silence.
+        if command is any AsyncParsableCommand { throw AsynchronousCommandError() }
+        try command.run()
+      } catch { throw CommandError(command: parsed.interface, underlying: error) }
     } catch { exit(withError: error) }
   }
 
   /// Shows what an error has to say, help and versions on standard output, all else on standard
   /// error, and exits with its code.
   public static func exit(withError error: (any Error)? = nil) -> Never {
-    let code = error.map(exitCode(for:)) ?? .success
-    if let error {
-      let text = fullMessage(for: error)
-      Terminal.write(text, to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
-    }
+    let error = error ?? ExitCode.success
+    let code = exitCode(for: error)
+    Terminal.write(fullMessage(for: error), to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
     Foundation.exit(code.rawValue)
   }
 
@@ -100,9 +98,9 @@ extension ParsableCommand {
     case let error as UsageError: return HelpText(command, on: STDERR_FILENO).refusal(error)
     case let error as ValidationError:
       return HelpText(command, on: STDERR_FILENO).refusal(error.message)
-    case let error as any LocalizedError where error.errorDescription != nil:
-      return "Error: " + Spelling.harmless(error.localizedDescription, keepingLines: true)
-    default: return "Error: " + Spelling.harmless("\(error)", keepingLines: true)
+    default:
+      let text = (error as? any LocalizedError)?.errorDescription ?? "\(error)"
+      return "Error: " + Spelling.harmless(text, keepingLines: true)
     }
   }
 
@@ -110,11 +108,14 @@ extension ParsableCommand {
   public static func helpMessage(
     for subcommand: (any ParsableCommand.Type)? = nil, columns: Int? = nil
   ) -> String {
-    let root = CommandInterface(self)
     let wanted = subcommand ?? self
-    let command = root.tree.first { $0.type == wanted } ?? CommandInterface(wanted)
-    return HelpText(command, columns: columns).text
+    let command = CommandInterface(self).tree.first { $0.type == wanted }
+    return HelpText(command ?? CommandInterface(wanted), columns: columns).text
   }
+}
+
+private struct AsynchronousCommandError: Error, CustomStringConvertible {
+  let description = "An asynchronous command needs an AsyncParsableCommand as its program's root."
 }
 
 extension AsyncParsableCommand {
@@ -126,7 +127,7 @@ extension AsyncParsableCommand {
   /// ``main()`` with words of its own.
   public static func main(_ words: [String]?) async {
     do {
-      let parsed = try ParsedCommand(self, words ?? Array(CommandLine.arguments.dropFirst()))
+      let parsed = try ParsedCommand(self, words)
       var command = parsed.command
       do {
         if var asynchronous = command as? any AsyncParsableCommand {

@@ -1,19 +1,20 @@
-// Finds the command that a line of words names, and gives each of its arguments the words that are its.
+// Finds the command that words name, and gives each of its arguments the words that are its.
 
 /// A command line that was understood.
 public struct ParsedCommand {
   public let interface: CommandInterface
-  /// The words of each argument that was given, by ``DeclaredArgument/key``.
+  /// The words of each argument that was given, by ``DeclaredArgument/key``; of a flag, `true`.
   public let given: [[String]: [GivenValue]]
   /// The command with its values, not yet run.
   public let command: any ParsableCommand
 
-  /// Reads the words after a program's name.
+  /// Reads the words after a program's name; by default those that it was started with.
   ///
   /// - Throws: ``CommandError`` around a ``UsageError`` or what `validate()` throws; ``CleanExit``
   ///   where the words ask for help, the version or a completion script.
-  public init(_ root: any ParsableCommand.Type, _ words: [String]) throws {
+  public init(_ root: any ParsableCommand.Type, _ words: [String]? = nil) throws {
     let program = CommandInterface(root)
+    let words = words ?? Array(CommandLine.arguments.dropFirst())
     try Completion.answer(words, for: program)
     var search = CommandSearch(command: program, words: words)
     try search.descend()
@@ -21,8 +22,9 @@ public struct ParsedCommand {
     do {
       let arguments = interface.arguments
       try search.showWhatIsAskedFor(arguments)
-      var parser = WordParser(search.command, arguments, search.words)
-      given = try parser.parse()
+      var parser = WordParser(interface, arguments, search.words)
+      try parser.parse()
+      given = parser.given
       let reading = Reading(given)
       let decoder = ArgumentDecoder(declaring: interface.type.init(), reading: reading)
       command = try interface.type.init(from: decoder)
@@ -30,13 +32,15 @@ public struct ParsedCommand {
       try command.validate()
     } catch let error as CleanExit {
       throw error
-    } catch let error as UsageError where error.reason == .unexpectedArgument {
+    } catch {
       // A misspelt subcommand was taken for an argument of the default one.
-      if let group = search.undecided, error.word == search.firstWord {
-        throw CommandError(command: group, underlying: group.unknown(error.word))
+      if let wrong = error as? UsageError, wrong.reason == .unexpectedArgument,
+        let group = search.undecided, wrong.word == search.firstWord
+      {
+        throw CommandError(command: group, underlying: group.unknown(wrong.word))
       }
       throw CommandError(command: interface, underlying: error)
-    } catch { throw CommandError(command: interface, underlying: error) }
+    }
   }
 }
 
@@ -51,7 +55,6 @@ private struct CommandSearch {
   private var firstIndex: Int? {
     words.firstIndex { !["-h", "--help", "--version"].contains($0) }
   }
-
   var firstWord: String? { firstIndex.map { words[$0] } }
 
   mutating func descend() throws {
@@ -82,10 +85,11 @@ private struct CommandSearch {
       } else if let next = target.subcommand(named: word) {
         target = next
       } else {
-        let error =
-          word.hasPrefix("-")
-          ? UsageError.unknownOption(word, in: word, among: ["--man"]) : target.unknown(word)
-        throw CommandError(command: target, underlying: error)
+        let isOption = word.hasPrefix("-")
+        throw CommandError(
+          command: target,
+          underlying: isOption
+            ? UsageError.unknownOption(word, in: word, among: ["--man"]) : target.unknown(word))
       }
     }
     throw CleanExit.message(isManual ? ManualPage(target).text : HelpText(target).text)
@@ -94,11 +98,10 @@ private struct CommandSearch {
   /// - Throws: ``CleanExit`` where a word is `--help`, `-h` or `--version` and no option of the
   ///   command's own.
   func showWhatIsAskedFor(_ arguments: [DeclaredArgument]) throws {
-    let names = Set(command.builtIn(beside: arguments).flatMap(\.names))
-    guard let asked = words.prefix(while: { $0 != "--" }).first(where: names.contains) else {
-      return
+    let names = command.builtIn(beside: arguments).flatMap(\.names)
+    if let asked = words.prefix(while: { $0 != "--" }).first(where: names.contains) {
+      throw CleanExit.message(asked == "--version" ? command.version : HelpText(command).text)
     }
-    throw CleanExit.message(asked == "--version" ? command.version : HelpText(command).text)
   }
 }
 
@@ -114,78 +117,64 @@ extension CommandInterface {
 struct WordParser {
   private let command: CommandInterface
   private let arguments: [DeclaredArgument]
-  private let named: [String: Int]
+  private let named: [String: DeclaredArgument]
+  /// What a misspelt option may have been meant to be.
   private let known: [String]
   private var words: ArraySlice<String>
-  private var positionals: ArraySlice<Int>
+  private var positionals: ArraySlice<DeclaredArgument>
   private(set) var given: [[String]: [GivenValue]] = [:]
   /// Whether `--` was read, after which nothing is an option.
   private(set) var optionsHaveEnded = false
   /// What the next word would be, were it no option.
-  var nextPositional: DeclaredArgument? { positionals.first.map { arguments[$0] } }
+  var nextPositional: DeclaredArgument? { positionals.first }
 
   init(_ command: CommandInterface, _ arguments: [DeclaredArgument], _ words: [String]) {
     self.command = command
     self.arguments = arguments
     self.words = words[...]
-    let names = arguments.enumerated().flatMap { (index, argument) in
-      argument.names.map { ($0, index) }
-    }
+    let names = arguments.flatMap { argument in argument.names.map { ($0, argument) } }
     named = Dictionary(names) { first, _ in first }
-    positionals = arguments.indices.filter { arguments[$0].kind == .positional }[...]
+    positionals = arguments.filter { $0.kind == .positional }[...]
     known =
       arguments.filter { !$0.isHidden }.flatMap(\.names)
       + command.builtIn(beside: arguments).flatMap(\.names)
   }
 
-  mutating func parse() throws -> [[String]: [GivenValue]] {
+  mutating func parse() throws {
     while let word = words.popFirst() {
-      if word == "--" {
+      if optionsHaveEnded || isPlain(word) || isNegative(word, for: positionals.first) {
+        guard let argument = positionals.first else { throw UsageError.unexpectedArgument(word) }
+        add(word, to: argument)
+        if argument.arity != .list { positionals.removeFirst() }
+      } else if word == "--" {
         optionsHaveEnded = true
-        for word in words { try takePositional(word) }
-        break
-      } else if isPlain(word) || isNegativePositional(word) {
-        try takePositional(word)
       } else if word.hasPrefix("--") {
         try takeLong(word)
       } else {
         try takeShort(word)
       }
     }
-    return given
   }
 
   /// Whether a word can be no option: `-` alone is a file by custom, and no option begins with a space.
   private func isPlain(_ word: String) -> Bool {
-    guard word.hasPrefix("-") else { return true }
-    return word.dropFirst().first?.isWhitespace ?? true
-  }
-
-  private func isNegativePositional(_ word: String) -> Bool {
-    nextPositional.map { isNegative(word, for: $0) } ?? false
+    !word.hasPrefix("-") || word.dropFirst().first?.isWhitespace ?? true
   }
 
   /// Whether a word with a dash is a number for an argument that takes one.
-  private func isNegative(_ word: String, for argument: DeclaredArgument) -> Bool {
-    guard argument.isNumber, named[String(word.prefix(2))] == nil else { return false }
+  private func isNegative(_ word: String, for argument: DeclaredArgument?) -> Bool {
+    guard argument?.isNumber ?? false, named[String(word.prefix(2))] == nil else { return false }
     return word.dropFirst().first?.isNumber ?? false || Double(word) != nil
-  }
-
-  private mutating func takePositional(_ word: String) throws {
-    guard let index = positionals.first else { throw UsageError.unexpectedArgument(word) }
-    given[arguments[index].key, default: []].append(GivenValue(word: word, name: nil))
-    if arguments[index].arity != .list { positionals.removeFirst() }
   }
 
   private mutating func takeLong(_ word: String) throws {
     let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
     let name = String(parts[0])
-    guard let index = named[name] else {
+    guard let argument = named[name] else {
       throw UsageError.unknownOption(name, in: word, among: known)
     }
-    let argument = arguments[index]
     switch (argument.kind, parts.count) {
-    case (.flag, 1): add("", to: argument, as: name)
+    case (.flag, 1): add("true", to: argument, as: name)
     case (.flag, _): throw UsageError.valueForFlag(word, givenAs: name, argument)
     case (_, 1): add(try nextValue(for: argument, givenAs: name), to: argument, as: name)
     default: add(String(parts[1]), to: argument, as: name)
@@ -197,15 +186,14 @@ struct WordParser {
     var letters = word.dropFirst()
     while let letter = letters.popFirst() {
       let name = "-\(letter)"
-      guard let index = named[name] else {
+      guard let argument = named[name] else {
         if name == "-h" { throw CleanExit.message(HelpText(command).text) }
         let isFirst = letters.count == word.count - 2
         throw UsageError.unknownOption(isFirst ? word : name, in: word, among: known)
       }
-      let argument = arguments[index]
       if argument.kind == .flag {
         if letters.first == "=" { throw UsageError.valueForFlag(word, givenAs: name, argument) }
-        add("", to: argument, as: name)
+        add("true", to: argument, as: name)
       } else if letters.isEmpty {
         add(try nextValue(for: argument, givenAs: name), to: argument, as: name)
       } else {
@@ -219,16 +207,13 @@ struct WordParser {
   private mutating func nextValue(
     for argument: DeclaredArgument, givenAs name: String
   ) throws -> String {
-    guard let word = words.first, isPlain(word) || isNegative(word, for: argument) else {
-      let next = words.first { $0 != "--" && !known.contains($0) }
-      throw UsageError.missingValue(
-        for: argument, givenAs: name, before: next == words.first ? next : nil)
-    }
-    words.removeFirst()
-    return word
+    let next = words.popFirst()
+    if let next, isPlain(next) || isNegative(next, for: argument) { return next }
+    let perhaps = next.flatMap { $0 == "--" || known.contains($0) ? nil : $0 }
+    throw UsageError.missingValue(for: argument, givenAs: name, before: perhaps)
   }
 
-  private mutating func add(_ word: String, to argument: DeclaredArgument, as name: String) {
+  private mutating func add(_ word: String, to argument: DeclaredArgument, as name: String? = nil) {
     given[argument.key, default: []].append(GivenValue(word: word, name: name))
   }
 }

@@ -6,9 +6,9 @@
 /// the option; otherwise the last one counts.
 @propertyWrapper
 public struct Option<Value>: Decodable {
-  var state: Declaration<Value>.State
+  var state: Declaration<Value>
 
-  public init(from decoder: any Decoder) throws { throw OnlyByParsing.error(decoder) }
+  public init(from decoder: any Decoder) throws { throw Reading.onlyByParsing }
 
   /// An option with a default.
   public init(
@@ -30,15 +30,7 @@ public struct Option<Value>: Decodable {
     wrappedValue: Value, name: NameSpecification = .long, help: ArgumentHelp? = nil,
     completion: CompletionKind? = nil, transform: @escaping @Sendable (String) throws -> Value
   ) {
-    state = .init(.option, name, help, completion, default: wrappedValue, transform: transform)
-  }
-
-  /// An option that must be given and whose word a closure makes into a value.
-  public init(
-    name: NameSpecification = .long, help: ArgumentHelp? = nil,
-    completion: CompletionKind? = nil, transform: @escaping @Sendable (String) throws -> Value
-  ) {
-    state = .init(.option, name, help, completion, default: nil, transform: transform)
+    state = .init(name, help, completion, default: wrappedValue, transform: transform)
   }
 
   public var wrappedValue: Value {
@@ -50,13 +42,13 @@ public struct Option<Value>: Decodable {
 /// A switch without a value: `--execute`.
 @propertyWrapper
 public struct Flag: Decodable, Sendable {
-  var state: Declaration<Bool>.State
+  var state: Declaration<Bool>
 
-  public init(from decoder: any Decoder) throws { throw OnlyByParsing.error(decoder) }
+  public init(from decoder: any Decoder) throws { throw Reading.onlyByParsing }
 
   /// A flag that is off unless it is given.
   public init(wrappedValue: Bool, name: NameSpecification = .long, help: ArgumentHelp? = nil) {
-    state = .declared(Declaration(flagNamed: name, help, default: wrappedValue))
+    state = .init(.flag, name, help, nil, default: wrappedValue)
   }
 
   public var wrappedValue: Bool {
@@ -68,9 +60,9 @@ public struct Flag: Decodable, Sendable {
 /// A value that is known by its place among the words that belong to no option.
 @propertyWrapper
 public struct Argument<Value>: Decodable {
-  var state: Declaration<Value>.State
+  var state: Declaration<Value>
 
-  public init(from decoder: any Decoder) throws { throw OnlyByParsing.error(decoder) }
+  public init(from decoder: any Decoder) throws { throw Reading.onlyByParsing }
 
   /// An argument with a default.
   public init(
@@ -98,7 +90,7 @@ public struct OptionGroup<Value: ParsableArguments>: Decodable {
   let visibility: ArgumentVisibility
   private var value: Value?
 
-  public init(from decoder: any Decoder) throws { throw OnlyByParsing.error(decoder) }
+  public init(from decoder: any Decoder) throws { throw Reading.onlyByParsing }
 
   /// A group; with a title it is a section of its own in help.
   public init(title: String = "", visibility: ArgumentVisibility = .default) {
@@ -116,35 +108,9 @@ extension Option: Sendable where Value: Sendable {}
 extension Argument: Sendable where Value: Sendable {}
 extension OptionGroup: Sendable where Value: Sendable {}
 
-extension Option: DeclaringWrapper {
-  func declared(as key: [String]) -> [DeclaredArgument] { state.declared(as: key) }
-
-  func filled(from reading: Reading, key: [String]) throws -> Self {
-    var filled = self
-    filled.state = try state.filled(from: reading, key: key)
-    return filled
-  }
-}
-
-extension Flag: DeclaringWrapper {
-  func declared(as key: [String]) -> [DeclaredArgument] { state.declared(as: key) }
-
-  func filled(from reading: Reading, key: [String]) throws -> Self {
-    var filled = self
-    filled.state = try state.filled(from: reading, key: key)
-    return filled
-  }
-}
-
-extension Argument: DeclaringWrapper {
-  func declared(as key: [String]) -> [DeclaredArgument] { state.declared(as: key) }
-
-  func filled(from reading: Reading, key: [String]) throws -> Self {
-    var filled = self
-    filled.state = try state.filled(from: reading, key: key)
-    return filled
-  }
-}
+extension Option: ArgumentWrapper {}
+extension Flag: ArgumentWrapper {}
+extension Argument: ArgumentWrapper {}
 
 extension OptionGroup: DeclaringWrapper {
   func declared(as key: [String]) -> [DeclaredArgument] {

@@ -63,10 +63,10 @@ enum Spelling {
     var safe = ""
     for scalar in text.unicodeScalars {
       switch scalar.properties.generalCategory {
-      case .control where keepingLines && scalar == "\n": safe.unicodeScalars.append(scalar)
       case .control, .format, .lineSeparator, .paragraphSeparator:
-        safe += scalar.escaped(asASCII: true)
-          .replacing("\\u{200D}", with: "\u{200D}")  // joins emoji, and harms nothing
+        // The zero-width joiner of emoji harms nothing.
+        let isKept = scalar == "\u{200D}" || (keepingLines && scalar == "\n")
+        safe += isKept ? String(scalar) : scalar.escaped(asASCII: true)
       default: safe.unicodeScalars.append(scalar)
       }
     }

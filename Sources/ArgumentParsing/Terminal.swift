@@ -59,26 +59,26 @@ enum Terminal {
 
   /// A text in lines of at most `columns` cells, each after the first `indentation` spaces in.
   ///
-  /// Words that are longer stay whole. Lines that begin with spaces or have several in a row are
-  /// kept: somebody set them so.
+  /// Words that are longer are broken after commas only. Lines that begin with spaces or have
+  /// several in a row are kept: somebody set them so.
   static func wrap(_ text: String, columns: Int, indentation: Int = 0) -> String {
     let margin = String(repeating: " ", count: indentation)
-    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    return lines.enumerated().flatMap { number, line -> [String] in
-      let start = number == 0 ? "" : margin
-      if isSet(line) { return [start + line] }
-      var (wrapped, current, width) = ([String](), "", 0)
+    let room = columns - indentation
+    return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+      if isSet(line) { return String(line) }
+      var (wrapped, width) = ("", 0)
       for word in line.split(separator: " ") {
-        let cells = cells(word)
-        if width > 0, indentation + width + 1 + cells > columns {
-          wrapped.append(current)
-          (current, width) = ("", 0)
+        let pieces =
+          cells(word) > room ? word.replacing(",", with: ", ").split(separator: " ") : [word]
+        for (number, piece) in pieces.enumerated() {
+          let (cells, space) = (cells(piece), number == 0 && width > 0 ? 1 : 0)
+          let isFull = width > 0 && width + space + cells > room
+          wrapped += (isFull ? "\n" + margin : space == 1 ? " " : "") + piece
+          width = (isFull ? 0 : width + space) + cells
         }
-        current += (width > 0 ? " " : wrapped.isEmpty ? start : margin) + word
-        width += (width > 0 ? 1 : 0) + cells
       }
-      return wrapped + [current]
-    }.joined(separator: "\n")
+      return wrapped
+    }.joined(separator: "\n" + margin)
   }
 
   /// Whether a line is laid out by hand.
