@@ -59,7 +59,8 @@ extension ExpressibleByArgument where Self: RawRepresentable, RawValue: Expressi
 }
 
 extension ExpressibleByArgument where Self: LosslessStringConvertible {
-  public init?(argument: String) { self.init(argument) }
+  // Disfavoured, so that `Int.init` stays what it is everywhere else.
+  @_disfavoredOverload public init?(argument: String) { self.init(argument) }
 }
 
 extension Optional: ArgumentValue where Wrapped: ExpressibleByArgument {

@@ -58,7 +58,7 @@ struct Completion {
     offers = offers.filter { $0.word.hasPrefix(typed) }
   }
 
-  private var text: String {
+  var text: String {
     ([kind] + offers.map { Spelling.harmless($0.word) + "\t" + Spelling.harmless($0.about) })
       .joined(separator: "\n")
   }
@@ -71,10 +71,14 @@ struct Completion {
     let current = words.last ?? ""
     do {
       try parser.parse()
-    } catch let error as UsageError where error.reason == .missingValue && error.word == before.last {
-      if let option = error.argument { offerValues(of: option, words, current) }
+    } catch {
+      if let error = error as? UsageError, error.reason == .missingValue, parser.isAtEnd,
+        let option = error.argument
+      {
+        offerValues(of: option, words, current)
+      }
       return
-    } catch { return }
+    }
     let equals = current.firstIndex(of: "=")
     if current.hasPrefix("--"), let equals, !parser.optionsHaveEnded {
       let option = arguments.first { $0.names.contains(String(current[..<equals])) }

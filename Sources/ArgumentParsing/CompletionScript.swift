@@ -65,7 +65,7 @@ enum CompletionScript {
     #compdef PROGRAM
     # zsh completion for PROGRAM: source this, or put it as _PROGRAM into a folder of fpath.
     FUNCTION() {
-      local -a lines closed open
+      local -a lines closed open extensions
       local line entry
       lines=("${(@f)$("${(Q)words[1]/#\~/$HOME}" ---completion \
         "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
@@ -78,7 +78,10 @@ enum CompletionScript {
       (( $#open )) && _describe PROGRAM open -S ''
       case $lines[1] in
       file) _files ;;
-      file\ *) _files -g "*.(${(j:|:)${(s: :)lines[1]}[2,-1]})" ;;
+      file\ *)
+        extensions=(${(s: :)lines[1]#* })
+        _files -g "*.(${(j:|:)extensions})(-.)"
+        ;;
       directory) _files -/ ;;
       esac
     }
@@ -99,10 +102,13 @@ enum CompletionScript {
       set -l typed (string replace -r -- '^--[^=]*=' '' "$current")
       switch "$kind[1]"
       case file
-        set -l endings (string escape --style=regex -- $kind[2..])
-        set -l pattern '(/|'(string join '|' -- '\.'$endings)')$'
-        test (count $kind) -eq 1; and set pattern .
-        set -a lines (__fish_complete_path "$typed" | string match -r -- "^[^\t]*$pattern.*|^[^\t]*$pattern")
+        set -l endings '\.'(string escape --style=regex -- $kind[2..])'$'
+        for path in (__fish_complete_path "$typed")
+          set -l name (string split \t -- $path)[1]
+          if test (count $kind) -eq 1; or string match -qr (string join '|' '/$' $endings) -- $name
+            set -a lines $path
+          end
+        end
       case directory
         set -a lines (__fish_complete_directories "$typed" '')
       end

@@ -40,11 +40,11 @@ struct ManualPage {
       lines.append(".SS \"\(Self.escaped(command.invocation))\"")
       add(command.configuration.abstract)
       if command.configuration.subcommands.isEmpty {
-        lines.append(".PP")
+        lines += paragraph
         addSynopsis(of: command)
       }
       if !command.configuration.discussion.isEmpty {
-        lines.append(".PP")
+        lines += paragraph
         add(command.configuration.discussion)
       }
       addArguments(of: command, as: nil)
@@ -109,7 +109,10 @@ struct ManualPage {
   }
 
   /// What begins a paragraph where none has just begun.
-  private var paragraph: [String] { lines.last == ".PP" ? [] : [".PP"] }
+  private var paragraph: [String] {
+    lines.last.map { line in [".PP", ".SS", ".SH", ".IP"].contains { line.hasPrefix($0) } } ?? true
+      ? [] : [".PP"]
+  }
 
   /// A text that roff shows as it is; long lists may be broken after commas.
   static func escaped(_ text: String) -> String {

@@ -125,6 +125,7 @@ struct WordParser {
   private(set) var given: [[String]: [GivenValue]] = [:]
   /// Whether `--` was read, after which nothing is an option.
   private(set) var optionsHaveEnded = false
+  var isAtEnd: Bool { words.isEmpty }
   /// What the next word would be, were it no option.
   var nextPositional: DeclaredArgument? { positionals.first }
 
@@ -207,9 +208,11 @@ struct WordParser {
   private mutating func nextValue(
     for argument: DeclaredArgument, givenAs name: String
   ) throws -> String {
-    let next = words.popFirst()
-    if let next, isPlain(next) || isNegative(next, for: argument) { return next }
-    let perhaps = next.flatMap { $0 == "--" || known.contains($0) ? nil : $0 }
+    if let next = words.first, isPlain(next) || isNegative(next, for: argument) {
+      words.removeFirst()
+      return next
+    }
+    let perhaps = words.first.flatMap { $0 == "--" || known.contains($0) ? nil : $0 }
     throw UsageError.missingValue(for: argument, givenAs: name, before: perhaps)
   }
 

@@ -47,6 +47,7 @@ struct Draw: AsyncParsableCommand {
   var colour: String?
   var untouched = 7
   private var alsoUntouched: String?
+  var describesUntouched: String { alsoUntouched ?? "nil" }
 
   func validate() throws {
     guard scale > 0 else { throw ValidationError("--scale must be above 0, not \(scale).") }
@@ -77,5 +78,8 @@ struct Quiet: ParsableCommand {
 
 struct Fail: ParsableCommand {
   @Argument(help: "With this code.") var code: Int32 = 1
-  func run() throws { throw ExitCode(code) }
+  func run() throws {
+    guard code < 256 else { throw ValidationError("\(code) is no exit code") }
+    throw ExitCode(code)
+  }
 }
