@@ -39,12 +39,6 @@ struct YAMLReader {
     return try reader.document()
   }
 
-  private init(
-    file: String, text: UnsafeRawBufferPointer, parser: UnsafeMutablePointer<yaml_parser_t>
-  ) {
-    (self.file, self.text, self.parser) = (file, text, parser)
-  }
-
   private func checkBytes(_ maximum: Int) throws {
     let first = Array(text.prefix(2))
     if text.count > maximum {
@@ -53,16 +47,13 @@ struct YAMLReader {
     if first == [0xFF, 0xFE] || first == [0xFE, 0xFF] || first.count == 2 && first.contains(0) {
       throw problem("this is UTF-16 or UTF-32; expected UTF-8", atByte: 0)
     }
-    if text.starts(with: [0xEF, 0xBB, 0xBF]) {
-      throw problem("a second byte order mark", atByte: 0)
-    }
-    // U+0085, U+2028 and U+2029: ends of lines to libyaml, as they were before YAML 1.2.
-    for (place, byte) in text.enumerated() where byte == 0x85 || byte == 0xA8 || byte == 0xA9 {
-      let before = text[..<place].suffix(2)
-      if byte == 0x85 ? before.last == 0xC2 : before.elementsEqual([0xE2, 0x80]) {
-        let start = place - (byte == 0x85 ? 1 : 2)
-        throw problem("write line separators as escapes in double quotes", atByte: start)
-      }
+    // To libyaml the first three are ends of lines, as before YAML 1.2, and the last is nothing.
+    let letters = String(decoding: text, as: UTF8.self).unicodeScalars
+    let unclear = "\u{85}\u{2028}\u{2029}\u{FEFF}".unicodeScalars
+    if let place = letters.firstIndex(where: unclear.contains) {
+      throw problem(
+        "write U+\(String(letters[place].value, radix: 16, uppercase: true)) as an escape in double"
+          + " quotes", atByte: String(letters[..<place]).utf8.count)
     }
   }
 
@@ -202,7 +193,7 @@ struct YAMLReader {
     let state = parser.pointee
     let reason = state.problem.map { String(cString: $0) } ?? "no memory"
     if state.error == YAML_READER_ERROR {
-      throw problem("no UTF-8 text: \(reason)", atByte: state.problem_offset)
+      throw problem(reason, atByte: state.problem_offset)
     }
     let context = state.context.map {
       " \(String(cString: $0)) of line \(state.context_mark.line + 1)"
