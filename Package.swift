@@ -11,83 +11,64 @@ let package = Package(
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "FineTuning", targets: ["FineTuning"]),
   ],
-  dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
-    .package(url: "https://github.com/apple/swift-crypto", "3.12.3"..<"5.0.0"),
-    .package(
-      url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
-    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-    .package(url: "https://github.com/apple/swift-collections", from: "1.3.0"),
-    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
-    .package(url: "https://github.com/ordo-one/TextTable", from: "0.0.2"),
-  ],
   targets: [
     .systemLibrary(name: "CRDKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CWideCharacters"),
     .target(name: "CKernels"),
 
+    // What no distribution carries for Swift, or a thin face on a C library that it does carry. These know
+    // nothing of the project and nothing of each other.
+    .target(name: "ArgumentParsing"),
+    .target(name: "StructuredLogging"),
+    .target(name: "Services"),
+    .target(name: "Cryptography", dependencies: ["COpenSSL"]),
+    .target(name: "YAML", dependencies: ["CLibYAML"]),
+    .target(name: "TextTables", dependencies: ["CWideCharacters"]),
+
     .target(name: "LinearAlgebra", dependencies: ["CKernels", "COpenBLAS"]),
-    .target(
-      name: "LanguageModel",
-      dependencies: [
-        "LinearAlgebra", "CKernels", .product(name: "Crypto", package: "swift-crypto"),
-      ]),
+    .target(name: "LanguageModel", dependencies: ["LinearAlgebra", "CKernels", "Cryptography"]),
     .target(name: "FineTuning", dependencies: ["LanguageModel", "LinearAlgebra", "CKernels"]),
     .target(
-      name: "Personalization", dependencies: [.product(name: "Yams", package: "Yams")],
+      name: "Personalization", dependencies: ["YAML"],
       resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection"),
-    .target(
-      name: "EvaluationReport",
-      dependencies: ["Personalization", .product(name: "TextTable", package: "TextTable")]),
-    .target(
-      name: "KafkaClient",
-      dependencies: ["CRDKafka", .product(name: "Logging", package: "swift-log")]),
-    .target(
-      name: "PostgresClient",
-      dependencies: ["CLibPQ", .product(name: "Logging", package: "swift-log")]),
-    .target(
-      name: "DevelopmentServers", dependencies: [.product(name: "Logging", package: "swift-log")]),
+    .target(name: "EvaluationReport", dependencies: ["Personalization", "TextTables"]),
+    .target(name: "KafkaClient", dependencies: ["CRDKafka", "StructuredLogging"]),
+    .target(name: "PostgresClient", dependencies: ["CLibPQ", "StructuredLogging"]),
+    .target(name: "DevelopmentServers", dependencies: ["StructuredLogging"]),
     .target(
       name: "Storage",
-      dependencies: [
-        "PostgresClient", "Personalization", .product(name: "Crypto", package: "swift-crypto"),
-      ],
+      dependencies: ["PostgresClient", "Personalization", "Cryptography"],
       resources: [.embedInCode("Migrations/0001_initial.sql")]),
     .target(
       name: "OPPU",
       dependencies: [
-        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "Cryptography",
       ]),
     .target(
       name: "Evaluation",
       dependencies: [
         "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
-        "ShiftDetection", .product(name: "Crypto", package: "swift-crypto"),
+        "ShiftDetection", "Cryptography",
       ]),
     .target(
       name: "Worker",
       dependencies: [
         "OPPU", "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
-        "ShiftDetection", "KafkaClient", "PostgresClient", "Storage",
-        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "Collections", package: "swift-collections"),
-        .product(name: "Logging", package: "swift-log"),
+        "ShiftDetection", "KafkaClient", "PostgresClient", "Storage", "Cryptography",
+        "Services", "StructuredLogging",
       ]),
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
         "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
         "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
-        "PostgresClient", "Storage", .product(name: "Crypto", package: "swift-crypto"),
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Configuration", package: "swift-configuration"),
-        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "TextTable", package: "TextTable"),
-        .product(name: "Yams", package: "Yams"),
+        "PostgresClient", "Storage", "ArgumentParsing", "Cryptography", "Services",
+        "StructuredLogging", "TextTables", "YAML",
       ]),
 
     // The guided tour of scripts/demo: an outside client of the real binary.
@@ -95,9 +76,7 @@ let package = Package(
       name: "oppu-demo",
       dependencies: [
         "KafkaClient", "PostgresClient", "Personalization", "DevelopmentServers",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Logging", package: "swift-log"),
-        .product(name: "TextTable", package: "TextTable"),
+        "ArgumentParsing", "StructuredLogging", "TextTables",
       ]),
 
     // What scripts/bench runs.
@@ -106,11 +85,15 @@ let package = Package(
       dependencies: [
         "FineTuning", "LanguageModel", "LinearAlgebra", "Worker", "DevelopmentServers",
         "KafkaClient", "PostgresClient", "Storage", "Personalization", "ShiftDetection",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Logging", package: "swift-log"),
-        .product(name: "TextTable", package: "TextTable"),
+        "ArgumentParsing", "StructuredLogging", "TextTables",
       ], path: "Benchmarks/oppu-bench"),
 
+    .testTarget(name: "ArgumentParsingTests", dependencies: ["ArgumentParsing"]),
+    .testTarget(name: "StructuredLoggingTests", dependencies: ["StructuredLogging"]),
+    .testTarget(name: "ServicesTests", dependencies: ["Services"]),
+    .testTarget(name: "CryptographyTests", dependencies: ["Cryptography"]),
+    .testTarget(name: "YAMLTests", dependencies: ["YAML"], resources: [.copy("Fixtures")]),
+    .testTarget(name: "TextTablesTests", dependencies: ["TextTables"]),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
     .testTarget(
       name: "LanguageModelTests", dependencies: ["LanguageModel"], resources: [.copy("Fixtures")]),

@@ -2,9 +2,9 @@
 
 import DevelopmentServers
 import Foundation
-import Logging
 import PostgresClient
 import Storage
+import StructuredLogging
 
 enum BenchDatabase {
   static var logger: Logger {

@@ -1,6 +1,6 @@
 // `oppu-bench engine`: every line of the engine's goals, ours and the peer's in the same run.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import LinearAlgebra
 

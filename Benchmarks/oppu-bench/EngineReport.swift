@@ -1,7 +1,7 @@
 // What `oppu-bench engine` found, as JSON and as a table.
 
 import Foundation
-import TextTable
+import TextTables
 
 /// The figures of one run on one machine.
 struct EngineReport: Codable {
@@ -66,7 +66,7 @@ struct EngineReport: Codable {
           title: "", value: row.holds.map { $0 ? "holds" : "MISSED" } ?? "no peer"),
       ]
     }
-    return table.string(for: rows, style: Style.simple) ?? ""
+    return table.string(for: rows)
   }
 
   func json() throws -> Data {

@@ -5,14 +5,14 @@
 // checks, exactly-once transactions and all. The peer is one `\copy` of the rows that came of it, columns and
 // indexes the same, into an empty database on the same server.
 
-import ArgumentParser
+import ArgumentParsing
 import DevelopmentServers
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
 import PostgresClient
 import Storage
+import StructuredLogging
 import Worker
 
 struct IngestBench: AsyncParsableCommand {

@@ -4,11 +4,11 @@
 // The queue is the real one, on a PostgreSQL with fsync on: jobs are asked for, leased by the real claimer with
 // its upkeep, and finished behind their fencing tokens, some hundred in a statement.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
-import Logging
 import PostgresClient
 import Storage
+import StructuredLogging
 
 struct JobsBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,6 +1,6 @@
 // One measurement of our own, in a process of its own, so that its memory is its own too.
 
-import ArgumentParser
+import ArgumentParsing
 import FineTuning
 import Foundation
 import LanguageModel

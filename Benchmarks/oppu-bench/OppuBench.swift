@@ -1,6 +1,6 @@
 // The engine's speed and memory beside its peers', on this machine, in one run.
 
-import ArgumentParser
+import ArgumentParsing
 
 @main
 struct OppuBench: AsyncParsableCommand {

@@ -1,14 +1,14 @@
 // `oppu-bench reaction`: from a shift in the stream to the new adapter answering, and from a trainer's end by
 // SIGKILL to its job running elsewhere. The real worker, a private PostgreSQL, the development broker.
 
-import ArgumentParser
+import ArgumentParsing
 import DevelopmentServers
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
 import PostgresClient
 import Storage
+import StructuredLogging
 import Worker
 
 struct ReactionBench: AsyncParsableCommand {

@@ -1,9 +1,9 @@
 // `oppu-bench shift`: the goals of shift detection, ours and River's in the same run.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import ShiftDetection
-import TextTable
+import TextTables
 
 struct Shift: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -2,7 +2,7 @@
 
 import Foundation
 import ShiftDetection
-import TextTable
+import TextTables
 
 /// The figures of one run. `rows` are those of ``EngineReport``: each holds where ratio >= goal.
 struct ShiftReport: Codable {
@@ -102,9 +102,9 @@ struct ShiftReport: Codable {
       ]
     }
     return [
-      goals.string(for: rows, style: Style.simple) ?? "",
-      changes.string(for: detections, style: Style.simple) ?? "",
-    ].joined(separator: "\n")
+      goals.string(for: rows),
+      changes.string(for: detections),
+    ].joined(separator: "\n\n")
   }
 
   func json() throws -> Data {

@@ -1,6 +1,6 @@
 // Training and inference at once for a while: for sanitizers, which watch meanwhile.
 
-import ArgumentParser
+import ArgumentParsing
 import FineTuning
 import Foundation
 import LanguageModel

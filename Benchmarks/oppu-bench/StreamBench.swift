@@ -1,6 +1,6 @@
 // `oppu-bench stream`: every line of the stream's goals in one report.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 
 struct StreamBench: AsyncParsableCommand {

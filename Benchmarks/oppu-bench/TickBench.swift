@@ -3,12 +3,12 @@
 // Every stream has detector state of its own and every one that changed has an event that was not looked at. No
 // model: what the losses cost is what forward passes cost, and `engine` measures those.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
-import Logging
 import Personalization
 import PostgresClient
 import Storage
+import StructuredLogging
 import Worker
 
 struct TickBench: AsyncParsableCommand {

@@ -1,6 +1,6 @@
 // How names are spelt: with dashes, nearly right, or with what no terminal should be sent.
 
-enum Spelling {
+public enum Spelling {
   /// A Swift name in lower case with dashes: `maxTokens` is `max-tokens`, `parseURLText`
   /// `parse-url-text`.
   static func dashed(_ name: String) -> String {
@@ -22,7 +22,7 @@ enum Spelling {
 
   /// The name that was probably meant: at most a third of it, but always one letter, is wrong; or it
   /// is the only one that begins like the word. Nil where there is none.
-  static func nearest(to word: String, among names: [String]) -> String? {
+  public static func nearest(to word: String, among names: [String]) -> String? {
     // What is much longer than any name is no misspelling, and takes long to compare.
     guard !word.isEmpty, word.utf8.count <= 80 else { return nil }
     let near = names.map { (name: $0, distance: distance(word, $0)) }
@@ -59,7 +59,7 @@ enum Spelling {
   }
 
   /// A text with control characters, and others that change how the rest is shown, written out.
-  static func harmless(_ text: String, keepingLines: Bool = false) -> String {
+  public static func harmless(_ text: String, keepingLines: Bool = false) -> String {
     var safe = ""
     for scalar in text.unicodeScalars {
       switch scalar.properties.generalCategory {

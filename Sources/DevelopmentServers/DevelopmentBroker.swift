@@ -1,7 +1,7 @@
 // The development broker: a single program that speaks Kafka's protocol.
 
 import Foundation
-import Logging
+import StructuredLogging
 
 /// A Kafka-compatible broker on 127.0.0.1, for development and tests only.
 public final class DevelopmentBroker: Sendable {

@@ -1,7 +1,7 @@
 // The files of a private PostgreSQL cluster: who may own them, making them, and what they tell.
 
 import Foundation
-import Logging
+import StructuredLogging
 
 /// A cluster's folders and the user that its server runs as.
 struct PostgresCluster {

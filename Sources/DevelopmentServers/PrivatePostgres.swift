@@ -1,7 +1,7 @@
 // A PostgreSQL cluster of our own, in a folder of our own, beside any system one.
 
 import Foundation
-import Logging
+import StructuredLogging
 
 /// A private PostgreSQL server on 127.0.0.1 and a Unix socket, for development and tests.
 ///

@@ -1,7 +1,7 @@
 // An evaluation of one task from beginning to end: task adapters, users one by one, results. What is
 // done lies in the results folder, so that a stopped evaluation goes on where it was.
 
-import Crypto
+import Cryptography
 import EvaluationReport
 import FineTuning
 import Foundation
@@ -145,7 +145,7 @@ public struct EvaluationRun: Sendable {
     hash.update(data: try encoder.encode(dataset.users))
     hash.update(
       data: Data("\(model.fingerprint) \(plan.seed) \(plan.taskAdapters?.path ?? "")".utf8))
-    return hash.finalize().map { String(format: "%02x", $0) }.joined()
+    return hash.finalize().hexadecimal
   }
 
   private func taskAdapters(

@@ -1,6 +1,6 @@
 // What a study has done so far, as files of its results folder.
 
-import Crypto
+import Cryptography
 import Foundation
 
 /// Outcomes by key, each in a file of its own, all of one study.
@@ -45,7 +45,7 @@ struct OutcomeFiles<Outcome: Codable> {
   /// Keys hold anybody's words: a file is called by their hash.
   private func file(_ key: String) -> URL {
     let hash = SHA256.hash(data: Data(key.utf8)).prefix(12)
-    return folder.appending(path: hash.map { String(format: "%02x", $0) }.joined() + ".json")
+    return folder.appending(path: hash.hexadecimal + ".json")
   }
 
   func outcome(_ key: String) -> Outcome? { read(file(key)) }

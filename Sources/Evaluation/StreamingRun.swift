@@ -1,7 +1,7 @@
 // A streaming study of one task from beginning to end: users one by one, each under every policy. What is
 // done lies in the results folder, so that a stopped study goes on where it was.
 
-import Crypto
+import Cryptography
 import EvaluationReport
 import FineTuning
 import Foundation
@@ -147,7 +147,7 @@ public struct StreamingRun: Sendable {
     hash.update(data: try encoder.encode(task))
     hash.update(data: Data("\(model.fingerprint) \(plan.seed)".utf8))
     if let taskAdapter { hash.update(data: try PEFTFolder.encode(taskAdapter)) }
-    return hash.finalize().map { String(format: "%02x", $0) }.joined()
+    return hash.finalize().hexadecimal
   }
 
   /// With other numbers of one policy the outcomes of the others stay good: the oracle's are dear.

@@ -1,7 +1,7 @@
 // A task's results on a terminal: a table of arms, further comparisons, and the finding in words.
 
 import Foundation
-import TextTable
+import TextTables
 
 /// The results of one task as text for a terminal of 100 columns.
 public struct EvaluationTable: Sendable {
@@ -76,9 +76,9 @@ public struct EvaluationTable: Sendable {
       }
       return columns
     }
-    let text = table.string(for: findings.arms, style: Style.simple) ?? ""
+    let text = table.string(for: findings.arms)
     let isMarked = best.values.contains { !$0.isEmpty }
-    return Self.trimmed(text) + (isMarked ? "\n* best in its column" : "")
+    return text + (isMarked ? "\n* best in its column" : "")
   }
 
   private func difference(_ arm: ArmInfo, _ prompt: ArmInfo) -> String {
@@ -122,7 +122,7 @@ public struct EvaluationTable: Sendable {
         Column(title: "So it is", value: line.outcome),
       ]
     }
-    return Self.trimmed(table.string(for: lines, style: Style.simple) ?? "")
+    return table.string(for: lines)
   }
 
   /// One row per policy of a stream.
@@ -153,7 +153,7 @@ public struct EvaluationTable: Sendable {
       "\(NumberText.count(study.users, "stream", "streams")), "
       + NumberText.count(study.events, "event", "events")
     return "\(Self.plain(study.title)): \(size)\n"
-      + Self.trimmed(table.string(for: study.policies, style: Style.simple) ?? "")
+      + table.string(for: study.policies)
   }
 
   private static func seconds(_ seconds: Double) -> String {
@@ -186,12 +186,6 @@ public struct EvaluationTable: Sendable {
   private static func cut(_ text: String, _ length: Int) -> String {
     let text = plain(text)
     return text.count > length ? text.prefix(length - 1) + "…" : text
-  }
-
-  private static func trimmed(_ table: String) -> String {
-    table.split(separator: "\n").map { line in
-      String(line.reversed().drop { $0 == " " }.reversed())
-    }.joined(separator: "\n")
   }
 
   private static func wrap(_ text: String, width: Int) -> String {

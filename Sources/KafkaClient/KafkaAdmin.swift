@@ -2,7 +2,7 @@
 
 import CRDKafka
 import Foundation
-import Logging
+import StructuredLogging
 
 /// A topic to make.
 public struct NewTopic: Sendable, Hashable {

@@ -27,8 +27,12 @@ public struct KafkaConfiguration: Sendable {
 
   /// librdkafka's configuration; the caller owns it.
   ///
-  /// - Throws: `KafkaError` naming the property that is unknown or has a bad value.
+  /// - Throws: `KafkaError` naming the property that is unknown, has a bad value or asks for what this
+  ///   librdkafka cannot do.
   func makeNative(defaults: [String: String], forced: [String: String]) throws -> OpaquePointer {
+    if let problem = KafkaLibrary.current.problem(with: properties) {
+      throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, problem)
+    }
     guard let native = rd_kafka_conf_new() else {
       throw KafkaError(RD_KAFKA_RESP_ERR__FAIL, "out of memory for a configuration")
     }

@@ -2,7 +2,7 @@
 
 import CRDKafka
 import Foundation
-import Logging
+import StructuredLogging
 import Synchronization
 
 /// What happened next on a consumer.
@@ -27,7 +27,8 @@ public enum ConsumerEvent: Sendable {
 /// loses its partitions.
 /// Defaults: nothing is committed by itself, a group without offsets starts at the earliest
 /// message, and rebalances are eager (all partitions are revoked, then assigned anew). With
-/// `partition.assignment.strategy=cooperative-sticky` only what moves is revoked and assigned.
+/// `partition.assignment.strategy=cooperative-sticky`, which needs librdkafka 2.3.0, only what moves
+/// is revoked and assigned.
 public final class KafkaConsumer: Sendable {
   private let handle: KafkaHandle
   /// `next` has a thread of its own, so that a commit need not wait for a poll to time out.

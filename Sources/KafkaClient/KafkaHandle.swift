@@ -3,7 +3,7 @@
 import CRDKafka
 import Dispatch
 import Foundation
-import Logging
+import StructuredLogging
 import Synchronization
 
 /// One librdkafka client.

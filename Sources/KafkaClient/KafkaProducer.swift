@@ -2,7 +2,7 @@
 
 import CRDKafka
 import Foundation
-import Logging
+import StructuredLogging
 import Synchronization
 
 /// A message to send.

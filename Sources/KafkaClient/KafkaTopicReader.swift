@@ -2,7 +2,7 @@
 
 import CRDKafka
 import Foundation
-import Logging
+import StructuredLogging
 
 extension KafkaConsumer {
   /// A consumer without a group that reads these partitions from these offsets.

@@ -1,6 +1,6 @@
 // Adapters merged into weights, and the norms that DoRA needs of merged weights.
 
-import Crypto
+import Cryptography
 import Foundation
 import LinearAlgebra
 
@@ -128,6 +128,6 @@ extension LlamaModel {
     }
     return LlamaModel(
       self, layers: merged,
-      fingerprint: hash.finalize().map { String(format: "%02x", Int($0)) }.joined())
+      fingerprint: hash.finalize().hexadecimal)
   }
 }

@@ -1,7 +1,7 @@
 // One file over HTTP: goes on where an earlier attempt stopped, is checked, and appears whole or not at
 // all.
 
-import Crypto
+import Cryptography
 import Foundation
 import Synchronization
 
@@ -115,7 +115,7 @@ public struct FileDownload: Sendable {
       hash.update(data: data)
       bytes += data.count
     }
-    return (bytes, hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined())
+    return (bytes, hash.finalize().hexadecimal)
   }
 }
 

@@ -1,6 +1,6 @@
 // A llama-like model whose weights stay in the file as they are.
 
-import Crypto
+import Cryptography
 import Foundation
 import LinearAlgebra
 import Synchronization
@@ -202,25 +202,18 @@ public final class LlamaModel: Sendable {
       let hashes = files.map { file in
         var hash = SHA256()
         hash.update(bufferPointer: file.bytes)
-        return Self.hexadecimal(hash.finalize())
+        return hash.finalize().hexadecimal
       }
       var text = hashes[0]
       if files.count > 1 {
         let lines = zip(hashes, files).map { hash, file in
           "\(hash)  \(URL(fileURLWithPath: file.path).lastPathComponent)\n"
         }
-        text = Self.hexadecimal(SHA256.hash(data: Data(lines.joined().utf8)))
+        text = SHA256.hash(data: Data(lines.joined().utf8)).hexadecimal
       }
       known = text
       return text
     }
-  }
-
-  private static func hexadecimal(_ digest: SHA256.Digest) -> String {
-    digest.map { byte in
-      let digits = String(byte, radix: 16)
-      return digits.count == 1 ? "0" + digits : digits
-    }.joined()
   }
 
   /// Weights as they lie in memory.

@@ -1,6 +1,6 @@
 // Task adapters in a folder: PEFT folders by variant, each with what it was trained on.
 
-import Crypto
+import Cryptography
 import FineTuning
 import Foundation
 import LanguageModel
@@ -102,7 +102,7 @@ public struct TaskAdapterStore: Sendable {
 
   private func fingerprint(_ place: URL) throws -> String {
     let weights = try Data(contentsOf: place.appending(path: "adapter_model.safetensors"))
-    return SHA256.hash(data: weights).map { String(format: "%02x", $0) }.joined()
+    return SHA256.hash(data: weights).hexadecimal
   }
 
   /// Trains an adapter on users and writes it.

@@ -1,7 +1,7 @@
 // Reading task files: YAML nodes to task definitions, every mistake with its place in the file.
 
 import Foundation
-import Yams
+import YAML
 
 /// What is wrong with a task file, and where.
 public struct TaskFileError: Error, Equatable, CustomStringConvertible, LocalizedError {
@@ -28,14 +28,13 @@ struct TaskFile {
   static let maximumBytes = 4 << 20
 
   func tasks(in text: String) throws -> [TaskDefinition] {
-    guard text.utf8.count <= Self.maximumBytes else {
-      throw problem("the file has \(text.utf8.count) bytes; at most \(Self.maximumBytes) are read")
-    }
-    let root: Node?
+    let root: YAMLNode?
     do {
-      root = try Yams.compose(yaml: text)
-    } catch let error as YamlError {
-      throw problem("this is not YAML: \(error)")
+      root = try YAMLNode.compose(yaml: text, file: file, maximumBytes: Self.maximumBytes)
+    } catch let error as YAMLError {
+      throw TaskFileError(
+        file: file, line: error.mark.line, key: error.key.isEmpty ? nil : error.key,
+        problem: error.problem)
     }
     guard let root else { throw problem("the file is empty; expected the key tasks") }
     let top = try mapping(root, "")
@@ -61,7 +60,9 @@ struct TaskFile {
     "history_query", "profile", "lamp", "retention_days", "shift_signals",
   ]
 
-  private func task(_ name: String, _ node: Node, at nameNode: Node) throws -> TaskDefinition {
+  private func task(_ name: String, _ node: YAMLNode, at nameNode: YAMLNode) throws
+    -> TaskDefinition
+  {
     let path = "tasks.\(name)"
     let body = try mapping(node, path)
     try refuseUnknown(Self.keys, in: body, path)
@@ -110,7 +111,7 @@ struct TaskFile {
   }
 
   /// The value of a key such as `lamp.history`, or what holds it where it is not there.
-  private func place(of key: String, in task: Node) -> Node {
+  private func place(of key: String, in task: YAMLNode) -> YAMLNode {
     var node = task
     for name in key.split(separator: ".") {
       guard case .mapping(let mapping) = node, let inner = mapping[String(name)] else { break }
@@ -119,7 +120,7 @@ struct TaskFile {
     return node
   }
 
-  private func lampFormat(_ node: Node, _ path: String) throws -> LaMPFormat {
+  private func lampFormat(_ node: YAMLNode, _ path: String) throws -> LaMPFormat {
     let body = try mapping(node, path)
     try refuseUnknown(["query", "history", "choices", "history_task"], in: body, path)
     guard let query = body["query"], let history = body["history"] else {
@@ -131,14 +132,14 @@ struct TaskFile {
       keys[field] = try strings(value, "\(path).history.\(field)")
     }
     let output = keys.removeValue(forKey: "output") ?? []
-    let patterns: [Node] = if case .sequence(let list) = query { Array(list) } else { [query] }
+    let patterns: [YAMLNode] = if case .sequence(let list) = query { Array(list) } else { [query] }
     return try LaMPFormat(
       query: patterns.map { try queryPattern($0, "\(path).query") }, history: keys,
       output: output, choices: body["choices"].map { try choices($0, "\(path).choices") },
       historyTask: body["history_task"].map { try string($0, "\(path).history_task") })
   }
 
-  private func choices(_ node: Node, _ path: String) throws -> LaMPChoices {
+  private func choices(_ node: YAMLNode, _ path: String) throws -> LaMPChoices {
     let body = try mapping(node, path)
     try refuseUnknown(["own", "options"], in: body, path)
     guard let own = body["own"], let options = body["options"] else {
@@ -149,21 +150,23 @@ struct TaskFile {
   }
 
   /// Either a pattern alone or a mapping with the fields that are put together from it.
-  private func queryPattern(_ node: Node, _ path: String) throws -> LaMPQueryPattern {
+  private func queryPattern(_ node: YAMLNode, _ path: String) throws -> LaMPQueryPattern {
     guard case .mapping(let body) = node else {
       return LaMPQueryPattern(try pattern(node, path))
     }
     try refuseUnknown(["pattern", "fields"], in: body, path)
     guard let source = body["pattern"] else { throw problem("expected pattern", node, path) }
     var fields: [String: PromptTemplate] = [:]
-    for (key, value) in try body["fields"].map({ try mapping($0, "\(path).fields") }) ?? [:] {
-      let field = try string(key, "\(path).fields")
-      fields[field] = try template(value, "\(path).fields.\(field)")
+    if let node = body["fields"] {
+      for (key, value) in try mapping(node, "\(path).fields") {
+        let field = try string(key, "\(path).fields")
+        fields[field] = try template(value, "\(path).fields.\(field)")
+      }
     }
     return LaMPQueryPattern(try pattern(source, "\(path).pattern"), fields: fields)
   }
 
-  private func pattern(_ node: Node, _ path: String) throws -> TextPattern {
+  private func pattern(_ node: YAMLNode, _ path: String) throws -> TextPattern {
     do {
       return try TextPattern(string(node, path))
     } catch let error as TemplateError {
@@ -171,7 +174,7 @@ struct TaskFile {
     }
   }
 
-  private func template(_ node: Node, _ path: String) throws -> PromptTemplate {
+  private func template(_ node: YAMLNode, _ path: String) throws -> PromptTemplate {
     do {
       return try PromptTemplate(string(node, path))
     } catch let error as TemplateError {
@@ -180,13 +183,13 @@ struct TaskFile {
   }
 
   /// One string or a list of strings.
-  private func strings(_ node: Node, _ path: String) throws -> [String] {
+  private func strings(_ node: YAMLNode, _ path: String) throws -> [String] {
     guard case .sequence(let list) = node else { return [try string(node, path)] }
     return try list.map { try string($0, path) }
   }
 
   /// Either a list of names or a mapping from names to their limits.
-  private func fields(_ node: Node, _ path: String) throws -> [InputField] {
+  private func fields(_ node: YAMLNode, _ path: String) throws -> [InputField] {
     if case .sequence(let names) = node {
       return try names.map { InputField(name: try string($0, path)) }
     }
@@ -203,7 +206,7 @@ struct TaskFile {
     }
   }
 
-  private func scale(_ node: Node, _ path: String) throws -> RatingScale {
+  private func scale(_ node: YAMLNode, _ path: String) throws -> RatingScale {
     let body = try mapping(node, path)
     try refuseUnknown(["minimum", "maximum", "step"], in: body, path)
     func number(_ key: String) throws -> Double? {
@@ -220,7 +223,7 @@ struct TaskFile {
   }
 
   private func choice<Value: RawRepresentable & CaseIterable>(
-    _ node: Node, _ path: String
+    _ node: YAMLNode, _ path: String
   ) throws -> Value where Value.RawValue == String {
     let text = try string(node, path)
     guard let value = Value(rawValue: text) else {
@@ -231,7 +234,7 @@ struct TaskFile {
   }
 
   private func refuseUnknown(
-    _ known: Set<String>, in mapping: Node.Mapping, _ path: String
+    _ known: Set<String>, in mapping: YAMLNode.Mapping, _ path: String
   ) throws {
     for (key, _) in mapping {
       let name = key.string ?? "?"
@@ -242,37 +245,38 @@ struct TaskFile {
     }
   }
 
-  private func mapping(_ node: Node, _ path: String) throws -> Node.Mapping {
+  private func mapping(_ node: YAMLNode, _ path: String) throws -> YAMLNode.Mapping {
     guard case .mapping(let mapping) = node else {
       throw problem("expected a mapping of keys to values", node, path)
     }
     return mapping
   }
 
-  private func sequence(_ node: Node, _ path: String) throws -> Node.Sequence {
+  private func sequence(_ node: YAMLNode, _ path: String) throws -> YAMLNode.Sequence {
     guard case .sequence(let sequence) = node else {
       throw problem("expected a list", node, path)
     }
     return sequence
   }
 
-  private func string(_ node: Node, _ path: String) throws -> String {
+  private func string(_ node: YAMLNode, _ path: String) throws -> String {
     guard case .scalar(let scalar) = node else { throw problem("expected a string", node, path) }
     return scalar.string
   }
 
-  private func integer(_ node: Node, _ path: String) throws -> Int {
+  private func integer(_ node: YAMLNode, _ path: String) throws -> Int {
     guard let value = node.int else { throw problem("expected a whole number", node, path) }
     return value
   }
 
-  private func boolean(_ node: Node, _ path: String) throws -> Bool {
+  private func boolean(_ node: YAMLNode, _ path: String) throws -> Bool {
     guard let value = node.bool else { throw problem("expected true or false", node, path) }
     return value
   }
 
-  private func problem(_ text: String, _ node: Node? = nil, _ key: String = "") -> TaskFileError {
+  private func problem(_ text: String, _ node: YAMLNode? = nil, _ key: String = "") -> TaskFileError
+  {
     TaskFileError(
-      file: file, line: node?.mark?.line, key: key.isEmpty ? nil : key, problem: text)
+      file: file, line: node?.mark.line, key: key.isEmpty ? nil : key, problem: text)
   }
 }

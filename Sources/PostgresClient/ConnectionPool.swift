@@ -1,6 +1,6 @@
 // A bounded set of connections, lent first come, first served.
 
-import Logging
+import StructuredLogging
 import Synchronization
 
 /// Lends at most `maximumConnections` connections at once.

@@ -1,6 +1,6 @@
 // The client: a pool of connections with the calls that most code needs.
 
-import Logging
+import StructuredLogging
 
 /// An async client of PostgreSQL over libpq, safe to share between tasks.
 ///

@@ -3,7 +3,7 @@
 
 import CLibPQ
 import Dispatch
-import Logging
+import StructuredLogging
 import Synchronization
 
 /// Runs an actor's jobs one after another on a dispatch queue.

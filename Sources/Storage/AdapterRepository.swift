@@ -1,5 +1,6 @@
 // Adapter versions: immutable weights with their lineage and numbers; at most one is active per stream.
 
+import Cryptography
 import Foundation
 import Personalization
 import PostgresClient
@@ -196,7 +197,7 @@ public struct AdapterRepository: Sendable {
       WHERE user_id = \(stream.userID) AND task = \(stream.task) AND version = \(version)
       """)
     guard let row = rows.first, let data = try row.decode("weights", as: Data?.self),
-      sha256Hex(data) == (try row.decode("weights_sha256", as: String.self))
+      SHA256.hash(data: data).hexadecimal == (try row.decode("weights_sha256", as: String.self))
     else { throw DamagedAdapterError(stream: stream, version: version) }
     return data
   }
@@ -216,7 +217,7 @@ public struct AdapterRepository: Sendable {
         \(promoted ? "active" : "rejected"), \(adapter.parentVersion)::integer,
         \(replaced)::integer, \(adapter.baseFingerprint),
         \(PostgresJSON(adapter.configuration))::jsonb, \(adapter.weights)::bytea,
-        \(sha256Hex(adapter.weights)), \(adapter.weights.count)::bigint,
+        \(SHA256.hash(data: adapter.weights).hexadecimal), \(adapter.weights.count)::bigint,
         \(adapter.trainedThrough)::bigint, \(PostgresJSON(adapter.training))::jsonb,
         \(PostgresJSON(adapter.gate))::jsonb, \(adapter.profile.map(PostgresJSON.init))::jsonb,
         \(jobID)::bigint,

@@ -1,5 +1,6 @@
 // Forgetting a user: every row goes in one transaction, and only a receipt without the user's id stays.
 
+import Cryptography
 import Foundation
 import PostgresClient
 
@@ -34,7 +35,7 @@ public struct ErasureRepository: Sendable {
   /// Once more for a user of whom nothing is left is only counted: the receipt of the first time stands.
   @discardableResult
   public func erase(userID: String) async throws -> ErasureCounts {
-    let hash = sha256Hex(Data(userID.utf8))
+    let hash = SHA256.hash(data: Data(userID.utf8)).hexadecimal
     try await connection.execute(
       "SELECT pg_advisory_xact_lock(\(Self.lockSpace), hashtext(\(userID)))")
     var removed: [String: Int] = [:]
@@ -104,7 +105,7 @@ public struct ErasureMarks: Sendable, Equatable {
 
   /// - Parameter database: where the answer counts, a transaction that keeps erasures out.
   static func of(_ users: [String], on database: any Database) async throws -> ErasureMarks {
-    let hashes = Array(Set(users.map { sha256Hex(Data($0.utf8)) }))
+    let hashes = Array(Set(users.map { SHA256.hash(data: Data($0.utf8)).hexadecimal }))
     let rows = try await database.query(
       """
       SELECT user_sha256, sum(times)::bigint AS times FROM erasure_receipts
@@ -117,7 +118,7 @@ public struct ErasureMarks: Sendable, Equatable {
   }
 
   func isUnchanged(_ userID: String, since earlier: ErasureMarks) -> Bool {
-    let hash = sha256Hex(Data(userID.utf8))
+    let hash = SHA256.hash(data: Data(userID.utf8)).hexadecimal
     return times[hash] == earlier.times[hash]
   }
 }

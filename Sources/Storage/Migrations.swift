@@ -1,6 +1,6 @@
 // The schema as an ordered, named, immutable list of steps, and the runner that applies what is missing.
 
-import Crypto
+import Cryptography
 import Foundation
 import PostgresClient
 
@@ -11,7 +11,7 @@ public struct Migration: Sendable {
   public let sql: String
 
   /// Hex SHA-256 of the SQL, stored when applied, so that an edited step is noticed.
-  public var checksum: String { sha256Hex(Data(sql.utf8)) }
+  public var checksum: String { SHA256.hash(data: Data(sql.utf8)).hexadecimal }
 
   public static let all: [Migration] = [
     Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql)
@@ -112,9 +112,4 @@ public struct Migrator: Sendable {
       return false
     }
   }
-}
-
-/// Lower-case hex SHA-256.
-public func sha256Hex(_ data: Data) -> String {
-  SHA256.hash(data: data).map { String(format: "%02x", $0) }.joined()
 }

@@ -1,9 +1,9 @@
 // Waiting out what passes: a database that restarts, a broker that moves.
 
 import Foundation
-import Logging
 import PostgresClient
-import ServiceLifecycle
+import Services
+import StructuredLogging
 
 /// Doubling pauses between attempts, up to a limit.
 struct Backoff {

@@ -22,6 +22,8 @@ public struct WorkerConfiguration: Sendable {
   public var tasksFile: String?
   /// Folder of task adapters, as `oppu-worker adapt` writes it.
   public var taskAdapters: String?
+  /// How long a stop may take before the process ends all the same: below the minute that supervisors give.
+  public var shutdownDeadline: Duration = .seconds(45)
   public var kafka = Kafka()
   public var database = Database()
   public var ingest = Ingest()

@@ -1,11 +1,11 @@
 // `oppu-demo`: the guided tour of oppu-worker, as an outside client of the real binary.
 
-import ArgumentParser
+import ArgumentParsing
 import DevelopmentServers
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
+import StructuredLogging
 
 @main
 struct DemoCommand: AsyncParsableCommand {

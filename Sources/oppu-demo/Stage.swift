@@ -2,7 +2,7 @@
 
 import DevelopmentServers
 import Foundation
-import Logging
+import StructuredLogging
 import Synchronization
 
 /// Why the demo cannot go on.

@@ -2,8 +2,8 @@
 
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
+import StructuredLogging
 
 /// The worker did not get ready.
 struct NotReadyError: Error, CustomStringConvertible, LocalizedError {

@@ -1,10 +1,10 @@
 // `oppu-worker dev`: everything in one process tree, for trying and for developing against.
 
-import ArgumentParser
+import ArgumentParsing
 import DevelopmentServers
 import Foundation
 import KafkaClient
-import Logging
+import StructuredLogging
 import Worker
 
 struct Dev: AsyncParsableCommand {
@@ -15,15 +15,25 @@ struct Dev: AsyncParsableCommand {
       only, without passwords: for development, not for production. Ctrl-C stops all of it.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
 
-  @Option(name: .long, help: "Where the servers keep their data.") var folder = ".oppu/dev"
+  @Option(name: .long, help: "Where the servers keep their data.", completion: .directory)
+  var folder = ".oppu/dev"
   @Option(name: .long, help: "Port of the broker (0: any free one).") var kafkaPort = 9092
   @Option(name: .long, help: "Port of PostgreSQL (0: any free one).") var postgresPort = 5433
-  @Option(name: .long, help: "The development broker's program.") var broker = ".oppu/bin/noida-db"
+  @Option(name: .long, help: "The development broker's program.", completion: .file()) var broker =
+    ".oppu/bin/noida-db"
+
+  func validate() throws {
+    // Silently using others would be worse than refusing.
+    for (flag, value) in [("--kafka", options.kafka), ("--database", options.database)]
+    where value != nil {
+      throw ValidationError(
+        "\(flag) does not go with dev, which starts its own; `oppu-worker run` takes yours.")
+    }
+  }
 
   func run() async throws {
-    var options = options
     let logger = options.makeLogger("oppu-worker")
     try await Failure.explain {
       let home = URL(fileURLWithPath: folder).absoluteURL
@@ -36,11 +46,12 @@ struct Dev: AsyncParsableCommand {
           folder: home.appendingPathComponent("broker"), port: kafkaPort == 0 ? nil : kafkaPort,
           logger: logger)
         do {
-          options.kafka = kafka.bootstrapServers
-          options.database = postgres.connectionString
           // The development broker answers an empty fetch at once instead of holding it.
-          options.set.append("kafka.idleRestMs=200")
-          let configuration = try await options.load()
+          let own = [
+            "kafka.bootstrapServers": kafka.bootstrapServers,
+            "database.url": postgres.connectionString, "kafka.idleRestMs": "200",
+          ].mapValues { SettingText(text: $0, source: .flag("dev")) }
+          let configuration = try options.layers(over: own).configuration()
           try await createTopics(configuration, logger: logger)
           logger.notice(
             "ready: Kafka at \(kafka.bootstrapServers), PostgreSQL at \(postgres.connectionString)")

@@ -1,6 +1,6 @@
 // How a command fails: one sentence on stderr and an exit code that a script can use.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 
 enum Failure {

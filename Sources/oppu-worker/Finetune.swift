@@ -1,6 +1,6 @@
 // `oppu-worker finetune`: an adapter from a file of examples, without Kafka and PostgreSQL.
 
-import ArgumentParser
+import ArgumentParsing
 import FineTuning
 import Foundation
 import LanguageModel
@@ -19,11 +19,19 @@ struct Finetune: AsyncParsableCommand {
       Example: oppu-worker finetune --model SmolLM2-135M-Instruct.Q4_1.gguf --data rows.jsonl --out adapter
       """)
 
-  @Option(name: .long, help: "Base model, a GGUF file.") var model: String
-  @Option(name: .long, help: "JSONL of {\"prompt\", \"completion\"}.") var data: String
-  @Option(name: .long, help: "Folder for the trained adapter (PEFT's format).") var out: String?
-  @Option(name: .long, help: "PEFT adapter folder to continue from.") var from: String?
-  @Option(name: .long, help: "PEFT adapter folder to train over: frozen, and to be stacked under.")
+  @Option(name: .long, help: "Base model, a GGUF file.", completion: .file(extensions: ["gguf"]))
+  var model: String
+  @Option(
+    name: .long, help: "JSONL of {\"prompt\", \"completion\"}.",
+    completion: .file(extensions: ["jsonl"])) var data: String
+  @Option(
+    name: .long, help: "Folder for the trained adapter (PEFT's format).", completion: .directory)
+  var out: String?
+  @Option(name: .long, help: "PEFT adapter folder to continue from.", completion: .directory)
+  var from: String?
+  @Option(
+    name: .long, help: "PEFT adapter folder to train over: frozen, and to be stacked under.",
+    completion: .directory)
   var over: String?
   @Option(name: .long, help: "lora, dora, ia3 or prompt_tuning.") var method = TrainingMethod.lora
   @Option(name: .long, help: "Rank of LoRA and DoRA.") var rank = 8

@@ -1,7 +1,6 @@
 // The command line: one binary for workers, operators and people who train models.
 
-import ArgumentParser
-import Foundation
+import ArgumentParsing
 
 @main
 struct OPPUWorker: AsyncParsableCommand {
@@ -26,20 +25,4 @@ struct OPPUWorker: AsyncParsableCommand {
       Run.self, Dev.self, Admin.self, Model.self, Finetune.self, Adapt.self, Evaluate.self,
       Search.self, StreamCommand.self,
     ])
-
-  /// As ArgumentParser's own `main`, but with this program's exit code for wrong usage.
-  static func main() async {
-    do {
-      var command = try parseAsRoot()
-      if var asynchronous = command as? any AsyncParsableCommand {
-        try await asynchronous.run()
-      } else {
-        try command.run()
-      }
-    } catch {
-      guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
-      FileHandle.standardError.write(Data((fullMessage(for: error) + "\n").utf8))
-      Foundation.exit(2)
-    }
-  }
 }

@@ -1,9 +1,9 @@
 // Data on stdout: a table for people, JSON for programs.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Personalization
-import TextTable
+import TextTables
 
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
   case text, json, jsonl
@@ -37,7 +37,7 @@ struct OutputOptions: ParsableArguments {
       let table = TextTable<Row> { row in
         columns.map { Column(title: $0.title, value: $0.value(row)) }
       }
-      Swift.print(table.string(for: rows, style: Style.simple) ?? "")
+      Swift.print(table.string(for: rows, maximumWidth: terminalWidth()))
     }
   }
 

@@ -1,8 +1,8 @@
 // `oppu-worker run`: the worker itself.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
-import Logging
+import StructuredLogging
 import Worker
 
 struct Run: AsyncParsableCommand {
@@ -13,23 +13,24 @@ struct Run: AsyncParsableCommand {
       Ctrl-C it finishes the batch in hand, gives a training job back, and leaves its consumer groups.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
 
-  @Option(name: .long, help: "Roles with commas: ingest, schedule, train, infer [roles].")
+  @Option(
+    name: .long, help: "Roles with commas: ingest, schedule, train, infer [roles].",
+    completion: .roleNames)
   var roles: String?
 
   @Flag(name: .long, help: "Show the settings in force, secrets masked, and exit.")
   var printConfig = false
 
   func run() async throws {
-    var options = options
-    if let roles { options.set.append("roles=\(roles)") }
-    let configuration = try await Failure.explain { try await options.load() }
+    let flag = roles.map { SettingText(text: $0, source: .flag("--roles")) }
+    let (configuration, given) = try await Failure.explain {
+      let layers = try options.layers(over: flag.map { ["roles": $0] } ?? [:])
+      return (try layers.configuration(), layers.given)
+    }
     if printConfig {
-      for setting in Setting.all {
-        print("# \(setting.help) [\(Setting.environmentName(setting.key))]")
-        print("\(setting.key): \(setting.show(configuration))")
-      }
+      print(SettingListing(configuration: configuration, given: given).text())
       return
     }
     let logger = options.makeLogger("oppu-worker")

@@ -87,7 +87,98 @@ extension IntegrationTests {
     func misspelt() async throws {
       let found = try await inForce(file: "train:\n  epochs: 2\n  epoch: 3\n")
       #expect(found.status != 0)
-      #expect(found.output.contains("no setting \"train.epoch\" in line 3"))
+      #expect(found.output.contains("worker.yaml:3:3: there is no setting \"train.epoch\""))
+    }
+
+    @Test("what --print-config shows is read back as a file with the same settings")
+    func readBack() async throws {
+      let first = try await inForce(
+        [
+          "--set", "kafka.groupPrefix=a: b # c", "--set", "train.targets=q_proj,v_proj",
+          "--set", "model=\"quoted\" \\ path", "--roles", "infer,train",
+          "--set", "kafka.properties=client.id=x,socket.keepalive.enable=true",
+        ], environment: ["OPPU_TRAIN_LEARNING_RATE": "3e-4"])
+      #expect(first.status == 0)
+      let second = try await inForce(file: first.output)
+      #expect(second.status == 0, "\(second.output)")
+      #expect(second.settings == first.settings)
+      #expect(second.settings["roles"] == "train,infer")
+    }
+
+    @Test("every setting says where its value comes from")
+    func sources() async throws {
+      let found = try await inForce(
+        ["--set", "train.rank=4", "--kafka", "broker:9092", "--roles", "ingest"],
+        environment: ["OPPU_TRAIN_EPOCHS": "2"], file: "schedule:\n  newEvents: 40\n")
+      for (key, place) in [
+        ("train.rank", "from --set]"), ("kafka.bootstrapServers", "from --kafka]"),
+        ("roles", "from --roles]"), ("train.epochs", "from OPPU_TRAIN_EPOCHS]"),
+        ("schedule.newEvents", "worker.yaml:2]"), ("train.alpha", "default]"),
+      ] {
+        let lines = found.output.split(separator: "\n")
+        let line = try #require(lines.firstIndex { $0.hasPrefix(key + ":") })
+        #expect(lines[line - 1].hasSuffix(place), "\(lines[line - 1])")
+      }
+    }
+
+    @Test("a value that cannot be taken is refused with the place it was given at")
+    func places() async throws {
+      let file = try await inForce(file: "train:\n  epochs: many\n")
+      #expect(file.output.contains("worker.yaml:2): expected a whole number"))
+      let variable = try await inForce(environment: ["OPPU_TRAIN_EPOCHS": "0"])
+      #expect(variable.output.contains("(OPPU_TRAIN_EPOCHS): expected a whole number"))
+      let flag = try await inForce(["--roles", "cook"])
+      #expect(flag.output.contains("(--roles): there is no role \"cook\""))
+      for refused in [file, variable, flag] {
+        #expect(ChildProcess.describe(refused.status) == "exit code 2")
+      }
+    }
+
+    @Test(
+      "a settings file that is not what it should be is refused with the line",
+      arguments: [
+        ("train: {epochs: 2, epochs: 3}", ":1:"), ("train:\n  rank: [1]", "must be one value"),
+        ("roles: [ingest, [train]]", "list of texts"), ("- train", "must be a mapping"),
+        ("train:\n  rank:\n", "has no value"), ("a: b: c", ":1:"),
+        ("train.rank: 1\ntrain: {rank: 2}", "stands twice"),
+        ("schedule: {newEvnets: 3}", "no setting \"schedule.newEvnets\""),
+      ])
+    func brokenFile(_ text: String, _ words: String) async throws {
+      let found = try await inForce(file: text + "\n")
+      #expect(ChildProcess.describe(found.status) == "exit code 2")
+      #expect(found.output.contains("worker.yaml:") && found.output.contains(words))
+    }
+
+    @Test(
+      "no part of a secret is shown",
+      arguments: [
+        ("database.url", "postgresql://oppu:s3cret@db/oppu"),
+        ("database.url", "postgresql://oppu:a@s3cret@db/oppu"),
+        ("database.url", "postgresql://oppu:a/s3cret@db/oppu?sslmode=require"),
+        ("database.url", "host=db password='a\\'s3cret' user=oppu"),
+        ("database.url", "host=db password=a\\ s3cret user=oppu"),
+        ("database.url", "postgresql://db/oppu?user=oppu&password=s3cret"),
+        ("kafka.properties", "sasl.username=oppu,sasl.password=s3cret"),
+        ("kafka.properties", "sasl.oauthbearer.config=principal=s3cret"),
+      ])
+    func secrets(_ key: String, _ value: String) async throws {
+      let found = try await inForce(["--set", "\(key)=\(value)"])
+      #expect(found.status == 0)
+      #expect(!found.output.contains("s3cret"), "\(found.output)")
+      #expect(found.output.contains("# \(key): ") && found.output.contains("********"))
+      #expect(try await inForce(file: found.output).status == 0)
+    }
+
+    @Test("dev refuses a broker or database of somebody else's instead of ignoring it")
+    func devStartsItsOwn() async throws {
+      let log = Servers.folder("dev-log").path
+      let child = try await ChildProcess.start(
+        ChildProcess.Launch(
+          executable: Paths.worker, arguments: ["dev", "--kafka", "elsewhere:9092"],
+          logFile: log))
+      #expect(ChildProcess.describe(await child.waitForEnd()) == "exit code 2")
+      let said = try String(contentsOfFile: log, encoding: .utf8)
+      #expect(said.contains("--kafka does not go with dev"))
     }
 
     @Test("the table of all settings in the documentation has each of them with its default")

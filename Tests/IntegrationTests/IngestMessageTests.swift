@@ -1,5 +1,6 @@
 // Every kind of bad message becomes a dead letter once, its neighbours are stored; compressed batches are read.
 
+import Cryptography
 import Foundation
 import KafkaClient
 import Personalization
@@ -156,7 +157,7 @@ extension IntegrationTests {
             let whole = try #require(bad.value)
             #expect(letter.value == whole.prefix(65_536))
             #expect(letter.text(name + "value.bytes") == "\(whole.count)")
-            #expect(letter.text(name + "value.sha256") == sha256Hex(whole))
+            #expect(letter.text(name + "value.sha256") == SHA256.hash(data: whole).hexadecimal)
           } else {
             #expect(letter.value == bad.value, "\(bad.name)")
           }

@@ -1,5 +1,6 @@
 // Behaviour events into a real PostgreSQL: exactly once, in order, and nothing lost on the way.
 
+import Cryptography
 import DevelopmentServers
 import Foundation
 import KafkaClient
@@ -299,7 +300,10 @@ extension IntegrationTests {
           "SELECT user_sha256, events FROM erasure_receipts ORDER BY receipt_id")
         #expect(
           try receipts.map { try $0.decode("user_sha256", as: String.self) }
-            == [sha256Hex(Data("kim".utf8)), sha256Hex(Data("mara".utf8))])
+            == [
+              SHA256.hash(data: Data("kim".utf8)).hexadecimal,
+              SHA256.hash(data: Data("mara".utf8)).hexadecimal,
+            ])
         #expect(try receipts.map { try $0.decode("events", as: Int.self) } == [3, 3])
       }
     }

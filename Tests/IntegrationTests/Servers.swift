@@ -4,9 +4,9 @@
 import DevelopmentServers
 import Foundation
 import KafkaClient
-import Logging
 import PostgresClient
 import Storage
+import StructuredLogging
 import Synchronization
 import Testing
 import Worker

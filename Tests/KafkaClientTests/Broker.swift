@@ -3,7 +3,7 @@
 import DevelopmentServers
 import Foundation
 import KafkaClient
-import Logging
+import StructuredLogging
 import Synchronization
 
 enum Broker {

@@ -2,8 +2,8 @@
 
 import DevelopmentServers
 import Foundation
-import Logging
 import PostgresClient
+import StructuredLogging
 
 enum Server {
   private static let shared = Task { () throws -> PrivatePostgres in

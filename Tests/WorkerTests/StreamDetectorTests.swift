@@ -1,8 +1,8 @@
 // What the scheduler's detectors look at, task by task.
 
 import Foundation
-import Logging
 import Personalization
+import StructuredLogging
 import Testing
 
 @testable import Storage

@@ -4,11 +4,11 @@
 import Foundation
 import KafkaClient
 import LanguageModel
-import Logging
 import OPPU
 import Personalization
 import PostgresClient
 import Storage
+import StructuredLogging
 
 struct Answerer: Sendable {
   /// A request and when its message was written.

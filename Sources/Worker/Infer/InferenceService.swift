@@ -6,11 +6,11 @@
 import Foundation
 import KafkaClient
 import LanguageModel
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 
 public struct InferenceService: Service {
   private let configuration: WorkerConfiguration

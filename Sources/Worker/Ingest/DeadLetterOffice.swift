@@ -2,8 +2,8 @@
 
 import Foundation
 import KafkaClient
-import Logging
-import ServiceLifecycle
+import Services
+import StructuredLogging
 
 struct DeadLetterOffice: Sendable {
   private let producer: KafkaProducer

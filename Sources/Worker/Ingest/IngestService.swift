@@ -10,11 +10,11 @@
 
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 import Synchronization
 
 public struct IngestService: Service {

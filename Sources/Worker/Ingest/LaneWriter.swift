@@ -2,11 +2,11 @@
 
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 
 /// Messages of one partition and what checking them came to.
 struct CheckedBatch: Sendable {

@@ -3,11 +3,11 @@
 
 import Foundation
 import KafkaClient
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 import Synchronization
 
 /// What all lanes of a process share.

@@ -1,5 +1,6 @@
 // What could not be taken goes, unchanged, to `<topic>-dlt` on the same partition, with the reason in headers.
 
+import Cryptography
 import Foundation
 import KafkaClient
 import Storage
@@ -48,7 +49,8 @@ struct DeadLetter: Sendable {
       changed.value = value.prefix(Self.keptBytes)
       changed.headers += [
         KafkaHeader(key: "__connect.errors.value.bytes", value: "\(value.count)"),
-        KafkaHeader(key: "__connect.errors.value.sha256", value: sha256Hex(value)),
+        KafkaHeader(
+          key: "__connect.errors.value.sha256", value: SHA256.hash(data: value).hexadecimal),
       ]
       return changed
     }

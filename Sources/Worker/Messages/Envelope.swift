@@ -1,5 +1,6 @@
 // A message's JSON object, taken out of CloudEvents 1.0 where it came in one.
 
+import Cryptography
 import Foundation
 import KafkaClient
 import Personalization
@@ -106,7 +107,7 @@ struct CloudEvent {
   private static func identifier(source: String, id: String) -> String {
     let whole = "\(source)#\(id)"
     return whole.utf8.count <= BehaviorEvent.maximumIdentifierBytes
-      ? whole : sha256Hex(Data(whole.utf8))
+      ? whole : SHA256.hash(data: Data(whole.utf8)).hexadecimal
   }
 
   private static func preview(_ data: Data) -> String {

@@ -1,5 +1,6 @@
 // Back-fill: events from a file of JSON lines into the topic, through the same checks as any other event.
 
+import Cryptography
 import Foundation
 import KafkaClient
 import Personalization
@@ -124,7 +125,8 @@ public struct EventImport: Sendable {
     guard let open = line.firstIndex(of: UInt8(ascii: "{")) else {
       return ((event.stream.userID, task), line)
     }
-    var value = Data(#"{"event_id":"import-\#(sha256Hex(line).prefix(40))","#.utf8)
+    var value = Data(
+      #"{"event_id":"import-\#(SHA256.hash(data: line).hexadecimal.prefix(40))","#.utf8)
     value.append(line[(open + 1)...])
     return ((event.stream.userID, task), value)
   }

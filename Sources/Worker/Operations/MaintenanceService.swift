@@ -1,11 +1,11 @@
 // Retention: what is older than it may be is removed, a little at a time, by one process at a time.
 
 import Foundation
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 
 public struct MaintenanceService: Service {
   private let catalogue: TaskCatalogue

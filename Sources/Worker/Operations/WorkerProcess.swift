@@ -5,11 +5,11 @@ import Foundation
 import KafkaClient
 import LanguageModel
 import LinearAlgebra
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 
 /// Why a worker does not start.
 public enum StartError: Error, CustomStringConvertible, LocalizedError {
@@ -50,7 +50,8 @@ public struct WorkerProcess: Sendable {
       try await WorkerSlot.take(client: client, logger: logger)
     }
 
-    var services: [any Service] = []
+    // The first to start and the last to stop: what the others use.
+    var services: [any Service] = [Connections(producer: producer, client: client, slot: slot)]
     if roles.contains(.ingest) {
       services.append(
         IngestService(
@@ -88,27 +89,26 @@ public struct WorkerProcess: Sendable {
         "roles": "\(roles.map(\.rawValue).sorted().joined(separator: ","))",
         "worker": "\(slot.number)",
       ])
-    let group = ServiceGroup(
-      configuration: ServiceGroupConfiguration(
-        services: services.map { .init(service: $0) },
-        gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
-    do {
-      try await group.run()
-    } catch {
-      await close(producer, client, slot)
-      throw error
-    }
-    await close(producer, client, slot)
+    try await ServiceGroup(
+      services: services, gracefulShutdownSignals: [.sigterm, .sigint],
+      shutdownDeadline: configuration.shutdownDeadline
+    ) { [logger] in logger.notice("\($0)") }.run()
     logger.info("worker stopped")
   }
 
-  private func close(
-    _ producer: KafkaProducer, _ client: PostgresClient, _ slot: WorkerSlot
-  ) async {
-    await producer.close()
-    // Its connection has to be back before the pool can close.
-    await slot.release()
-    await client.close()
+  /// Closes what the roles use once all of them have ended.
+  private struct Connections: Service {
+    let producer: KafkaProducer
+    let client: PostgresClient
+    let slot: WorkerSlot
+
+    func run() async throws {
+      try? await gracefulShutdown()  // cancelled: it is closed all the same
+      await producer.close()
+      // Its connection has to be back before the pool can close.
+      await slot.release()
+      await client.close()
+    }
   }
 
   private func prepareDatabase(_ client: PostgresClient) async throws {

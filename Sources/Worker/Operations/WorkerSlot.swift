@@ -6,8 +6,8 @@
 // that held it is gone, and no two processes have the same.
 
 import Foundation
-import Logging
 import PostgresClient
+import StructuredLogging
 
 struct WorkerSlot: Sendable {
   /// From 1, the lowest that was free.

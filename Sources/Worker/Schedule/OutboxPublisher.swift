@@ -2,9 +2,9 @@
 
 import Foundation
 import KafkaClient
-import Logging
 import PostgresClient
 import Storage
+import StructuredLogging
 
 struct OutboxPublisher: Sendable {
   let topic: String

@@ -2,11 +2,11 @@
 
 import Foundation
 import LanguageModel
-import Logging
 import Personalization
 import PostgresClient
 import ShiftDetection
 import Storage
+import StructuredLogging
 import Synchronization
 
 /// Costs what changed: everything is read and written in batches, and nothing is read of streams without news.

@@ -4,11 +4,11 @@
 import Foundation
 import KafkaClient
 import LanguageModel
-import Logging
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 
 public struct SchedulerService: Service {
   private let settings: WorkerConfiguration.Schedule

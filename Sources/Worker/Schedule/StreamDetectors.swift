@@ -1,10 +1,10 @@
 // The caller of the shift detectors: events in, alarms and numbers out.
 
 import Foundation
-import Logging
 import Personalization
 import ShiftDetection
 import Storage
+import StructuredLogging
 
 struct StreamDetectors: Sendable {
   let logger: Logger

@@ -4,11 +4,11 @@ import Dispatch
 import FineTuning
 import Foundation
 import LanguageModel
-import Logging
 import Personalization
 import PostgresClient
 import ShiftDetection
 import Storage
+import StructuredLogging
 import Synchronization
 
 struct StreamWatcher: Sendable {

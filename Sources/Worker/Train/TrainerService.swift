@@ -3,12 +3,12 @@
 import FineTuning
 import Foundation
 import LanguageModel
-import Logging
 import OPPU
 import Personalization
 import PostgresClient
-import ServiceLifecycle
+import Services
 import Storage
+import StructuredLogging
 
 public struct TrainerService: Service {
   private let settings: WorkerConfiguration.Train

@@ -1,10 +1,10 @@
 // `oppu-worker admin`: what operators use. Noun, then verb.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
-import Logging
 import PostgresClient
 import Storage
+import StructuredLogging
 import Worker
 
 struct Admin: AsyncParsableCommand {
@@ -27,7 +27,7 @@ func withDatabase<T: Sendable>(
   _ body: (PostgresClient, WorkerConfiguration) async throws -> T
 ) async throws -> T {
   try await Failure.explain {
-    let configuration = try await options.load()
+    let configuration = try options.load()
     var options = options
     if options.logLevel == .info { options.logLevel = .warning }
     let client = PostgresClient(
@@ -49,6 +49,6 @@ func withDatabase<T: Sendable>(
 /// Which user and task a list is about.
 struct StreamFilter: ParsableArguments {
   @Option(name: .long, help: "Only this user.") var user: String?
-  @Option(name: .long, help: "Only this task.") var task: String?
+  @Option(name: .long, help: "Only this task.", completion: .taskNames) var task: String?
   @Option(name: .long, help: "Rows at most.") var limit = 200
 }

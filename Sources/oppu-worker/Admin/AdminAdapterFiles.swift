@@ -1,6 +1,6 @@
 // `admin adapters export` and `import`: versions as files of PEFT and llama.cpp.
 
-import ArgumentParser
+import ArgumentParsing
 import FineTuning
 import Foundation
 import LanguageModel
@@ -22,13 +22,14 @@ struct AdaptersExport: AsyncParsableCommand {
       Example: oppu-worker admin adapters export alice film_tag --format gguf --out alice.gguf
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The user's id.") var user: String
-  @Argument(help: "The task.") var task: String
+  @Argument(help: "The task.", completion: .taskNames) var task: String
   @Argument(help: "The version's number (default: the active one).") var version: Int?
   @Option(name: .long, help: "peft, a folder, or gguf, a file for llama.cpp.")
   var format = AdapterFormat.peft
-  @Option(name: .long, help: "The folder or file to write; it must not exist.") var out: String
+  @Option(name: .long, help: "The folder or file to write; it must not exist.", completion: .file())
+  var out: String
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
@@ -96,10 +97,10 @@ struct AdaptersImport: AsyncParsableCommand {
       --execute it shows the plan.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The user's id.") var user: String
-  @Argument(help: "The task.") var task: String
-  @Option(name: .long, help: "A PEFT folder, or a GGUF file.") var from: String
+  @Argument(help: "The task.", completion: .taskNames) var task: String
+  @Option(name: .long, help: "A PEFT folder, or a GGUF file.", completion: .file()) var from: String
   @Flag(name: .long, help: "Store it.") var execute = false
 
   func run() async throws {

@@ -1,6 +1,6 @@
 // `admin adapters`: the versions of users' adapters, with the numbers that decided on them.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Storage
 
@@ -17,7 +17,7 @@ struct AdaptersList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "One line per version, oldest first.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var filter: StreamFilter
 
@@ -45,10 +45,10 @@ struct AdaptersShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "One version, its lineage and its gate.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
-  @Argument(help: "The task.") var task: String
+  @Argument(help: "The task.", completion: .taskNames) var task: String
   @Argument(help: "The version's number.") var version: Int
 
   func run() async throws {
@@ -103,9 +103,9 @@ struct AdaptersPromote: AsyncParsableCommand {
       rolled back by itself (schedule.trialEvents). Without --execute it shows the plan.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The user's id.") var user: String
-  @Argument(help: "The task.") var task: String
+  @Argument(help: "The task.", completion: .taskNames) var task: String
   @Argument(help: "The version's number.") var version: Int
   @Flag(name: .long, help: "Also a version that was rejected or rolled back.") var force = false
   @Flag(name: .long, help: "Do it.") var execute = false
@@ -134,9 +134,9 @@ struct AdaptersRollback: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rollback", abstract: "Put back what the active version had replaced.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The user's id.") var user: String
-  @Argument(help: "The task.") var task: String
+  @Argument(help: "The task.", completion: .taskNames) var task: String
   @Flag(name: .long, help: "Do it.") var execute = false
 
   func run() async throws {

@@ -1,6 +1,6 @@
 // `admin dlq`: what could not be taken, why, and sending it again.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import KafkaClient
 import Worker
@@ -64,14 +64,14 @@ struct DLQList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "One line per dead letter, in each partition oldest first.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var which: DeadLetterOptions
   @Option(name: .long, help: "Letters at most.") var limit = 200
 
   func run() async throws {
     try await Failure.explain {
-      let configuration = try await options.load()
+      let configuration = try options.load()
       var letters: [DeadLetterRecord] = []
       try await which.box(configuration).read(try which.filter()) { letter in
         letters.append(letter)
@@ -86,14 +86,14 @@ struct DLQShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "One dead letter with its headers and its value.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var which: DeadLetterOptions
   @Argument(help: "The letter, as `dlq list` names it: partition-offset.") var letter: String
 
   func run() async throws {
     try await Failure.explain {
-      let configuration = try await options.load()
+      let configuration = try options.load()
       var filter = DeadLetterFilter()
       filter.names = [letter]
       var found: DeadLetterRecord?
@@ -131,7 +131,7 @@ struct DLQReplay: AsyncParsableCommand {
       without an event_id counts twice. Without --execute it shows which letters are meant.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var which: DeadLetterOptions
   @Argument(help: "Letters as `dlq list` names them; none: all that the options choose.")
@@ -150,7 +150,7 @@ struct DLQReplay: AsyncParsableCommand {
 
   func run() async throws {
     try await Failure.explain {
-      let configuration = try await options.load()
+      let configuration = try options.load()
       var filter = try which.filter()
       filter.names = Set(letters)
       let box = which.box(configuration)

@@ -1,6 +1,6 @@
 // `admin doctor`: whether everything that a worker needs is there, and how fast this machine computes.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import KafkaClient
 import LanguageModel
@@ -14,7 +14,7 @@ struct AdminDoctor: AsyncParsableCommand {
     commandName: "doctor", abstract: "Check model, kernels, database, broker and topics.",
     discussion: "Exit code 3 where a check fails; every check runs.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   private struct Check: Encodable, Sendable {
@@ -24,7 +24,7 @@ struct AdminDoctor: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let configuration = try await Failure.explain { try await options.load() }
+    let configuration = try await Failure.explain { try options.load() }
     var quiet = options
     if options.logLevel == .info { quiet.logLevel = .critical }
     let logger = quiet.makeLogger("admin")

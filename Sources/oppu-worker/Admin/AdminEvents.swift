@@ -1,6 +1,6 @@
 // `admin events`: a user's history as it is stored, sending it again, and back-filling from a file.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import KafkaClient
 import Storage
@@ -17,10 +17,10 @@ struct EventsList: AsyncParsableCommand {
     commandName: "list", abstract: "A user's events, oldest first.",
     discussion: "-o jsonl gives the events as messages, one a line: a file for `events import`.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
-  @Option(name: .long, help: "Only this task.") var task: String?
+  @Option(name: .long, help: "Only this task.", completion: .taskNames) var task: String?
   @Option(name: .long, help: "Events at most.") var limit = 200
 
   func run() async throws {
@@ -49,9 +49,9 @@ struct EventsReplay: AsyncParsableCommand {
       erased meanwhile. Without --execute it counts them.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The user's id.") var user: String
-  @Option(name: .long, help: "Only this task.") var task: String?
+  @Option(name: .long, help: "Only this task.", completion: .taskNames) var task: String?
   @Option(name: .long, help: "Into this topic [kafka.behaviorTopic].") var to: String?
   @Flag(name: .long, help: "Send them.") var execute = false
 
@@ -95,7 +95,7 @@ struct EventsImport: AsyncParsableCommand {
       the same file sent twice counts once. Without --execute it shows what the file holds.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "A file of JSON lines.", completion: .file()) var file: String
   @Flag(name: .long, help: "Send the lines that can be taken, and leave out the others.")
@@ -104,7 +104,7 @@ struct EventsImport: AsyncParsableCommand {
 
   func run() async throws {
     try await Failure.explain {
-      let importer = try EventImport(configuration: try await options.load())
+      let importer = try EventImport(configuration: try options.load())
       let progress = ProgressLine()
       let report = try importer.check(file) { bytes, size in
         progress.show(bytes >> 10, of: size >> 10, "KiB checked")

@@ -1,6 +1,6 @@
 // `admin jobs`: the training queue.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import PostgresClient
 import Storage
@@ -19,7 +19,7 @@ struct JobsList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "One line per job, newest first.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var filter: StreamFilter
   @Option(name: .long, help: "Only jobs in this state.") var state: JobState?
@@ -50,7 +50,7 @@ struct JobsList: AsyncParsableCommand {
 struct JobsShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(commandName: "show", abstract: "One job.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The job's number.") var job: Int64
 
@@ -94,9 +94,9 @@ struct JobsEnqueue: AsyncParsableCommand {
       --execute it shows the plan.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The user's id.") var user: String
-  @Argument(help: "The task.") var task: String
+  @Argument(help: "The task.", completion: .taskNames) var task: String
   @Option(name: .long, help: "Why, for the decision's record.") var note =
     "asked for by an operator"
   @Flag(name: .long, help: "Do it.") var execute = false
@@ -131,7 +131,7 @@ struct JobsRetry: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "retry", abstract: "Queue a dead or cancelled job again.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The job's number.") var job: Int64
   @Flag(name: .long, help: "Do it.") var execute = false
 
@@ -150,7 +150,7 @@ struct JobsCancel: AsyncParsableCommand {
     commandName: "cancel", abstract: "Take a job out of the queue or away from its trainer.",
     discussion: "A trainer at work on it stops at its next step and stores nothing.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Argument(help: "The job's number.") var job: Int64
   @Option(name: .long, help: "Why, for the job's record.") var note = "cancelled by an operator"
   @Flag(name: .long, help: "Do it.") var execute = false

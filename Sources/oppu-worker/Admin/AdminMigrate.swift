@@ -1,6 +1,6 @@
 // `admin migrate`: the database's schema.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Storage
 
@@ -9,7 +9,7 @@ struct AdminMigrate: AsyncParsableCommand {
     commandName: "migrate", abstract: "Apply the migrations that the database lacks.",
     discussion: "Without --execute, or with --dry-run, it only shows what it would do.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   @Flag(name: .long, help: "Apply them.") var execute = false

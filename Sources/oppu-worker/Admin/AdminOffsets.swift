@@ -1,6 +1,6 @@
 // `admin offsets` and `admin lag`: where ingest stands, how far behind, and putting it elsewhere.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import KafkaClient
 import PostgresClient
@@ -78,7 +78,7 @@ struct OffsetsShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "PostgreSQL's offset, the broker's, and what Kafka was told.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   func run() async throws {
@@ -103,7 +103,7 @@ struct OffsetsReset: AsyncParsableCommand {
       worker that has the partition notices within some ten seconds. Without --execute it shows the plan.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Option(name: .long, help: "Only this partition; may be repeated.") var partition: [Int32] = []
   @Option(name: .long, help: "beginning, end or an offset.") var to: String
@@ -168,7 +168,7 @@ struct AdminLag: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lag", abstract: "Messages that wait: events for ingest, requests for infer.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   private struct Row: Encodable {

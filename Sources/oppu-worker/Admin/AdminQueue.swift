@@ -1,6 +1,6 @@
 // `admin queue`: whether trainers get jobs.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Storage
 
@@ -15,7 +15,7 @@ struct QueueShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "Whether jobs are given out, and what trainings took.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   private struct Status: Encodable {
@@ -62,7 +62,7 @@ struct QueuePause: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pause", abstract: "Give out no jobs until `resume`; running ones go on.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Option(name: .long, help: "Why, for those who wonder.") var note: String?
   @Flag(name: .long, help: "Do it.") var execute = false
 
@@ -85,7 +85,7 @@ struct QueueResume: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "resume", abstract: "Give out jobs again.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @Flag(name: .long, help: "Do it.") var execute = false
 
   func run() async throws {

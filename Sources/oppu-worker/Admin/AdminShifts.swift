@@ -1,6 +1,6 @@
 // `admin shifts`: what the scheduler decided, and the numbers it decided on.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Storage
 
@@ -14,7 +14,7 @@ struct ShiftsList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "Detected shifts, newest first; --all for every decision.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var filter: StreamFilter
   @Flag(name: .long, help: "Every decision of the scheduler.") var all = false
@@ -42,7 +42,7 @@ struct ShiftsShow: AsyncParsableCommand {
     commandName: "show",
     abstract: "One decision in words, with every number, and the user's timeline.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The decision's number.") var decision: Int64
 

@@ -1,6 +1,6 @@
 // `admin status`: one look at the whole system.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Storage
 
@@ -8,7 +8,7 @@ struct AdminStatus: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "status", abstract: "Events, adapters, jobs and where ingest stands.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   private struct Status: Encodable {

@@ -1,6 +1,6 @@
 // `admin tasks`: the task catalogue, and whether a task file can be taken.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Personalization
 import Worker
@@ -16,13 +16,13 @@ struct TasksList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "Built-in tasks and those of the task file.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   func run() async throws {
     try await Failure.explain {
       try format.print(
-        try await options.load().catalogue().tasks, empty: "There are no tasks.",
+        try options.load().catalogue().tasks, empty: "There are no tasks.",
         columns: [
           .init("task") { $0.name }, .init("kind") { $0.kind.rawValue },
           .init("fields") { $0.fields.map(\.name).joined(separator: ", ") },
@@ -36,13 +36,13 @@ struct TasksShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "One task with its templates.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The task's name.") var task: String
 
   func run() async throws {
     try await Failure.explain {
-      let found = try await options.load().catalogue().task(named: task)
+      let found = try options.load().catalogue().task(named: task)
       try format.print(
         found,
         lines: [
@@ -69,7 +69,7 @@ struct TasksValidate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "validate", abstract: "Check a task file; exit code 3 where it cannot be taken.")
 
-  @Argument(help: "The YAML file.") var file: String
+  @Argument(help: "The YAML file.", completion: .file(extensions: ["yaml", "yml"])) var file: String
 
   func run() async throws {
     do {

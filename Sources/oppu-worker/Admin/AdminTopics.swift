@@ -1,6 +1,6 @@
 // `admin topics`: the Kafka topics that a worker needs.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import KafkaClient
 import Worker
@@ -32,7 +32,7 @@ private func withKafka<T: Sendable>(
   _ options: ConfigurationOptions, _ body: (KafkaAdmin, WorkerConfiguration) async throws -> T
 ) async throws -> T {
   try await Failure.explain {
-    let configuration = try await options.load()
+    let configuration = try options.load()
     var options = options
     if options.logLevel == .info { options.logLevel = .error }
     let admin = try KafkaAdmin(
@@ -52,7 +52,7 @@ struct TopicsList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "The topics of this configuration, and whether they exist.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   func run() async throws {
@@ -75,7 +75,7 @@ struct TopicsCreate: AsyncParsableCommand {
     commandName: "create", abstract: "Create the topics that are missing.",
     discussion: "Without --execute it shows the plan. Existing topics are left as they are.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
 
   @Option(name: .long, help: "Partitions of each topic: how many workers can share the load.")

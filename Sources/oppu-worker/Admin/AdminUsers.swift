@@ -1,6 +1,6 @@
 // `admin users`: whom the worker knows, and how well.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import Storage
 import Worker
@@ -16,7 +16,7 @@ struct UsersList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "One line per user and task.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Option(name: .long, help: "Rows at most.") var limit = 200
 
@@ -42,7 +42,7 @@ struct UsersShow: AsyncParsableCommand {
     commandName: "show", abstract: "Everything about one user's streams, detector numbers included."
   )
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
 
@@ -84,7 +84,7 @@ struct UsersErase: AsyncParsableCommand {
       delete. Without --execute it shows what there is.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Flag(name: .long, help: "Do it. It cannot be undone.") var execute = false

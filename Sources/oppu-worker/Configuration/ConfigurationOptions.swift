@@ -1,23 +1,22 @@
 // The options that every command that talks to Kafka, PostgreSQL or the model has in common, and how they
 // become a configuration: flags over environment over file over defaults.
 
-import ArgumentParser
-import Configuration
+import ArgumentParsing
 import Foundation
-import Logging
-import SystemPackage
+import StructuredLogging
 import Worker
-import Yams
 
 struct ConfigurationOptions: ParsableArguments {
   @Option(
-    name: .long, help: "YAML file with settings. `oppu-worker run --print-config` shows them all.")
+    name: .long, help: "YAML file with settings. `oppu-worker run --print-config` shows them all.",
+    completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "One setting, e.g. --set schedule.newEvents=50. May be repeated.", valueName: "key=value"))
+      "One setting, e.g. --set schedule.newEvents=50. May be repeated.", valueName: "key=value"),
+    completion: .settingKeys)
   var set: [String] = []
 
   @Option(name: .long, help: "Kafka brokers, host:port with commas [kafka.bootstrapServers].")
@@ -26,10 +25,13 @@ struct ConfigurationOptions: ParsableArguments {
   @Option(name: .long, help: "PostgreSQL as a libpq URI or keyword string [database.url].")
   var database: String?
 
-  @Option(name: .long, help: "Base model, a GGUF file [model].")
+  @Option(
+    name: .long, help: "Base model, a GGUF file [model].", completion: .file(extensions: ["gguf"]))
   var model: String?
 
-  @Option(name: .long, help: "YAML file with tasks beyond the built-in ones [tasksFile].")
+  @Option(
+    name: .long, help: "YAML file with tasks beyond the built-in ones [tasksFile].",
+    completion: .file(extensions: ["yaml", "yml"]))
   var tasks: String?
 
   @Option(
@@ -37,53 +39,45 @@ struct ConfigurationOptions: ParsableArguments {
   var logLevel: LogLevel = .info
 
   /// The settings in force.
-  /// - Throws: ``SettingError`` naming the setting; `ValidationError` for `--config` and `--set` themselves.
-  func load() async throws -> WorkerConfiguration {
+  /// - Throws: as ``layers(over:)`` and ``SettingLayers/configuration()`` do.
+  func load() throws -> WorkerConfiguration { try layers().configuration() }
+
+  /// What was given by flags, environment and file.
+  /// - Parameter flags: what a command's own options say, over all else.
+  /// - Throws: `ValidationError` for `--config` and `--set` themselves.
+  func layers(over flags: [String: SettingText] = [:]) throws -> SettingLayers {
     reportUnknownVariables()
-    var configuration = WorkerConfiguration()
-    let reader = ConfigReader(providers: try await providers())
-    for setting in Setting.all {
-      let key = ConfigKey(setting.key)
-      if let text = reader.string(forKey: key, isSecret: setting.isSecret) {
-        try setting.apply(&configuration, text)
-      } else if setting.isList,
-        let list = reader.stringArray(forKey: key, isSecret: setting.isSecret)
-      {
-        try setting.apply(&configuration, list.joined(separator: ","))
-      }
+    var layers = SettingLayers()
+    if let config {
+      do {
+        layers.add(try SettingLayers.file(config))
+      } catch { throw ValidationError("--config \(error)") }
     }
-    do {
-      try configuration.train.method.user.training.validate()
-    } catch { throw ValidationError("the settings train.*: \(error)") }
-    return configuration
+    layers.add(SettingLayers.environment())
+    layers.add(try changes())
+    for (key, flag, text) in [
+      ("kafka.bootstrapServers", "--kafka", kafka), ("database.url", "--database", database),
+      ("model", "--model", model), ("tasksFile", "--tasks", tasks),
+    ] {
+      if let text { layers.add([key: SettingText(text: text, source: .flag(flag))]) }
+    }
+    layers.add(flags)
+    return layers
   }
 
-  private func providers() async throws -> [any ConfigProvider] {
-    var flags: [String: String] = [:]
+  private func changes() throws -> [String: SettingText] {
+    var layer: [String: SettingText] = [:]
     for pair in set {
       let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard parts.count == 2, Setting.all.contains(where: { $0.key == parts[0] }) else {
+        let near = Spelling.nearest(to: String(parts[0]), among: Setting.all.map(\.key))
         throw ValidationError(
-          "--set \(pair): expected key=value with a key of `oppu-worker run --print-config`.")
+          near.map { "--set \(pair): there is no setting \"\(parts[0])\". Did you mean \"\($0)\"?" }
+            ?? "--set \(pair): expected key=value with a key of `oppu-worker run --print-config`.")
       }
-      flags[String(parts[0])] = String(parts[1])
+      layer[String(parts[0])] = SettingText(text: String(parts[1]), source: .flag("--set"))
     }
-    flags["kafka.bootstrapServers"] = kafka ?? flags["kafka.bootstrapServers"]
-    flags["database.url"] = database ?? flags["database.url"]
-    flags["model"] = model ?? flags["model"]
-    flags["tasksFile"] = tasks ?? flags["tasksFile"]
-    // Flags and environment are texts alike, so one kind of provider reads both.
-    let named = Dictionary(
-      uniqueKeysWithValues: flags.map { (Setting.environmentName($0.key), $0.value) })
-    var providers: [any ConfigProvider] = [
-      EnvironmentVariablesProvider(environmentVariables: named).prefixKeys(with: "oppu"),
-      EnvironmentVariablesProvider().prefixKeys(with: "oppu"),
-    ]
-    if let config {
-      try checkKeys(of: config)
-      providers.append(try await FileProvider<YAMLSnapshot>(filePath: FilePath(config)))
-    }
-    return providers
+    return layer
   }
 
   /// A misspelt variable changes nothing, which somebody should be told.
@@ -92,50 +86,6 @@ struct ConfigurationOptions: ParsableArguments {
     for name in ProcessInfo.processInfo.environment.keys.sorted()
     where name.hasPrefix("OPPU_") && !known.contains(name) {
       Failure.say("the environment variable \(name) names no setting; see `run --print-config`")
-    }
-  }
-
-  /// A misspelt key must not be passed over in silence.
-  private func checkKeys(of path: String) throws {
-    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-      throw ValidationError("--config \(path): the file cannot be read as UTF-8 text.")
-    }
-    let root: Yams.Node?
-    do {
-      root = try Yams.compose(yaml: text)
-    } catch {
-      throw ValidationError("--config \(path): \(error)")
-    }
-    guard let root else { return }
-    guard case .mapping(let top) = root else {
-      throw ValidationError("--config \(path): the file must be a mapping of settings.")
-    }
-    try checkKeys(of: top, under: "", path: path)
-  }
-
-  private func checkKeys(of mapping: Yams.Node.Mapping, under prefix: String, path: String) throws {
-    for (key, value) in mapping {
-      let name = prefix + (key.string ?? "?")
-      if case .mapping(let inner) = value,
-        Setting.all.contains(where: { $0.key.hasPrefix(name + ".") })
-      {
-        try checkKeys(of: inner, under: name + ".", path: path)
-        continue
-      }
-      let line = key.mark.map { " in line \($0.line)" } ?? ""
-      guard let setting = Setting.all.first(where: { $0.key == name }) else {
-        throw ValidationError(
-          "--config \(path): there is no setting \"\(name)\"\(line); `oppu-worker run --print-config` lists them."
-        )
-      }
-      switch value {
-      case .scalar: break
-      case .sequence where setting.isList: break
-      default:
-        throw ValidationError(
-          "--config \(path): \(name)\(line) must be \(setting.isList ? "a list of texts" : "one value")."
-        )
-      }
     }
   }
 

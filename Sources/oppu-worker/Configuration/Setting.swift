@@ -12,15 +12,17 @@ import Worker
 struct SettingError: Error, CustomStringConvertible {
   let key: String
   let problem: String
+  /// Where the value was given, once that is known.
+  var source: SettingSource?
+
   var description: String {
-    "setting \(key) (\(Setting.environmentName(key))): \(problem)"
+    "setting \(key) (\(source?.description ?? Setting.environmentName(key))): \(problem)"
   }
 }
 
 struct Setting {
   let key: String
   let help: String
-  var isSecret = false
   /// Whether the value is a list: a YAML sequence, or one text with commas.
   var isList = false
   let apply: (inout WorkerConfiguration, String) throws -> Void
@@ -44,11 +46,11 @@ struct Setting {
   // MARK: Kinds
 
   static func text(
-    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, String>, secret: Bool = false,
+    _ key: String, _ path: WritableKeyPath<WorkerConfiguration, String>,
     _ help: String
   ) -> Setting {
     Setting(
-      key: key, help: help, isSecret: secret,
+      key: key, help: help,
       apply: { configuration, text in
         guard !text.isEmpty else { throw SettingError(key: key, problem: "it is empty") }
         configuration[keyPath: path] = text
@@ -168,6 +170,9 @@ extension Setting {
           configuration.taskAdapters = folder
           configuration.train.method = MethodSettings.standard.withHeldOutEvents
         }, show: { $0.taskAdapters ?? "" }),
+      .milliseconds(
+        "shutdown.deadlineMs", \.shutdownDeadline,
+        "How long a stop may take before the process ends all the same."),
     ]
   }
 
@@ -178,7 +183,7 @@ extension Setting {
       Setting(
         key: "kafka.properties",
         help: "librdkafka's own properties as name=value, e.g. security.protocol=SASL_SSL.",
-        isSecret: true, isList: true,
+        isList: true,
         apply: { configuration, text in
           for pair in text.split(separator: ",") {
             try add(pair, to: &configuration, key: "kafka.properties")
@@ -228,10 +233,10 @@ extension Setting {
   /// Names with values, but no value of what may be a secret.
   private static func showProperties(_ configuration: WorkerConfiguration) -> String {
     configuration.kafka.properties.sorted { $0.key < $1.key }.map { name, value in
-      let secret = ["password", "secret", "key", "token", "jaas", "username"].contains {
-        name.lowercased().contains($0)
-      }
-      return "\(name)=\(secret ? "********" : value)"
+      let isSecret = [
+        "password", "secret", "key", "token", "jaas", "username", "oauthbearer.config",
+      ].contains { name.lowercased().contains($0) }
+      return "\(name)=\(isSecret ? mask : value)"
     }.joined(separator: ",")
   }
 
@@ -240,7 +245,7 @@ extension Setting {
       Setting(
         key: "database.url",
         help: "libpq URI or keyword string (sslmode, sslrootcert, … pass through).",
-        isSecret: true, apply: { $0.database.url = $1 }, show: { mask($0.database.url) }),
+        apply: { $0.database.url = $1 }, show: { masked($0.database.url) }),
       .integer(
         "database.maximumConnections", \.database.maximumConnections, 3...1_000,
         "Connections that this process opens at most."),
@@ -266,10 +271,14 @@ extension Setting {
     ]
   }
 
-  /// A connection string without its password.
-  private static func mask(_ url: String) -> String {
-    url.replacing(/(:\/\/[^:\/@]*):[^@]*@/) { "\($0.1):********@" }
-      .replacing(/(password\s*=\s*)('[^']*'|[^\s&]+)/) { "\($0.1)********" }
+  /// Stands where a secret is not shown.
+  static let mask = "********"
+
+  /// A connection string without its password. In a URI the password is taken to reach to the last @ before the
+  /// parameters: one that was not escaped must not show its tail.
+  static func masked(_ url: String) -> String {
+    url.replacing(/(:\/\/[^:\/@?]*):[^?]*@/) { "\($0.1):\(mask)@" }
+      .replacing(/(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s&\\]|\\.)+)/) { "\($0.1)\(mask)" }
   }
 
   private static var schedule: [Setting] {

@@ -1,6 +1,6 @@
 // `oppu-worker adapt`: task adapters, trained on users who are not the ones to be served or evaluated.
 
-import ArgumentParser
+import ArgumentParsing
 import Evaluation
 import Foundation
 import LanguageModel
@@ -21,16 +21,18 @@ struct Adapt: AsyncParsableCommand {
       Or serve them: OPPU_TASK_ADAPTERS=adapters oppu-worker run
       """)
 
-  @OptionGroup var method: MethodOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
   @Option(
     name: .long, help: "Task, or several with commas (default: every task the folder has data for)."
   )
   var task: String?
-  @Option(name: .long, help: "Folder in LaMP's format, with others.json.") var data: String
+  @Option(name: .long, help: "Folder in LaMP's format, with others.json.", completion: .directory)
+  var data: String
   @Option(name: .long, help: "Kinds of prompts with commas: plain, rag-K, pag, rag-K+pag.")
   var variants = "plain"
-  @Option(name: .long, help: "Folder for the adapters: TASK/KIND in it are PEFT folders.") var out:
-    String
+  @Option(
+    name: .long, help: "Folder for the adapters: TASK/KIND in it are PEFT folders.",
+    completion: .directory) var out: String
 
   func run() async throws {
     try await Failure.explain {

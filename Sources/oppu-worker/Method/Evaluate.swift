@@ -1,6 +1,6 @@
 // `oppu-worker evaluate`: the method on data with known answers, arm by arm.
 
-import ArgumentParser
+import ArgumentParsing
 import Evaluation
 import EvaluationReport
 import Foundation
@@ -30,15 +30,17 @@ struct Evaluate: AsyncParsableCommand {
       All tasks of a folder: oppu-worker evaluate --data lamp --out results
       """)
 
-  @OptionGroup var method: MethodOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
   @Option(
     name: .long, help: "Task, or several with commas (default: every task the folder has data for)."
   )
   var task: String?
-  @Option(name: .long, help: "Folder in LaMP's format, or a folder of such folders by task.")
+  @Option(
+    name: .long, help: "Folder in LaMP's format, or a folder of such folders by task.",
+    completion: .directory)
   var data: String
   @Option(name: .long, help: "Arms with commas.") var arms = Arm.usual.joined(separator: ",")
-  @Option(name: .long, help: "Results folder.") var out: String
+  @Option(name: .long, help: "Results folder.", completion: .directory) var out: String
   @Option(name: .long, help: "At most so many users of a task.") var users: Int?
   @Option(name: .long, help: "Minutes for each task; users beyond it are left out and named.")
   var budget: Double?
@@ -57,7 +59,8 @@ struct Evaluate: AsyncParsableCommand {
     help: "Evaluate a third of the users of others.json instead, for choosing settings.")
   var development = false
   @Option(
-    name: .customLong("task-adapters"), help: "Folder of adapters that oppu-worker adapt trained.")
+    name: .customLong("task-adapters"), help: "Folder of adapters that oppu-worker adapt trained.",
+    completion: .directory)
   var taskAdapters: String?
 
   func validate() throws {

@@ -1,6 +1,6 @@
 // Where the results of an evaluation come from: versions, machine, data.
 
-import Crypto
+import Cryptography
 import EvaluationReport
 import Foundation
 import LanguageModel
@@ -35,7 +35,7 @@ enum EvaluationProvenance {
       finished: Date(),
       data: try files.map { file in
         let hash = SHA256.hash(data: try Data(contentsOf: URL(fileURLWithPath: file)))
-        return .init(file: file, sha256: hash.map { String(format: "%02x", $0) }.joined())
+        return .init(file: file, sha256: hash.hexadecimal)
       })
   }
 

@@ -1,15 +1,18 @@
 // What `evaluate` and `adapt` are told alike: model, tasks, settings of the method.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import LanguageModel
 import OPPU
 import Personalization
 
 struct MethodOptions: ParsableArguments {
-  @Option(name: .long, help: "Base model: a GGUF file or a Hugging Face folder.")
+  @Option(
+    name: .long, help: "Base model: a GGUF file or a Hugging Face folder.", completion: .file())
   var model = ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf"
-  @Option(name: .customLong("tasks-file"), help: "YAML file with tasks of your own.")
+  @Option(
+    name: .customLong("tasks-file"), help: "YAML file with tasks of your own.",
+    completion: .file(extensions: ["yaml", "yml"]))
   var tasksFile: String?
   @Option(
     name: .long,

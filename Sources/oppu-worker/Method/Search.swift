@@ -1,7 +1,7 @@
 // `oppu-worker search`: settings of the method side by side, on users who are not reported on.
 
-import ArgumentParser
-import Crypto
+import ArgumentParsing
+import Cryptography
 import Evaluation
 import EvaluationReport
 import Foundation
@@ -26,12 +26,14 @@ struct Search: AsyncParsableCommand {
         --try user.training.learningRate=3e-4,6e-4 --try user.training.epochs=2,4
       """)
 
-  @OptionGroup var method: MethodOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
   @Option(
     name: .long, help: "Task, or several with commas (default: every task the folder has data for)."
   )
   var task: String?
-  @Option(name: .long, help: "Folder in LaMP's format, or a folder of such folders by task.")
+  @Option(
+    name: .long, help: "Folder in LaMP's format, or a folder of such folders by task.",
+    completion: .directory)
   var data: String
   @Option(
     name: .customLong("try"),
@@ -40,7 +42,8 @@ struct Search: AsyncParsableCommand {
   var tries: [String] = []
   @Option(name: .long, help: "Arms with commas.") var arms = "task,oppu"
   @Option(name: .long, help: "At most so many users of a task.") var users: Int?
-  @Option(name: .long, help: "Folder for results and task adapters.") var out: String
+  @Option(name: .long, help: "Folder for results and task adapters.", completion: .directory)
+  var out: String
   @OptionGroup var output: OutputOptions
 
   /// One arm under one combination.
@@ -179,7 +182,6 @@ struct Search: AsyncParsableCommand {
   private static func name(_ settings: MethodSettings) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
-    return SHA256.hash(data: try encoder.encode(settings)).prefix(8)
-      .map { String(format: "%02x", $0) }.joined()
+    return SHA256.hash(data: try encoder.encode(settings)).prefix(8).hexadecimal
   }
 }

@@ -1,7 +1,7 @@
 // `oppu-worker stream`: each event of users' streams is predicted before it is learnt, under several
 // policies of when to train.
 
-import ArgumentParser
+import ArgumentParsing
 import Evaluation
 import EvaluationReport
 import Foundation
@@ -35,14 +35,14 @@ struct StreamCommand: AsyncParsableCommand {
       With planted shifts: the same with --planted --events-per-user 80 --out planted
       """)
 
-  @OptionGroup var method: MethodOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
   @Option(name: .long, help: "File of events, one JSON object a line.", completion: .file())
   var events: String
   @Option(name: .long, help: "Task, or several with commas (default: all that the file has).")
   var task: String?
   @Option(name: .long, help: "Policies with commas.")
   var policies = StreamingPolicy.allCases.map(\.argument).joined(separator: ",")
-  @Option(name: .long, help: "Results folder.") var out: String
+  @Option(name: .long, help: "Results folder.", completion: .directory) var out: String
   @Option(name: .long, help: "At most so many streams of a task.") var users: Int?
   @Option(
     name: .customLong("events-per-user"),

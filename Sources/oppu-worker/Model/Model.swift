@@ -1,6 +1,6 @@
 // `oppu-worker model`: looking at and trying a model file, without Kafka and PostgreSQL.
 
-import ArgumentParser
+import ArgumentParsing
 import FineTuning
 import Foundation
 import LanguageModel

@@ -1,6 +1,6 @@
 // `model generate`: a continuation of a prompt, as it is written.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import LanguageModel
 import Worker

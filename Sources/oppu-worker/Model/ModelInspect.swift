@@ -1,6 +1,6 @@
 // `model inspect`: what a model holds and what it needs.
 
-import ArgumentParser
+import ArgumentParsing
 import FineTuning
 import Foundation
 import LanguageModel

@@ -1,6 +1,6 @@
 // `model pull`: fetch a model by name, address or repository.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import LanguageModel
 

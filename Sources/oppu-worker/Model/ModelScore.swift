@@ -1,6 +1,6 @@
 // `model score`: per-token losses of texts, in the form of the transformers reference.
 
-import ArgumentParser
+import ArgumentParsing
 import Foundation
 import LanguageModel
 import Worker
