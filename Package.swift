@@ -67,7 +67,7 @@ let package = Package(
       dependencies: [
         "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
         "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
-        "PostgresClient", "Storage", "ArgumentParsing", "Cryptography", "Services",
+        "PostgresClient", "Storage", "ArgumentParsing", "Cryptography",
         "StructuredLogging", "TextTables", "YAML",
       ]),
 
@@ -96,29 +96,43 @@ let package = Package(
     .testTarget(name: "TextTablesTests", dependencies: ["TextTables"]),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
     .testTarget(
-      name: "LanguageModelTests", dependencies: ["LanguageModel"], resources: [.copy("Fixtures")]),
+      name: "LanguageModelTests", dependencies: ["LanguageModel", "LinearAlgebra"],
+      resources: [.copy("Fixtures")]),
     .testTarget(
-      name: "FineTuningTests", dependencies: ["FineTuning"], resources: [.copy("Fixtures")]),
+      name: "FineTuningTests", dependencies: ["FineTuning", "LanguageModel", "LinearAlgebra"],
+      resources: [.copy("Fixtures")]),
     .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
     .testTarget(
       name: "ShiftDetectionTests", dependencies: ["ShiftDetection"],
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "EvaluationReportTests", dependencies: ["EvaluationReport", "Personalization"]),
-    .testTarget(name: "KafkaClientTests", dependencies: ["KafkaClient", "DevelopmentServers"]),
     .testTarget(
-      name: "PostgresClientTests", dependencies: ["PostgresClient", "DevelopmentServers"]),
+      name: "KafkaClientTests",
+      dependencies: ["KafkaClient", "DevelopmentServers", "StructuredLogging"]),
+    .testTarget(
+      name: "PostgresClientTests",
+      dependencies: ["PostgresClient", "DevelopmentServers", "StructuredLogging"]),
     .testTarget(
       name: "EvaluationTests",
       dependencies: [
         "Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization",
         "ShiftDetection",
       ]),
-    .testTarget(name: "WorkerTests", dependencies: ["Worker", "Evaluation", "Storage"]),
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["oppu-worker", "ArgumentParsing", "LinearAlgebra"]),
+    .testTarget(
+      name: "WorkerTests",
+      dependencies: [
+        "Worker", "Evaluation", "KafkaClient", "Personalization", "ShiftDetection", "Storage",
+        "Cryptography", "LinearAlgebra", "StructuredLogging",
+      ]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "Worker", "Evaluation", "DevelopmentServers", "KafkaClient", "PostgresClient", "CRDKafka",
+        "Worker", "Evaluation", "DevelopmentServers", "KafkaClient", "PostgresClient", "Storage",
+        "OPPU", "FineTuning", "LanguageModel", "Personalization", "Cryptography",
+        "StructuredLogging", "CRDKafka",
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -193,6 +193,7 @@ extension Setting {
         key: "kafka.propertiesFile",
         help: "File of librdkafka properties, one name=value a line; the place for passwords.",
         apply: { configuration, path in
+          guard !path.isEmpty else { return }
           guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
             throw SettingError(
               key: "kafka.propertiesFile", problem: "the file \(path) cannot be read")
