@@ -102,7 +102,7 @@ public struct DeclaredArgument: Sendable {
     didSet { names = name.names(for: key.last ?? "") }
   }
   /// With their dashes; none for positional arguments.
-  public private(set) var names: [String] = []
+  public internal(set) var names: [String] = []
   /// The title of its option group; empty without one.
   public internal(set) var section = ""
   public internal(set) var isHidden = false
