@@ -63,13 +63,19 @@ public struct CommandInterface: Sendable {
         || (path.count == 1 && !arguments.contains { $0.kind == .positional }))
   }
 
-  /// The options that every command has: their names and what they do.
-  func builtIn(beside arguments: [DeclaredArgument]) -> [(names: [String], help: String)] {
+  /// `--version` and `--help`, as far as the command has no options of its own that are called so.
+  func builtIn(beside arguments: [DeclaredArgument]) -> [DeclaredArgument] {
     let own = Set(arguments.flatMap(\.names))
-    let all = [
+    let all: [([String], ArgumentHelp)] = [
       (version.isEmpty ? [] : ["--version"], "Show the version."),
       (["-h", "--help"], "Show help information."),
     ]
-    return all.map { ($0.0.filter { !own.contains($0) }, $0.1) }.filter { !$0.0.isEmpty }
+    return all.compactMap { names, help in
+      var flag = DeclaredArgument(
+        kind: .flag, name: [], help: help, completion: nil, arity: .one, choices: [],
+        isNumber: false, isRequired: false, defaultDescription: "")
+      flag.names = names.filter { !own.contains($0) }
+      return flag.names.isEmpty ? nil : flag
+    }
   }
 }

@@ -90,12 +90,9 @@ struct Completion {
     }
     let isOption = current.hasPrefix("-") || (offers.isEmpty && kind == "words")
     guard isOption, !parser.optionsHaveEnded else { return }
-    for argument in arguments where argument.kind != .positional && !argument.isHidden {
+    for argument in arguments + command.builtIn(beside: arguments) where !argument.isHidden {
       guard parser.given[argument.key] == nil || argument.arity == .list else { continue }
       offers += argument.names.map { ($0, argument.help.abstract) }
-    }
-    offers += command.builtIn(beside: arguments).flatMap { option in
-      option.names.map { ($0, option.help) }
     }
   }
 

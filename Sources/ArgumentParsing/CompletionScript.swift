@@ -13,8 +13,8 @@ enum CompletionScript {
   private static let bash = #"""
     # bash completion for PROGRAM: source this, or put it into bash-completion's folder.
     FUNCTION() {
-      local word joins='' count=0 current typed kind value extension
-      local -a words=() extensions=()
+      local word joins='' count=0 current typed kind extensions value extension
+      local -a words=()
       for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do
         if [[ $count -gt 0 && ( $word == [=:] || -n $joins ) ]]; then
           words[count-1]+=$word
@@ -30,33 +30,21 @@ enum CompletionScript {
       [[ $typed == --*=* ]] && typed=${typed#*=}
       COMPREPLY=()
       {
-        read -r kind
+        read -r kind extensions
         while IFS=$'\t' read -r value _; do
           [[ $value == *= ]] && compopt -o nospace
           printf -v value %q "${value:${#typed}-${#current}}"
           COMPREPLY+=("$value")
         done
       } < <("${COMP_WORDS[0]/#\~/$HOME}" ---completion "${words[@]}" 2>/dev/null)
-      read -ra extensions <<<"${kind#* }"
-      case $kind in
-      file) set -- -f ;;
-      file\ *)
-        set -- -d
-        for extension in "${extensions[@]}"; do set -- "$@" -f -X "!*.$extension"; done
-        ;;
-      directory) set -- -d ;;
-      *) return ;;
-      esac
+      [[ $kind == file || $kind == directory ]] || return
       compopt -o filenames
-      while read -r value; do COMPREPLY+=("$value"); done < <(FUNCTION_paths "$current" "$@")
-    }
-    FUNCTION_paths() {
-      local current=$1
-      shift
-      while [[ $# -gt 0 ]]; do
-        if [[ ${2-} == -X ]]; then compgen -f -X "$3" -- "$current"; shift 3
-        else compgen "$1" -- "$current"; shift; fi
+      typed=$(compgen -d -- "$current")
+      [[ $kind == file && -z $extensions ]] && typed=$(compgen -f -- "$current")
+      for extension in $extensions; do
+        typed+=$'\n'$(compgen -f -X "!*.$extension" -- "$current")
       done
+      while read -r value; do [[ -n $value ]] && COMPREPLY+=("$value"); done <<<"$typed"
     }
     complete -F FUNCTION PROGRAM
     """#
@@ -85,7 +73,7 @@ enum CompletionScript {
       directory) _files -/ ;;
       esac
     }
-    if [[ $funcstack[1] == FUNCTION ]]; then FUNCTION "$@"; else compdef FUNCTION PROGRAM; fi
+    if [[ $funcstack[1] == _PROGRAM ]]; then FUNCTION "$@"; else compdef FUNCTION PROGRAM; fi
     """#
 
   private static let fish = #"""

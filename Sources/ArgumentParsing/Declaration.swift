@@ -12,7 +12,7 @@ enum Declaration<Value> {
     _ completion: CompletionKind?, default initial: Value?
   ) where Value: ArgumentValue {
     typealias Element = Value.ArgumentElement
-    let words = initial.map { Value.elements(of: $0).map(\.defaultValueDescription) } ?? []
+    let words = initial.map { Value.elements(of: $0).map { $0.defaultValueDescription } } ?? []
     let argument = DeclaredArgument(
       kind: kind, name: name, help: help ?? "", completion: completion, arity: Value.arity,
       choices: kind == .flag ? [] : Element.allValueStrings,

@@ -98,13 +98,14 @@ public struct DeclaredArgument: Sendable {
   /// The default as it would be given; empty where there is none worth showing.
   public let defaultDescription: String
   /// The property, after those of the option groups that it is in.
-  public internal(set) var key: [String] = []
+  public internal(set) var key: [String] = [] {
+    didSet { names = name.names(for: key.last ?? "") }
+  }
+  /// With their dashes; none for positional arguments.
+  public internal(set) var names: [String] = []
   /// The title of its option group; empty without one.
   public internal(set) var section = ""
   public internal(set) var isHidden = false
-
-  /// With their dashes; none for positional arguments.
-  public var names: [String] { name.names(for: key.last ?? "") }
 
   /// The name by which messages call it: the first long one.
   public var preferredName: String? { names.first { $0.hasPrefix("--") } ?? names.first }

@@ -69,45 +69,41 @@ public struct UsageError: Error, CustomStringConvertible, Sendable {
     Spelling.nearest(to: word, among: names).map { ". Did you mean '\($0)'?" } ?? end
   }
 
-  static func unknownCommand(_ word: String, among names: [String]) -> UsageError {
-    UsageError(
-      .unknownCommand, word,
-      "Unknown command \(Spelling.quoted(word))\(guess(word, among: names))")
+  static func unknownCommand(_ word: String, among names: [String]) -> Self {
+    let text = "Unknown command \(Spelling.quoted(word))\(guess(word, among: names))"
+    return UsageError(.unknownCommand, word, text)
   }
 
-  static func unknownOption(_ name: String, in word: String, among names: [String]) -> UsageError {
+  static func unknownOption(_ name: String, in word: String, among names: [String]) -> Self {
     let place = word == name || word.hasPrefix(name + "=") ? "" : " in \(Spelling.quoted(word))"
-    return UsageError(
-      .unknownOption, word,
-      "Unknown option \(Spelling.quoted(name))\(place)\(guess(name, among: names))")
+    let text = "Unknown option \(Spelling.quoted(name))\(place)\(guess(name, among: names))"
+    return UsageError(.unknownOption, word, text)
   }
 
-  static func unexpectedArgument(_ word: String) -> UsageError {
+  static func unexpectedArgument(_ word: String) -> Self {
     UsageError(.unexpectedArgument, word, "Unexpected argument \(Spelling.quoted(word))")
   }
 
   static func missingValue(
     for argument: DeclaredArgument, givenAs name: String, before next: String?
-  ) -> UsageError {
-    let written = argument.written(as: name)
-    var hint = ""
+  ) -> Self {
+    var text = "Missing value for '\(argument.written(as: name))'"
     if let next {
-      hint = "; if \(Spelling.quoted(next)) is the value, join them: "
-      hint += Spelling.quoted(name + (name.hasPrefix("--") ? "=" : "") + next)
+      text += "; if \(Spelling.quoted(next)) is the value, join them: "
+      text += Spelling.quoted(name + (name.hasPrefix("--") ? "=" : "") + next)
     }
-    return UsageError(
-      .missingValue, name, "Missing value for '\(written)'" + hint, argument: argument, name: name)
+    return UsageError(.missingValue, name, text, argument: argument, name: name)
   }
 
-  static func missingArgument(_ argument: DeclaredArgument) -> UsageError {
-    UsageError(
-      .missingArgument, argument.preferredName ?? argument.placeholder,
-      "Missing expected argument '\(argument.written())'", argument: argument)
+  static func missingArgument(_ argument: DeclaredArgument) -> Self {
+    let text = "Missing expected argument '\(argument.written())'"
+    let name = argument.preferredName ?? argument.placeholder
+    return UsageError(.missingArgument, name, text, argument: argument)
   }
 
   static func invalidValue(
     _ given: GivenValue, for argument: DeclaredArgument, because reason: (any Error)? = nil
-  ) -> UsageError {
+  ) -> Self {
     var text = "The value \(Spelling.quoted(given.word)) is invalid for "
     text += "'\(argument.written(as: given.name))'"
     if let reason {
@@ -123,12 +119,9 @@ public struct UsageError: Error, CustomStringConvertible, Sendable {
     return UsageError(.invalidValue, given.word, text, argument: argument, name: given.name)
   }
 
-  static func valueForFlag(
-    _ word: String, givenAs name: String, _ argument: DeclaredArgument
-  ) -> UsageError {
-    UsageError(
-      .valueForFlag, word, "'\(name)' takes no value, but there is one in \(Spelling.quoted(word))",
-      argument: argument, name: name)
+  static func valueForFlag(_ word: String, givenAs name: String, _ flag: DeclaredArgument) -> Self {
+    let text = "'\(name)' takes no value, but there is one in \(Spelling.quoted(word))"
+    return UsageError(.valueForFlag, word, text, argument: flag, name: name)
   }
 }
 

@@ -16,23 +16,17 @@ struct HelpText {
   var text: String {
     let configuration = command.configuration
     var sections: [String] = []
-    if !configuration.abstract.isEmpty {
-      sections.append(Terminal.wrap("OVERVIEW: " + configuration.abstract, columns: columns))
-    }
-    if !configuration.discussion.isEmpty {
-      sections.append(Terminal.wrap(configuration.discussion, columns: columns))
+    let abstract = configuration.abstract.isEmpty ? "" : "OVERVIEW: " + configuration.abstract
+    for text in [abstract, configuration.discussion] where !text.isEmpty {
+      sections.append(Terminal.wrap(text, columns: columns))
     }
     sections.append(usage(after: "USAGE: "))
-    let options = arguments.filter { $0.kind != .positional }
-    add("ARGUMENTS", arguments.filter { $0.kind == .positional }.map(Self.entry), to: &sections)
-    add(
-      "OPTIONS",
-      options.filter { $0.section.isEmpty }.map(Self.entry)
-        + command.builtIn(beside: arguments).map { ($0.names.joined(separator: ", "), $0.help, "") },
-      to: &sections)
-    for title in options.map(\.section).uniqued() where !title.isEmpty {
+    let positionals = arguments.filter { $0.kind == .positional }
+    add("ARGUMENTS", positionals.map(Self.entry), to: &sections)
+    let options = arguments.filter { $0.kind != .positional } + command.builtIn(beside: arguments)
+    for title in ([""] + options.map(\.section)).uniqued() {
       let entries = options.filter { $0.section == title }.map(Self.entry)
-      add(title.uppercased(), entries, to: &sections)
+      add(title.isEmpty ? "OPTIONS" : title.uppercased(), entries, to: &sections)
     }
     add("SUBCOMMANDS", configuration.ungroupedSubcommands.compactMap(entry), to: &sections)
     for group in configuration.groupedSubcommands {
@@ -48,10 +42,8 @@ struct HelpText {
 
   /// What is said of a line that cannot be understood.
   func refusal(_ error: UsageError) -> String {
-    guard let argument = error.argument else { return refusal(error.description) }
-    let label = argument.written(as: error.name)
-    let help = "Help:  \(label)  \(Self.entry(argument).help)"
-    return refusal(error.description, help: Terminal.wrap(help, columns: columns, indentation: 2))
+    let help = error.argument.map { "Help:  \($0.written(as: error.name))  \(Self.entry($0).help)" }
+    return refusal(error.description, help: help)
   }
 
   func refusal(_ message: String, help: String? = nil) -> String {
@@ -62,8 +54,13 @@ struct HelpText {
   }
 
   private func usage(after title: String) -> String {
-    let words = [command.invocation] + Self.synopsis(of: command, arguments)
-    return Self.fill(words, after: title, columns: columns)
+    // Parts are not broken: their spaces are others while lines are.
+    let parts = [command.invocation] + Self.synopsis(of: command, arguments)
+    let text = parts.map { $0.replacing(" ", with: "\u{A0}") }.joined(separator: " ")
+    let indentation = min(title.count + 2, columns / 2)
+    return title
+      + Terminal.wrap(text, columns: columns, indentation: indentation, from: title.count)
+      .replacing("\u{A0}", with: " ")
   }
 
   /// The parts of a synopsis: `[--limit <limit>]`, `<job>`. Many options are one part, and so are
@@ -81,25 +78,10 @@ struct HelpText {
     }.uniqued()
   }
 
-  /// Parts that are not broken, in lines that begin below the first part.
-  private static func fill(_ parts: [String], after title: String, columns: Int) -> String {
-    var (lines, width) = ([title + parts[0]], Terminal.cells(title + parts[0]))
-    let margin = String(repeating: " ", count: min(title.count + 2, columns / 2))
-    for part in parts.dropFirst() {
-      let cells = Terminal.cells(part)
-      if width + 1 + cells <= columns {
-        lines[lines.count - 1] += " " + part
-        width += 1 + cells
-      } else {
-        lines.append(margin + part)
-        width = margin.count + cells
-      }
-    }
-    return lines.joined(separator: "\n")
-  }
+  typealias Entry = (label: String, help: String, more: String)
 
   /// Label, help and further help of an argument.
-  static func entry(_ argument: DeclaredArgument) -> (label: String, help: String, more: String) {
+  static func entry(_ argument: DeclaredArgument) -> Entry {
     let names = argument.names.joined(separator: ", ")
     let label = [names, argument.placeholder].filter { !$0.isEmpty }.joined(separator: " ")
     var notes: [String] = []
@@ -113,19 +95,14 @@ struct HelpText {
     return (label, help, argument.help.discussion)
   }
 
-  private func entry(
-    _ type: any ParsableCommand.Type
-  ) -> (label: String, help: String, more: String)? {
+  private func entry(_ type: any ParsableCommand.Type) -> Entry? {
     guard type.configuration.shouldDisplay else { return nil }
     let isDefault = command.configuration.defaultSubcommand.map { $0 == type } ?? false
     let name = CommandInterface.name(of: type) + (isDefault ? " (default)" : "")
     return (name, type.configuration.abstract, "")
   }
 
-  private func add(
-    _ title: String, _ entries: [(label: String, help: String, more: String)],
-    to sections: inout [String]
-  ) {
+  private func add(_ title: String, _ entries: [Entry], to sections: inout [String]) {
     guard !entries.isEmpty else { return }
     let column = columns < 60 ? 8 : 26
     let margin = String(repeating: " ", count: column)

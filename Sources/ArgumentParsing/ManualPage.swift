@@ -33,7 +33,7 @@ struct ManualPage {
       lines.append(".SH DESCRIPTION")
       add(command.configuration.discussion)
     }
-    addArguments(of: command, as: ".SH ")
+    addArguments(of: command, isTop: true)
     let below = command.tree.dropFirst().filter(\.configuration.shouldDisplay)
     if !below.isEmpty { lines.append(".SH COMMANDS") }
     for command in below {
@@ -47,7 +47,7 @@ struct ManualPage {
         lines += paragraph
         add(command.configuration.discussion)
       }
-      addArguments(of: command, as: nil)
+      addArguments(of: command, isTop: false)
     }
     for (title, options) in shared {
       lines.append(".SH \(Self.escaped(title.uppercased()))")
@@ -61,7 +61,7 @@ struct ManualPage {
     lines.append(Self.escaped(parts.joined(separator: " ")))
   }
 
-  private mutating func addArguments(of command: CommandInterface, as section: String?) {
+  private mutating func addArguments(of command: CommandInterface, isTop: Bool) {
     let arguments = command.arguments.filter { !$0.isHidden }
     for title in arguments.map(\.section).uniqued() where !title.isEmpty {
       let group = arguments.filter { $0.section == title && $0.kind != .positional }
@@ -70,29 +70,23 @@ struct ManualPage {
       }
       if isNew { shared.append((title, group)) }
     }
-    if let section { lines.append(section + "OPTIONS") }
-    for argument in arguments where argument.section.isEmpty || argument.kind == .positional {
+    if isTop { lines.append(".SH OPTIONS") }
+    for argument in arguments + (isTop ? command.builtIn(beside: arguments) : [])
+    where argument.section.isEmpty || argument.kind == .positional {
       add(argument)
-    }
-    guard section != nil else { return }
-    for option in command.builtIn(beside: arguments) {
-      add(names: option.names, value: "", help: option.help, more: "")
     }
   }
 
   private mutating func add(_ argument: DeclaredArgument) {
-    let entry = HelpText.entry(argument)
-    add(names: argument.names, value: argument.placeholder, help: entry.help, more: entry.more)
-  }
-
-  private mutating func add(names: [String], value: String, help: String, more: String) {
+    let (names, value) = (argument.names, argument.placeholder)
     let bold = names.map { "\\fB" + Self.escaped($0) + "\\fR" }.joined(separator: ", ")
-    let italic = value.isEmpty ? "" : "\\fI" + Self.escaped(value) + "\\fR"
-    lines += [".TP", [bold, italic].filter { !$0.isEmpty }.joined(separator: " ")]
-    lines.append(help.isEmpty ? "\\&" : Self.escaped(help))
-    if !more.isEmpty {
+    let italic = value.isEmpty ? [] : ["\\fI" + Self.escaped(value) + "\\fR"]
+    let entry = HelpText.entry(argument)
+    lines += [".TP", ((names.isEmpty ? [] : [bold]) + italic).joined(separator: " ")]
+    lines.append(entry.help.isEmpty ? "\\&" : Self.escaped(entry.help))
+    if !entry.more.isEmpty {
       lines.append(".IP")
-      add(more)
+      add(entry.more)
     }
   }
 

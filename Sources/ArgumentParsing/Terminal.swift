@@ -57,28 +57,32 @@ enum Terminal {
     }
   }
 
-  /// A text in lines of at most `columns` cells, each after the first `indentation` spaces in.
+  /// A text in lines that end before a column; all but the first, which begins at `start`, are
+  /// indented.
   ///
   /// Words that are longer are broken after commas only. Lines that begin with spaces or have
   /// several in a row are kept: somebody set them so.
-  static func wrap(_ text: String, columns: Int, indentation: Int = 0) -> String {
-    let margin = String(repeating: " ", count: indentation)
-    let room = columns - indentation
+  static func wrap(
+    _ text: String, columns: Int, indentation: Int = 0, from start: Int? = nil
+  ) -> String {
+    let newLine = "\n" + String(repeating: " ", count: indentation)
+    var column = start ?? indentation
     return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+      defer { column = indentation }
       if isSet(line) { return String(line) }
-      var (wrapped, width) = ("", 0)
+      var wrapped = ""
       for word in line.split(separator: " ") {
-        let pieces =
-          cells(word) > room ? word.replacing(",", with: ", ").split(separator: " ") : [word]
+        let isLong = cells(word) > columns - indentation
+        let pieces = isLong ? word.replacing(",", with: ", ").split(separator: " ") : [word]
         for (number, piece) in pieces.enumerated() {
-          let (cells, space) = (cells(piece), number == 0 && width > 0 ? 1 : 0)
-          let isFull = width > 0 && width + space + cells > room
-          wrapped += (isFull ? "\n" + margin : space == 1 ? " " : "") + piece
-          width = (isFull ? 0 : width + space) + cells
+          let (cells, space) = (cells(piece), number == 0 && !wrapped.isEmpty ? 1 : 0)
+          let isFull = !wrapped.isEmpty && column + space + cells > columns
+          wrapped += (isFull ? newLine : space == 1 ? " " : "") + piece
+          column = (isFull ? indentation : column + space) + cells
         }
       }
       return wrapped
-    }.joined(separator: "\n" + margin)
+    }.joined(separator: newLine)
   }
 
   /// Whether a line is laid out by hand.

@@ -38,7 +38,7 @@ import Testing
     #expect(offered("draw", "1", "x", "").contains("--prompt"))
   }
 
-  @Test("Values are offered after their option: cases, files, folders, lists, what the program says")
+  @Test("Values are offered after their option: cases, files, lists, what the program says")
   func values() {
     #expect(offered("draw", "--shape", "") == ["circle", "square", "triangle"])
     #expect(offered("draw", "-s", "t") == ["triangle"])

