@@ -3,7 +3,7 @@
 import Foundation
 
 /// A value of a YAML document. Mappings keep the order of the text; their keys are scalars, no two
-/// of them equal.
+/// of them equal as Swift's strings and numbers are.
 public enum YAMLNode: Sendable {
   case scalar(Scalar)
   case sequence(Sequence)

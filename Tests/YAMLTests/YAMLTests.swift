@@ -128,6 +128,8 @@ struct YAMLReadingTests {
       try value("[&x a, *x, &x b, *x, &y [*x], *y]").scalars.map(\.string)
         == ["a", "a", "b", "b", "b", "b"])
     #expect(try value("&k a: *k").scalars.map(\.string) == ["a"])
+    #expect(try value("[&x [&x a], *x]").scalars.map(\.string) == ["a", "a"])
+    #expect(try value("&x [&x a]").kinds == [.string])
   }
 
   @Test("a text without a value is nil, one with null is null")
@@ -174,7 +176,8 @@ struct YAMLRefusalTests {
       "!!seq {a: 1}": "a mapping is no !!seq", "!!map [a]": "a list is no !!map",
       "!own x": "unknown tag !own", "!!set {a}": "unknown tag tag:yaml.org,2002:set",
       "!!timestamp 2001-12-14": "unknown tag tag:yaml.org,2002:timestamp",
-      "!<x:tag:yaml.org,2002:int> 5": "unknown tag x:tag:yaml.org,2002:int",
+      "!<itag:yaml.org,2002:nt> 5": "unknown tag itag:yaml.org,2002:nt",
+      "!<tag:yaml.org,2002:> 5": "unknown tag tag:yaml.org,2002:",
     ]
     for (text, problem) in refused {
       #expect(refusal(text) == "tasks.yaml:1:1: \(problem)")
@@ -210,6 +213,15 @@ struct YAMLRefusalTests {
     for text in ["&x [*x]", "&x {a: *x}", "&x a: &y [{b: *y}]", "[&x a, &x [*x]]"] {
       #expect(refusal(text).contains("a value that would contain itself"), "\(text)")
     }
+  }
+
+  @Test("anchors whose names libyaml would cut off")
+  func anchorNames() throws {
+    for text in ["&a:b c", "- &a?b c", "&a: b", "a: &http://x y"] {
+      #expect(refusal(text).contains("the name of an anchor has only ASCII letters"), "\(text)")
+    }
+    #expect(refusal("&ä b").contains("while scanning an anchor"))
+    #expect(try value("&a-1_B a: &b\n").kinds == [.null])
   }
 
   @Test("aliases that repeat themselves into millions of values, in no time")
