@@ -40,6 +40,13 @@ struct YAMLReader {
     if first == [0xFF, 0xFE] || first == [0xFE, 0xFF] || first.count == 2 && first.contains(0) {
       throw problem("this is UTF-16 or UTF-32; expected UTF-8", atByte: 0)
     }
+    // libyaml's time for directives grows with the square of their number.
+    let directives = zip(text, text.dropFirst()).count { before, first in
+      first == UInt8(ascii: "%") && (before == UInt8(ascii: "\n") || before == UInt8(ascii: "\r"))
+    }
+    if directives > 100 {
+      throw problem("more than 100 lines that begin with %", atByte: 0)
+    }
     // To libyaml the first three are ends of lines, as before YAML 1.2, and the last is nothing.
     let letters = String(decoding: text, as: UTF8.self).unicodeScalars
     let unclear = "\u{85}\u{2028}\u{2029}\u{FEFF}".unicodeScalars
