@@ -3,7 +3,7 @@
 import Foundation
 
 /// A value of a YAML document. Mappings keep the order of the text; their keys are scalars, no two
-/// of them equal.
+/// of them equal as Swift's strings and numbers are.
 public enum YAMLNode: Sendable {
   case scalar(Scalar)
   case sequence(Sequence)
@@ -50,8 +50,9 @@ public enum YAMLNode: Sendable {
   ///
   /// So `no`, `on`, `1_000` and `1:30` are strings. Refused are second documents, declarations of
   /// other versions than 1.2, tags beyond the core schema, merge keys (`<<`), keys that stand twice
-  /// or are no scalars, raw U+0085, U+2028 and U+2029 (libyaml takes them for ends of lines), more
-  /// than 100 levels, and more than 100,000 values counted with what aliases repeat.
+  /// or are no scalars, raw U+0085, U+2028, U+2029 and U+FEFF (which libyaml reads otherwise), more
+  /// than 100 levels, more than 100 lines that begin with `%`, and more than 100,000 values, counted
+  /// with what aliases repeat.
   ///
   /// - Parameter yaml: UTF-8; one byte order mark may stand before it.
   /// - Parameter file: what errors call the text.

@@ -3,21 +3,14 @@
 import CLibYAML
 
 struct YAMLReader {
-  /// A value, how many values that is with those in it, and on how many levels.
-  private struct Tree {
-    var node: YAMLNode
-    var count = 1
-    var height = 1
-  }
-
   private static let maximumDepth = 100
   private static let maximumCount = 100_000
 
   private let file: String
   private let text: UnsafeRawBufferPointer
   private let parser: UnsafeMutablePointer<yaml_parser_t>
-  /// Nil while the value is still being read.
-  private var anchors: [String: Tree?] = [:]
+  /// What anchors name: the number of the value, and no node while it is still being read.
+  private var anchors: [String: (number: Int, node: YAMLNode?)] = [:]
   private var path: [String] = []
   private var count = 0
 
@@ -47,6 +40,13 @@ struct YAMLReader {
     if first == [0xFF, 0xFE] || first == [0xFE, 0xFF] || first.count == 2 && first.contains(0) {
       throw problem("this is UTF-16 or UTF-32; expected UTF-8", atByte: 0)
     }
+    // libyaml's time for directives grows with the square of their number.
+    let directives = zip(text, text.dropFirst()).count { before, first in
+      first == UInt8(ascii: "%") && (before == UInt8(ascii: "\n") || before == UInt8(ascii: "\r"))
+    }
+    if directives > 100 {
+      throw problem("more than 100 lines that begin with %", atByte: 0)
+    }
     // To libyaml the first three are ends of lines, as before YAML 1.2, and the last is nothing.
     let letters = String(decoding: text, as: UTF8.self).unicodeScalars
     let unclear = "\u{85}\u{2028}\u{2029}\u{FEFF}".unicodeScalars
@@ -58,90 +58,89 @@ struct YAMLReader {
   }
 
   private mutating func document() throws -> YAMLNode? {
-    _ = try next { _, _ in }  // The stream begins.
-    let isThere = try next { event, mark in
-      let version = event.data.document_start.version_directive?.pointee
-      if event.type == YAML_DOCUMENT_START_EVENT, let version,
-        (version.major, version.minor) != (1, 2)
-      {
-        throw problem("expected YAML 1.2, not \(version.major).\(version.minor)", mark)
-      }
-      return event.type == YAML_DOCUMENT_START_EVENT
+    var event = yaml_event_t()
+    defer { yaml_event_delete(&event) }
+    try advance(&event)  // The stream begins.
+    try advance(&event)
+    guard event.type == YAML_DOCUMENT_START_EVENT else { return nil }
+    let version = event.data.document_start.version_directive?.pointee
+    if let version, (version.major, version.minor) != (1, 2) {
+      throw problem("expected YAML 1.2, not \(version.major).\(version.minor)", event.start_mark)
     }
-    guard isThere, let root = try tree(depth: 1)?.node else { return nil }
-    _ = try next { _, _ in }  // The document ends.
-    try next { event, mark in
-      if event.type != YAML_STREAM_END_EVENT { throw problem("a second document", mark) }
-    }
-    return root.scalar?.kind == .null && root.string == "" ? nil : root
+    let root = try value(depth: 1)
+    try advance(&event)  // The document ends.
+    try advance(&event)
+    if event.type != YAML_STREAM_END_EVENT { throw problem("a second document", event.start_mark) }
+    return root?.scalar?.kind == .null && root?.string == "" ? nil : root
   }
 
-  /// The next value with all that is in it; nil where the collection ends.
-  private mutating func tree(depth: Int, isKey: Bool = false) throws -> Tree? {
-    var event = try next()
+  /// The next value with all that is in it; nil where the collection around it ends.
+  private mutating func value(depth: Int, isKey: Bool = false) throws -> YAMLNode? {
+    var event = yaml_event_t()
     defer { yaml_event_delete(&event) }
+    try advance(&event)
     if event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT { return nil }
-    let (mark, before) = (YAMLNode.Mark(event.start_mark), count)
+    let mark = YAMLNode.Mark(event.start_mark)
     // The events of all values begin with the anchor and, but for an alias, the tag.
     let anchor = event.data.scalar.anchor.map { String(cString: $0) }
-    count += 1
-    try checkBounds(depth, mark)
+    var node: YAMLNode
     if event.type == YAML_ALIAS_EVENT {
       guard let known = anchor.flatMap({ anchors[$0] }) else {
         throw problem("no such anchor stands before", mark)
       }
-      guard let tree = known else { throw problem("a value that would contain itself", mark) }
-      if isKey, tree.node.scalar == nil { throw problem("a key must be a scalar", mark) }
-      count = before + tree.count
-      try checkBounds(depth + tree.height - 1, mark)
-      return tree
+      guard let value = known.node else {
+        throw problem("a value that would contain itself", mark)
+      }
+      try enter(value, depth, mark)
+      node = value
+    } else {
+      try enter(depth, mark)
+      let number = count
+      if let anchor { anchors[anchor] = (number, nil) }
+      let tag = try tag(event, mark)
+      switch event.type {
+      case YAML_SCALAR_EVENT: node = .scalar(try scalar(event, tag, mark, isKey))
+      case _ where isKey: throw problem("a key must be a scalar", mark)
+      case YAML_SEQUENCE_START_EVENT: node = try sequence(tag, mark, depth)
+      default: node = try mapping(tag, mark, depth)
+      }
+      // The anchor may stand again within the value, and is then that one's.
+      if let anchor, anchors[anchor]?.number == number { anchors[anchor]?.node = node }
     }
-    let tag = try tag(event, mark)
-    if let anchor { anchors[anchor] = .some(nil) }
-    var tree: Tree
-    switch event.type {
-    case YAML_SCALAR_EVENT: tree = Tree(node: .scalar(try scalar(event, tag, mark, isKey)))
-    case _ where isKey: throw problem("a key must be a scalar", mark)
-    case YAML_SEQUENCE_START_EVENT: tree = try sequence(tag, mark, depth)
-    default: tree = try mapping(tag, mark, depth)
-    }
-    tree.count = count - before
-    if let anchor { anchors[anchor] = tree }
-    return tree
+    if isKey, node.scalar == nil { throw problem("a key must be a scalar", mark) }
+    return node
   }
 
   private mutating func sequence(
     _ tag: String, _ mark: YAMLNode.Mark, _ depth: Int
-  ) throws -> Tree {
+  ) throws -> YAMLNode {
     guard ["", "seq"].contains(tag) else { throw problem("a list is no !!\(tag)", mark) }
-    var (nodes, height) = ([YAMLNode](), 0)
+    var items: [YAMLNode] = []
     path.append("[0]")
-    while let item = try tree(depth: depth + 1) {
-      nodes.append(item.node)
-      height = max(height, item.height)
-      path[path.count - 1] = "[\(nodes.count)]"
+    while let item = try value(depth: depth + 1) {
+      items.append(item)
+      path[path.count - 1] = "[\(items.count)]"
     }
     path.removeLast()
-    return Tree(node: .sequence(.init(elements: nodes, mark: mark)), height: height + 1)
+    return .sequence(.init(elements: items, mark: mark))
   }
 
   private mutating func mapping(
     _ tag: String, _ mark: YAMLNode.Mark, _ depth: Int
-  ) throws -> Tree {
+  ) throws -> YAMLNode {
     guard ["", "map"].contains(tag) else { throw problem("a mapping is no !!\(tag)", mark) }
-    var (entries, height) = ([(key: YAMLNode, value: YAMLNode)](), 1)
+    var entries: [(key: YAMLNode, value: YAMLNode)] = []
     var known: Set<String> = []
-    while let key = try tree(depth: depth + 1, isKey: true)?.node, let scalar = key.scalar {
+    while let key = try value(depth: depth + 1, isKey: true), let scalar = key.scalar {
       path.append((path.isEmpty ? "" : ".") + scalar.string.prefix(60))
       guard known.insert(scalar.identity).inserted else {
         throw problem("this key stands twice", key.mark)
       }
-      guard let value = try tree(depth: depth + 1) else { break }
-      entries.append((key, value.node))
-      height = max(height, value.height)
+      guard let value = try value(depth: depth + 1) else { break }
+      entries.append((key, value))
       path.removeLast()
     }
-    return Tree(node: .mapping(.init(elements: entries, mark: mark)), height: height + 1)
+    return .mapping(.init(elements: entries, mark: mark))
   }
 
   private func scalar(
@@ -153,6 +152,10 @@ struct YAMLReader {
     let isUntagged = scalar.tag == nil && scalar.style == YAML_PLAIN_SCALAR_STYLE
     if isKey, isUntagged, text == "<<" {
       throw problem("merge keys (<<) are not of YAML 1.2; write the keys out", mark)
+    }
+    // libyaml ends a name before other characters and begins the text with them.
+    if scalar.anchor != nil, isUntagged, text.first.map("?:".contains) ?? isKey {
+      throw problem("the name of an anchor has only ASCII letters, digits, _ and -", mark)
     }
     let plain = YAMLNode.Scalar.kind(ofPlain: text)
     guard !tag.isEmpty else {
@@ -172,41 +175,50 @@ struct YAMLReader {
     guard let tag = event.data.scalar.tag.map({ String(cString: $0) }), tag != "!" else {
       return ""
     }
-    let name = tag.replacing("tag:yaml.org,2002:", with: "", maxReplacements: 1)
-    guard name != tag, ["null", "bool", "int", "float", "str", "seq", "map"].contains(name) else {
+    let names = ["null", "bool", "int", "float", "str", "seq", "map"]
+    guard let name = names.first(where: { "tag:yaml.org,2002:" + $0 == tag }) else {
       throw problem("unknown tag \(tag.prefix(60))", mark)
     }
     return name
   }
 
-  private func checkBounds(_ depth: Int, _ mark: YAMLNode.Mark) throws {
+  private mutating func enter(_ depth: Int, _ mark: YAMLNode.Mark) throws {
+    count += 1
     if depth > Self.maximumDepth { throw problem("more than \(Self.maximumDepth) levels", mark) }
     if count > Self.maximumCount {
       throw problem("more than \(Self.maximumCount) values, counted with those of aliases", mark)
     }
   }
 
-  /// The caller deletes it.
-  private func next() throws -> yaml_event_t {
-    var event = yaml_event_t()
-    if yaml_parser_parse(parser, &event) == 1 { return event }
+  /// Counts what an alias repeats.
+  private mutating func enter(_ node: YAMLNode, _ depth: Int, _ mark: YAMLNode.Mark) throws {
+    try enter(depth, mark)
+    switch node {
+    case .scalar: break
+    case .sequence(let items): for item in items { try enter(item, depth + 1, mark) }
+    case .mapping(let entries):
+      for entry in entries {
+        try enter(entry.key, depth + 1, mark)
+        try enter(entry.value, depth + 1, mark)
+      }
+    }
+  }
+
+  /// Deletes an event and reads the next in its place.
+  private func advance(_ event: inout yaml_event_t) throws {
+    yaml_event_delete(&event)
+    if yaml_parser_parse(parser, &event) == 1 { return }
     let state = parser.pointee
     let reason = state.problem.map { String(cString: $0) } ?? "no memory"
-    if state.error == YAML_READER_ERROR {
-      throw problem(reason, atByte: state.problem_offset)
-    }
+    if state.error == YAML_READER_ERROR { throw problem(reason, atByte: state.problem_offset) }
     let context = state.context.map {
       " \(String(cString: $0)) of line \(state.context_mark.line + 1)"
     }
-    throw problem(reason + (context ?? ""), .init(state.problem_mark))
+    throw problem(reason + (context ?? ""), state.problem_mark)
   }
 
-  private func next<Result>(
-    _ read: (yaml_event_t, YAMLNode.Mark) throws -> Result
-  ) throws -> Result {
-    var event = try next()
-    defer { yaml_event_delete(&event) }
-    return try read(event, .init(event.start_mark))
+  private func problem(_ text: String, _ mark: yaml_mark_t) -> YAMLError {
+    problem(text, .init(mark))
   }
 
   private func problem(_ text: String, _ mark: YAMLNode.Mark) -> YAMLError {

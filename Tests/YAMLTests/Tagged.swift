@@ -1,6 +1,7 @@
 // Trees as the fixture writes them, for comparison, and as text, for reading them again.
 
 import Foundation
+import Testing
 
 @testable import YAML
 
@@ -62,6 +63,25 @@ func written(_ node: YAMLNode) -> String {
       + entries.map { "? \(written($0.key)) : \(written($0.value))" }
       .joined(separator: ", ") + "}"
   }
+}
+
+func read(_ text: String) throws -> YAMLNode? {
+  try YAMLNode.compose(yaml: text, file: "tasks.yaml")
+}
+
+func value(_ text: String) throws -> YAMLNode { try #require(try read(text)) }
+
+extension YAMLNode {
+  /// All scalars that are no keys, in order.
+  var scalars: [Scalar] {
+    switch self {
+    case .scalar(let scalar): [scalar]
+    case .sequence(let items): items.flatMap(\.scalars)
+    case .mapping(let entries): entries.flatMap(\.value.scalars)
+    }
+  }
+
+  var kinds: [Scalar.Kind] { scalars.map(\.kind) }
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014): a seed gives the same numbers everywhere.
