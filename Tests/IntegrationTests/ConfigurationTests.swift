@@ -28,9 +28,8 @@ extension IntegrationTests {
       var settings: [String: String] = [:]
       for line in output.split(separator: "\n") where !line.hasPrefix("#") {
         let parts = line.split(separator: ":", maxSplits: 1)
-        settings[String(parts[0])] = parts.dropFirst().first.map {
-          $0.trimmingCharacters(in: .whitespaces)
-        }
+        let value = parts.dropFirst().first.map { $0.trimmingCharacters(in: .whitespaces) }
+        settings[String(parts[0])] = value == "\"\"" ? "" : value
       }
       return (settings, output, status)
     }

@@ -139,7 +139,6 @@ extension IntegrationTests {
         #expect(
           try await Self.taken(rig.client) < total, "the stream was under way to the last blow")
         try await rig.waitForIngest(messages: total, seconds: 90)
-        for worker in workers { worker.signal(SIGTERM) }
         for worker in workers {
           await worker.stop(SIGTERM, grace: .seconds(30))
           #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")

@@ -97,7 +97,7 @@ import Testing
       ("", "own.yaml: the file is empty; expected the key tasks"),
       ("- a", "own.yaml:1: expected a mapping of keys to values"),
       ("task: {}", "own.yaml:1: task: unknown key; only tasks stands at the top"),
-      ("tasks: [", "this is not YAML"),
+      ("tasks: [", "own.yaml:2: tasks[0]: did not find expected node content"),
       ("tasks:\n  a: {kind: tag}", "own.yaml:2: tasks.a.kind: expected one of label, rating, text"),
       ("tasks:\n  a: {kind: text}", "own.yaml:2: tasks.a: the key fields is missing"),
       (
