@@ -44,7 +44,7 @@ enum CompletionScript {
       for extension in $extensions; do
         typed+=$'\n'$(compgen -f -X "!*.$extension" -- "$current")
       done
-      while read -r value; do [[ -n $value ]] && COMPREPLY+=("$value"); done <<<"$typed"
+      while IFS= read -r value; do [[ -n $value ]] && COMPREPLY+=("$value"); done <<<"$typed"
     }
     complete -F FUNCTION PROGRAM
     """#

@@ -56,7 +56,6 @@ enum Declaration<Value> {
   func declared(as key: [String]) -> [DeclaredArgument] {
     guard case .declared(var argument, _, _) = self else { return [] }
     argument.key = key
-    argument.isHidden = argument.help.visibility == .hidden
     return [argument]
   }
 

@@ -105,7 +105,7 @@ public struct DeclaredArgument: Sendable {
   public internal(set) var names: [String] = []
   /// The title of its option group; empty without one.
   public internal(set) var section = ""
-  public internal(set) var isHidden = false
+  var isHidden: Bool { help.visibility == .hidden }
 
   /// The name by which messages call it: the first long one.
   public var preferredName: String? { names.first { $0.hasPrefix("--") } ?? names.first }

@@ -85,11 +85,9 @@ private struct CommandSearch {
       } else if let next = target.subcommand(named: word) {
         target = next
       } else {
-        let isOption = word.hasPrefix("-")
-        throw CommandError(
-          command: target,
-          underlying: isOption
-            ? UsageError.unknownOption(word, in: word, among: ["--man"]) : target.unknown(word))
+        let option = UsageError.unknownOption(word, in: word, among: ["--man"])
+        let error = word.hasPrefix("-") ? option : target.unknown(word)
+        throw CommandError(command: target, underlying: error)
       }
     }
     throw CleanExit.message(isManual ? ManualPage(target).text : HelpText(target).text)

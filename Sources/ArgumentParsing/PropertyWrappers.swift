@@ -86,17 +86,13 @@ public struct Argument<Value>: Decodable {
 /// Options and arguments that several commands have in common.
 @propertyWrapper
 public struct OptionGroup<Value: ParsableArguments>: Decodable {
-  let title: String
-  let visibility: ArgumentVisibility
+  private let title: String
   private var value: Value?
 
   public init(from decoder: any Decoder) throws { throw Reading.onlyByParsing }
 
   /// A group; with a title it is a section of its own in help.
-  public init(title: String = "", visibility: ArgumentVisibility = .default) {
-    self.title = title
-    self.visibility = visibility
-  }
+  public init(title: String = "") { self.title = title }
 
   public var wrappedValue: Value {
     get { value ?? Value() }
@@ -117,7 +113,6 @@ extension OptionGroup: DeclaringWrapper {
     DeclaredArgument.all(of: Value(), under: key).map { argument in
       var argument = argument
       if !title.isEmpty { argument.section = title }
-      argument.isHidden = argument.isHidden || visibility == .hidden
       return argument
     }
   }
