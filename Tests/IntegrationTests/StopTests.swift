@@ -100,7 +100,8 @@ extension IntegrationTests {
           worker.signal(SIGTERM)
           #expect(try await end(of: worker, rig) == "exit code 1")
           let last = try #require(rig.log().split(separator: "\n").last)
-          #expect(last.contains("schedule") && last.contains("did not stop"), "\(last)")
+          #expect(last.hasPrefix("oppu-worker: would not stop: "), "\(last)")
+          #expect(last.contains("SchedulerService"), "\(last)")
         }
       }
     }
