@@ -24,7 +24,8 @@ struct Completion {
       throw CleanExit.message(Completion(of: Array(words.dropFirst()), in: program).text)
     } else if first == option || first.hasPrefix(option + "=") {
       let login = ProcessInfo.processInfo.environment["SHELL"] ?? ""
-      let named = first == option ? words.dropFirst().first : String(first.dropFirst(option.count + 1))
+      let named =
+        first == option ? words.dropFirst().first : String(first.dropFirst(option.count + 1))
       let shell = named ?? login.split(separator: "/").last.map(String.init) ?? ""
       guard let script = CompletionScript.script(for: shell, program: program.name) else {
         let text = "There are completions for bash, zsh and fish, not for \(Spelling.quoted(shell))"

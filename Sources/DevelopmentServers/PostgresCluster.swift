@@ -9,11 +9,14 @@ struct PostgresCluster {
   let socketFolder: String
   /// Set when this process is root.
   let user: String?
+  /// Nobody else uses the cluster meanwhile.
+  let lock: FolderLock
 
   var data: URL { folder.appendingPathComponent("data") }
   private var log: String { folder.appendingPathComponent("postgres.log").path }
 
-  /// Makes the cluster if it is not there, and stops a server that an earlier run left on it.
+  /// Makes the cluster if it is not there, and stops a server that an earlier run left on it. One that another
+  /// process is running is left alone.
   static func prepare(
     folder: URL, programs: String, isDurable: Bool, logger: Logger
   ) async throws -> PostgresCluster {
@@ -92,7 +95,8 @@ struct PostgresCluster {
       if let user, let entry = getpwnam(user)?.pointee {
         try setOwner(of: URL(fileURLWithPath: socketFolder), to: entry)
       }
-      return PostgresCluster(folder: chosen, socketFolder: socketFolder, user: user)
+      return PostgresCluster(
+        folder: chosen, socketFolder: socketFolder, user: user, lock: try FolderLock(chosen))
     } catch let error as DevelopmentServerError {
       throw error
     } catch {

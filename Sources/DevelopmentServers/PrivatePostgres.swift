@@ -15,16 +15,14 @@ public final class PrivatePostgres: Sendable {
   /// have reached that.
   public let folder: URL
   private let process: ChildProcess
-  private let socketFolder: String
+  private let cluster: PostgresCluster
   private let logger: Logger
 
-  private init(
-    port: Int, folder: URL, process: ChildProcess, socketFolder: String, logger: Logger
-  ) {
+  private init(port: Int, cluster: PostgresCluster, process: ChildProcess, logger: Logger) {
     self.port = port
-    self.folder = folder
+    self.cluster = cluster
+    folder = cluster.folder
     self.process = process
-    self.socketFolder = socketFolder
     self.logger = logger
     connectionString = "postgresql://oppu@127.0.0.1:\(port)/oppu"
   }
@@ -82,21 +80,23 @@ public final class PrivatePostgres: Sendable {
         throw error
       }
       logger.info("private PostgreSQL ready", metadata: ["port": "\(chosen)"])
-      return PrivatePostgres(
-        port: chosen, folder: cluster.folder, process: process,
-        socketFolder: cluster.socketFolder, logger: logger)
+      return PrivatePostgres(port: chosen, cluster: cluster, process: process, logger: logger)
     }
   }
 
   /// Stops the server: fast shutdown, SIGKILL after `grace`.
   public func stop(grace: Duration = .seconds(15)) async {
     await process.stop(SIGINT, grace: grace)
-    try? FileManager.default.removeItem(atPath: socketFolder)
+    cluster.lock.release()
+    try? FileManager.default.removeItem(atPath: cluster.socketFolder)
     logger.debug("private PostgreSQL stopped")
   }
 
   /// Ends the server as a crash would.
-  public func kill() async { await process.stop(SIGKILL) }
+  public func kill() async {
+    await process.stop(SIGKILL)
+    cluster.lock.release()
+  }
 
   /// Waits until the server has ended by itself; returns how in words.
   public func waitForEnd() async -> String { ChildProcess.describe(await process.waitForEnd()) }

@@ -57,14 +57,19 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, Localized
 
   /// Whether the same work may succeed when it is tried again: serialization failure, deadlock,
   /// lost connection (also one that idled in a transaction for longer than it may), server starting
-  /// or shutting down, too many connections.
+  /// or shutting down, and what somebody mends or what passes: no room on disk, in memory or for
+  /// connections (class 53), errors of the server's system (class 58), a server that has become a
+  /// standby (25006), a statement or a lock that took longer than it may (57014, 55P03).
   public var isRetryable: Bool {
     if kind == .server || kind == .connection, let sqlState {
-      return sqlState == "40001" || sqlState == "40P01" || sqlState == "53300"
-        || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0") || sqlState == "25P03"
+      return Self.passingClasses.contains { sqlState.hasPrefix($0) }
+        || Self.passing.contains(sqlState)
     }
     return kind == .connection
   }
+
+  private static let passingClasses = ["08", "53", "57P0", "58"]
+  private static let passing: Set = ["40001", "40P01", "25006", "25P03", "55P03", "57014"]
 
   /// Whether there is no usable connection (any more).
   public var isConnectionFailure: Bool {

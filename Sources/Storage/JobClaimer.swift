@@ -48,33 +48,45 @@ public final class JobClaimer: Sendable {
     jobs = JobRepository(client)
   }
 
-  /// Leases up to `limit` jobs.
+  /// Leases up to `limit` jobs, never more: a lease that nobody works on runs out, counts as an attempt of a
+  /// healthy job, and ends it after a few.
   /// - Parameter name: added to the owner, e.g. which of the process's slots it is for.
   public func claim(limit: Int = 1, name: String = "") async throws -> [JobLease] {
     try await upkeepIfDue()
-    let owner = settings.owner + name
-    var leases = try await jobs.lease(
-      owner: owner, duration: settings.leaseDuration, limit: limit, from: .virtualTime)
-    guard isTimeForStragglers(found: leases.count, of: limit) else { return leases }
-    let begin = ContinuousClock.now
-    leases += try await jobs.lease(
-      owner: owner, duration: settings.leaseDuration, limit: max(1, limit - leases.count),
-      from: .front)
-    let cost = ContinuousClock.now - begin
-    state.withLock { $0.stragglersCost = cost }
+    var leases: [JobLease] = []
+    func lease(from origin: JobRepository.Origin) async throws {
+      guard leases.count < limit else { return }
+      leases += try await jobs.lease(
+        owner: settings.owner + name, duration: settings.leaseDuration,
+        limit: limit - leases.count, from: origin)
+    }
+    // Stragglers lie before the rest, so their turn comes first.
+    let isTheirTurn = isTimeForStragglers(after: settings.stragglerInterval)
+    if isTheirTurn { try await timed { try await lease(from: .front) } }
+    try await lease(from: .virtualTime)
+    // An empty queue is searched at each look, unless that is expensive.
+    if leases.count < limit, !isTheirTurn, isTimeForStragglers(after: .zero) {
+      try await timed { try await lease(from: .front) }
+    }
     return leases
   }
 
-  private func isTimeForStragglers(found: Int, of limit: Int) -> Bool {
+  private func isTimeForStragglers(after interval: Duration) -> Bool {
     let now = ContinuousClock.now
     return state.withLock { state in
-      // An empty queue is searched at each look, unless that is expensive.
-      let pause = max(
-        found < limit ? .zero : settings.stragglerInterval, state.stragglersCost * Self.dutyCycle)
+      let pause = max(interval, state.stragglersCost * Self.dutyCycle)
       if let last = state.stragglersAt, now < last + pause { return false }
       state.stragglersAt = now
       return true
     }
+  }
+
+  /// Runs a search for stragglers and keeps what it cost.
+  private func timed(_ search: () async throws -> Void) async throws {
+    let begin = ContinuousClock.now
+    try await search()
+    let cost = ContinuousClock.now - begin
+    state.withLock { $0.stragglersCost = cost }
   }
 
   private func upkeepIfDue() async throws {

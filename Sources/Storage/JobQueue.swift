@@ -168,9 +168,9 @@ public struct JobQueue: Sendable {
     since: Duration?, maximumAttempts: Int, client: PostgresClient
   ) async throws -> Upkeep? {
     try await client.withTransaction { connection in
-      let lock = try await connection.query(
-        "SELECT pg_try_advisory_xact_lock(\(upkeepLockKey)) AS won")
-      guard try lock.first?.decode("won", as: Bool.self) == true else { return nil }
+      guard try await AdvisoryLock.queueUpkeep.isTaken(inTransaction: connection) else {
+        return nil
+      }
       var done = Upkeep()
       let expired = try await connection.query(
         """
@@ -232,6 +232,4 @@ public struct JobQueue: Sendable {
         ORDER BY w.run_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
       """)
   }
-
-  private static let upkeepLockKey: Int64 = 0x6F70_7075_0000_0004
 }

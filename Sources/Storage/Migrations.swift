@@ -50,8 +50,6 @@ public enum MigrationError: Error, CustomStringConvertible, LocalizedError {
 /// Applies and checks the schema. Concurrent runners wait for each other by an advisory lock.
 public struct Migrator: Sendable {
   private let client: PostgresClient
-  /// "oppu" and a purpose number, so that other users of advisory locks are not met by chance.
-  static let lockKey: Int64 = 0x6F70_7075_0000_0001
 
   public init(client: PostgresClient) { self.client = client }
 
@@ -65,7 +63,7 @@ public struct Migrator: Sendable {
   @discardableResult
   public func migrate() async throws -> [Migration] {
     try await client.withTransaction { connection in
-      try await connection.execute("SELECT pg_advisory_xact_lock(\(Self.lockKey))")
+      try await connection.execute("SELECT pg_advisory_xact_lock(\(AdvisoryLock.migrations.key))")
       try await connection.execute(
         """
         CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -155,8 +155,6 @@ public struct ScheduleReceipt: Sendable, Equatable {
 
 public struct ScheduleRepository: Sendable {
   private let client: PostgresClient
-  /// Who holds this advisory lock is the scheduler's leader.
-  public static let leaderLockKey: Int64 = 0x6F70_7075_0000_0002
 
   public init(_ client: PostgresClient) { self.client = client }
 

@@ -168,6 +168,64 @@ extension IntegrationTests {
       }
     }
 
+    @Test("a trainer that asks for one job leases one, also where it looks for stragglers")
+    func oneEach() async throws {
+      try await withDatabase { client in
+        _ = try await JobQueue(client).enqueue((0..<6).map { request("u\($0)", "t", .newEvents) })
+        let jobs = JobRepository(client)
+        for trainer in 1...4 {
+          let claimer = JobClaimer(client: client, settings: .init(owner: "w\(trainer)"))
+          #expect(try await claimer.claim().count == 1)
+          #expect(try await jobs.counts()[.running] == trainer, "a lease nobody works on runs out")
+        }
+        let last = JobClaimer(client: client, settings: .init(owner: "last"))
+        #expect(try await last.claim(limit: 5).count == 2)
+        #expect(try await last.claim(limit: 5).isEmpty)
+      }
+    }
+
+    @Test("a round of retention holds up neither jobs that wait nor leases that ran out")
+    func upkeepBesideRetention() async throws {
+      try await withDatabase { client in
+        _ = try await JobQueue(client).enqueue([request("kim", "t", .newEvents)])
+        let lease = try #require(
+          try await JobRepository(client).lease(owner: "w", duration: .seconds(60)).first)
+        try await client.execute(
+          "UPDATE training_jobs_open SET lease_expires_at = now() - interval '1 second'")
+        try await client.withTransaction { round in
+          #expect(try await AdvisoryLock.retention.isTaken(inTransaction: round))
+          let done = try await JobQueue.tend(since: nil, maximumAttempts: 3, client: client)
+          #expect(done?.rescued == 1 && done?.admitted == 1)
+        }
+        let again = try await JobRepository(client).lease(owner: "v", duration: .seconds(60))
+        #expect(again.map(\.jobID) == [lease.jobID])
+      }
+    }
+
+    @Test("two schemas of one database have a leader each, one schema has one")
+    func schemas() async throws {
+      let url = try await Servers.makeDatabase()
+      try await withClient(url) { here in
+        try await here.execute("CREATE SCHEMA elsewhere")
+        try await withClient(url + "?options=-csearch_path%3Delsewhere") { there in
+          try await here.withTransaction { first in
+            try await there.withTransaction { other in
+              for lock in AdvisoryLock.allCases {
+                #expect(try await lock.isTaken(inTransaction: first))
+                #expect(try await lock.isTaken(inTransaction: other))
+                for client in [here, there] {
+                  let isFree = try await client.withTransaction {
+                    try await lock.isTaken(inTransaction: $0)
+                  }
+                  #expect(!isFree)
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+
     @Test("seconds of training within the hour are those of finished and of running jobs")
     func budget() async throws {
       try await withDatabase { client in

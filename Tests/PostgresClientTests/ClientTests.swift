@@ -263,6 +263,31 @@ struct ClientTests {
     }
   }
 
+  @Test(
+    "What passes or is mended by somebody is told from what a statement did wrong",
+    arguments: [
+      ("SET statement_timeout = 20; SELECT pg_sleep(10)", "57014", true),
+      ("SET default_transaction_read_only = on; CREATE TABLE t (n int)", "25006", true),
+      ("SET lock_timeout = 20; BEGIN; LOCK TABLE held", "55P03", true),
+      ("SELECT 1 / 0", "22012", false), ("SELECT * FROM nowhere", "42P01", false),
+    ])
+  func retryable(_ statements: String, _ state: String, _ isRetryable: Bool) async throws {
+    try await Server.withClient { client in
+      try await client.execute("CREATE TABLE IF NOT EXISTS held (n int)")
+      try await client.withTransaction { holder in
+        try await holder.execute("LOCK TABLE held")
+        let error = await #expect(throws: PostgresError.self) {
+          try await client.withConnection { connection in
+            for statement in statements.split(separator: "; ") {
+              try await connection.execute(PostgresQuery(unsafeSQL: String(statement)))
+            }
+          }
+        }
+        #expect(error?.sqlState == state && error?.isRetryable == isRetryable)
+      }
+    }
+  }
+
   @Test("A server that is killed and started again has its data, and the client goes on")
   func restart() async throws {
     let folder = FileManager.default.temporaryDirectory
@@ -272,8 +297,17 @@ struct ClientTests {
     let client = PostgresClient(
       PostgresConfiguration(first.connectionString), logger: Server.logger)
     try await client.execute("CREATE TABLE kept AS SELECT 42 AS n")
+    // Somebody else's server is not ended to make room.
+    let refused = await #expect(throws: DevelopmentServerError.self) {
+      try await PrivatePostgres.start(folder: folder, logger: Server.logger)
+    }
+    #expect("\(refused, default: "")".contains("a server of process \(getpid()) runs there"))
+    #expect(first.isRunning)
     await first.kill()
-    let error = await #expect(throws: PostgresError.self) { try await client.query("SELECT 1") }
+    // Backends outlive a server that was killed by a moment.
+    let error = await #expect(throws: PostgresError.self) {
+      while true { _ = try await client.query("SELECT 1") }
+    }
     #expect(error?.isRetryable == true)
     let second = try await PrivatePostgres.start(
       folder: folder, port: first.port, logger: Server.logger)

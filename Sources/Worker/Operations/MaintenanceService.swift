@@ -17,8 +17,8 @@ public struct MaintenanceService: Service {
   private static let pause = Duration.seconds(60)
   /// Transactions in one round at most, for each task.
   private static let stepsPerRound = 20
-  /// "oppu" with a purpose number: whose lock this is does the rounds.
-  static let lockKey: Int64 = 0x6F70_7075_0000_0004
+  /// How far this machine's clock may be off the database's without a word.
+  private static let tolerance = 300.0
 
   public init(
     catalogue: TaskCatalogue, answerDays: Int, client: PostgresClient, logger: Logger
@@ -33,7 +33,7 @@ public struct MaintenanceService: Service {
     await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
         do {
-          try await round(now: Date())
+          try await round()
         } catch {
           if !Task.isCancelled { logger.warning("retention: \(error); trying again later") }
         }
@@ -42,14 +42,22 @@ public struct MaintenanceService: Service {
     }
   }
 
-  /// One round: at most `stepsPerRound` transactions for each task, unless another process is at it.
+  /// One round: at most `stepsPerRound` transactions for each task, unless another process is at it. What is old is
+  /// so by the database's clock: a machine whose own is years ahead must not delete years of events.
   /// - Returns: how many events and answers were removed.
   @discardableResult
-  public func round(now: Date) async throws -> (events: Int, answers: Int) {
+  public func round(here: Date = Date()) async throws -> (events: Int, answers: Int) {
     try await client.withTransaction { connection in
-      let rows = try await connection.query(
-        "SELECT pg_try_advisory_xact_lock(\(Self.lockKey)) AS won")
-      guard try rows.first?.decode("won", as: Bool.self) == true else { return (0, 0) }
+      guard try await AdvisoryLock.retention.isTaken(inTransaction: connection) else {
+        return (0, 0)
+      }
+      let now = try await connection.query("SELECT now() AS now").first?.decode(
+        "now", as: Date.self)
+      guard let now else { return (0, 0) }
+      let ahead = here.timeIntervalSince(now)
+      if abs(ahead) > Self.tolerance {
+        logger.warning("this machine's clock is \(Int(ahead)) s ahead of the database's")
+      }
       return try await remove(now: now)
     }
   }

@@ -14,11 +14,15 @@ import StructuredLogging
 /// Why a worker does not start.
 public enum StartError: Error, CustomStringConvertible, LocalizedError {
   case missingTopics([String])
+  /// Fewer connections than the roles hold while they wait for one more.
+  case tooFewConnections(Int, needed: Int)
 
   public var description: String {
     switch self {
     case .missingTopics(let names):
       "Kafka has no topic \(names.joined(separator: ", ")); create them with `oppu-worker admin topics create --execute`"
+    case .tooFewConnections(let maximum, let needed):
+      "database.maximumConnections is \(maximum), but these roles need at least \(needed)"
     }
   }
   public var errorDescription: String? { description }
@@ -37,6 +41,11 @@ public struct WorkerProcess: Sendable {
   /// - Throws: what keeps it from starting: model file, database, broker, topics, task file.
   public func run() async throws {
     let roles = configuration.roles
+    let needed = configuration.leastConnections
+    guard configuration.database.maximumConnections >= needed else {
+      throw StartError.tooFewConnections(
+        configuration.database.maximumConnections, needed: needed)
+    }
     let catalogue = try configuration.catalogue()
     let client = PostgresClient(
       PostgresConfiguration(
@@ -166,6 +175,12 @@ extension WorkerConfiguration {
   public func catalogue() throws -> TaskCatalogue {
     guard let tasksFile else { return .builtIn }
     return TaskCatalogue.builtIn.merging(try .loading(path: tasksFile))
+  }
+
+  /// Connections without which the roles would wait for each other for ever: the worker's number holds one, the
+  /// schedule's leader one, a round of retention one; all of them need one more to get on.
+  var leastConnections: Int {
+    2 + (roles.contains(.schedule) ? 1 : 0) + (roles.contains(.ingest) ? 1 : 0)
   }
 
   /// The topics that a worker reads and writes. Dead letter topics have as many partitions as their sources,

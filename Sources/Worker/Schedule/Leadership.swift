@@ -36,8 +36,8 @@ struct Leadership: ~Copyable {
     on connection: PostgresConnection, window: Duration = trustWindow
   ) async throws -> Leadership? {
     let asked = ContinuousClock.now
-    let key = ScheduleRepository.leaderLockKey
-    let rows = try await connection.query("SELECT pg_try_advisory_lock(\(key)) AS won")
+    let rows = try await connection.query(
+      "SELECT pg_try_advisory_lock(\(AdvisoryLock.leader.key)) AS won")
     guard try rows.first?.decode("won", as: Bool.self) == true else { return nil }
     return Leadership(connection: connection, window: window, confirmedAt: asked)
   }
@@ -63,13 +63,12 @@ struct Leadership: ~Copyable {
   /// Asks PostgreSQL whether this session holds the lock. Throws as `confirm`.
   mutating func ask() async throws {
     let asked = ContinuousClock.now
-    let key = ScheduleRepository.leaderLockKey
     // The key's halves are how pg_locks shows it; our own session is the one that has to hold it.
     let rows = try await connection.query(
       """
-      SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
-        AND classid = (\(key)::bigint >> 32)::oid
-        AND objid = (\(key)::bigint & 4294967295)::oid AND objsubid = 1
+      SELECT 1 FROM pg_locks, \(AdvisoryLock.leader.key) AS key
+      WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+        AND classid = (key >> 32)::oid AND objid = (key & 4294967295)::oid AND objsubid = 1
       """)
     guard !rows.isEmpty else { throw LostLeadershipError() }
     guard ContinuousClock.now - asked < window else { throw LostLeadershipError() }
@@ -77,8 +76,7 @@ struct Leadership: ~Copyable {
   }
 
   consuming func giveUp() async {
-    let key = ScheduleRepository.leaderLockKey
-    _ = try? await connection.execute("SELECT pg_advisory_unlock(\(key))")
+    _ = try? await connection.execute("SELECT pg_advisory_unlock(\(AdvisoryLock.leader.key))")
   }
 }
 

@@ -88,7 +88,10 @@ public struct TrainerService: Service {
     } catch is TrainingStopped {
       try await jobs.release(lease)
       log.info("training given back")
-    } catch let error where !(error is PostgresError) {
+    } catch let error as PostgresError where error.isRetryable {
+      throw error
+    } catch {
+      // Also what PostgreSQL refuses for good: the job fails, not the worker with its other jobs.
       log.error("training failed: \(error)")
       let again = lease.attempt < settings.maximumAttempts
       let pause = Self.pause(afterAttempt: lease.attempt, random: .random(in: 0..<1))

@@ -248,8 +248,8 @@ extension Setting {
         help: "libpq URI or keyword string (sslmode, sslrootcert, … pass through).",
         apply: { $0.database.url = $1 }, show: { masked($0.database.url) }),
       .integer(
-        "database.maximumConnections", \.database.maximumConnections, 3...1_000,
-        "Connections that this process opens at most."),
+        "database.maximumConnections", \.database.maximumConnections, 2...1_000,
+        "Connections that this process opens at most; 4 are the least for all roles."),
       .flag("database.migrate", \.database.migrate, "Apply missing migrations at the start."),
     ]
   }
