@@ -23,7 +23,16 @@ public struct Stream: Hashable, Sendable, Codable, Comparable, CustomStringConve
     self.task = task
   }
 
-  public var description: String { "\(userID)/\(task)" }
+  /// For people: stands in sentences, so what a terminal would act on, or what ends a line, is written out.
+  public var description: String {
+    "\(userID)/\(task)".unicodeScalars.reduce(into: "") { text, scalar in
+      switch scalar.properties.generalCategory {
+      case .control, .format, .lineSeparator, .paragraphSeparator:
+        text += scalar.escaped(asASCII: true)
+      default: text.unicodeScalars.append(scalar)
+      }
+    }
+  }
 
   // By bytes, as PostgreSQL compares ids: Swift's own == takes "é" in one code point and in two for the same.
   public static func == (a: Stream, b: Stream) -> Bool {

@@ -19,6 +19,7 @@ enum Failure {
   }
 
   static func say(_ text: String) {
-    FileHandle.standardError.write(Data("oppu-worker: \(text)\n".utf8))
+    FileHandle.standardError.write(
+      Data("oppu-worker: \(Spelling.harmless(text))\n".utf8))
   }
 }

@@ -70,7 +70,7 @@ struct Finetune: AsyncParsableCommand {
       if threads > 0 { setenv("OPPU_THREADS", String(threads), 1) }
       let settings = try trainingConfiguration()
       let report = try await ComputeQueue("finetune").run { try train(settings) }
-      print(try OutputOptions.json(report, pretty: false))
+      Swift.print(try OutputOptions.json(report, pretty: false))
     }
   }
 

@@ -49,7 +49,9 @@ struct OutputOptions: ParsableArguments {
     case .text:
       let width = lines.map(\.0.count).max() ?? 0
       for (name, text) in lines {
-        Swift.print("\(name.padding(toLength: width, withPad: " ", startingAt: 0))  \(text)")
+        // No value may look like a line of its own.
+        let name = name.padding(toLength: width, withPad: " ", startingAt: 0)
+        Swift.print("\(name)  \(Spelling.harmless(text))")
       }
     }
   }

@@ -157,7 +157,7 @@ extension Setting {
         show: { configuration in
           Role.allCases.filter(configuration.roles.contains).map(\.rawValue).joined(separator: ",")
         }),
-      .text("model", \.model, "Base model: a GGUF file of the llama architecture."),
+      .text("model", \.model, "Base model: a GGUF file or a Hugging Face folder."),
       Setting(
         key: "tasksFile", help: "YAML file that declares tasks beyond the built-in ones.",
         apply: { $0.tasksFile = $1.isEmpty ? nil : $1 }, show: { $0.tasksFile ?? "" }),

@@ -81,7 +81,7 @@ struct Adapt: AsyncParsableCommand {
       bar.end()
       if variant == .plain { plain = trained?.adapter }
       guard let report = trained?.report else { continue }
-      print(try OutputOptions.json(report, pretty: false))
+      Swift.print(try OutputOptions.json(report, pretty: false))
       Failure.say("wrote \(out)/\(task.name)/\(variant.name)")
     }
   }

@@ -62,7 +62,7 @@ struct ModelTokenize: AsyncParsableCommand {
           return Row(text: text, ids: ids, tokens: ids.map { model.tokenizer.decode([$0]) })
         }
       }
-      print(try OutputOptions.json(Rows(rows: rows), pretty: false))
+      Swift.print(try OutputOptions.json(Rows(rows: rows), pretty: false))
     }
   }
 }

@@ -53,7 +53,7 @@ struct ModelScore: AsyncParsableCommand {
         let (model, adapter) = try arguments.load()
         return try text.map { try row($0, model: model, adapter: adapter) }
       }
-      print(try OutputOptions.json(Rows(rows: rows), pretty: false))
+      Swift.print(try OutputOptions.json(Rows(rows: rows), pretty: false))
     }
   }
 
