@@ -66,7 +66,7 @@ struct Leadership: ~Copyable {
     // The key's halves are how pg_locks shows it; our own session is the one that has to hold it.
     let rows = try await connection.query(
       """
-      SELECT 1 FROM pg_locks, \(AdvisoryLock.leader.key) AS key
+      SELECT 1 FROM pg_locks, (SELECT \(AdvisoryLock.leader.key) AS key) AS leader
       WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
         AND classid = (key >> 32)::oid AND objid = (key & 4294967295)::oid AND objsubid = 1
       """)
