@@ -17,6 +17,7 @@ let package = Package(
     .systemLibrary(name: "COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CWideCharacters"),
     .target(name: "CKernels"),
 
@@ -30,7 +31,8 @@ let package = Package(
     .target(name: "TextTables", dependencies: ["CWideCharacters"]),
 
     .target(name: "LinearAlgebra", dependencies: ["CKernels", "COpenBLAS"]),
-    .target(name: "LanguageModel", dependencies: ["LinearAlgebra", "CKernels", "Cryptography"]),
+    .target(
+      name: "LanguageModel", dependencies: ["LinearAlgebra", "CKernels", "Cryptography", "CCurl"]),
     .target(name: "FineTuning", dependencies: ["LanguageModel", "LinearAlgebra", "CKernels"]),
     .target(
       name: "Personalization", dependencies: ["YAML"],
@@ -96,7 +98,7 @@ let package = Package(
     .testTarget(name: "TextTablesTests", dependencies: ["TextTables"]),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
     .testTarget(
-      name: "LanguageModelTests", dependencies: ["LanguageModel", "LinearAlgebra"],
+      name: "LanguageModelTests", dependencies: ["LanguageModel", "LinearAlgebra", "Cryptography"],
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "FineTuningTests", dependencies: ["FineTuning", "LanguageModel", "LinearAlgebra"],

@@ -1,145 +1,11 @@
-// Downloads from a small server of the test's own on 127.0.0.1.
+// Downloads from a small server of the tests' own on 127.0.0.1.
 
+import Cryptography
 import Foundation
 import Synchronization
 import Testing
 
 @testable import LanguageModel
-
-/// Serves files over HTTP/1.1, one request to a connection: ranges, ETags, redirects and, where asked,
-/// answers that break off.
-private final class FileServer: Sendable {
-  struct Reply: Sendable {
-    var body: [UInt8]
-    var etag = "\"one\""
-    var headers: [String] = []
-    var redirect: String?
-    /// The first answers end after so many bytes of their body.
-    var breaks: [Int] = []
-  }
-  private struct State {
-    var replies: [String: Reply]
-    var requests: [String] = []
-  }
-  let port: Int
-  private let descriptor: Int32
-  private let state: Mutex<State>
-
-  init(_ replies: [String: Reply]) throws {
-    state = Mutex(State(replies: replies))
-    #if canImport(Glibc)
-      descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    #else
-      descriptor = socket(AF_INET, SOCK_STREAM, 0)
-    #endif
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let descriptor = self.descriptor
-    let isBound = withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { place in
-        bind(descriptor, place, length) == 0 && listen(descriptor, 16) == 0
-          && getsockname(descriptor, place, &length) == 0
-      }
-    }
-    try #require(isBound)
-    port = Int(UInt16(bigEndian: address.sin_port))
-    Thread.detachNewThread { [self] in
-      while true {
-        let connection = accept(descriptor, nil, nil)
-        if connection < 0 {
-          // Closed by who uses it: else the next server's socket might get this number while it is still used.
-          close(descriptor)
-          return
-        }
-        answer(connection)
-        close(connection)
-      }
-    }
-  }
-
-  func stop() {
-    shutdown(descriptor, Int32(SHUT_RDWR))
-  }
-
-  func url(_ path: String) throws -> URL {
-    try #require(URL(string: "http://127.0.0.1:\(port)\(path)"))
-  }
-
-  var requests: [String] { state.withLock { $0.requests } }
-
-  func change(_ path: String, _ body: (inout Reply) -> Void) {
-    state.withLock { state in
-      guard var reply = state.replies[path] else { return }
-      body(&reply)
-      state.replies[path] = reply
-    }
-  }
-
-  private func answer(_ connection: Int32) {
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    while !bytes.suffix(4).elementsEqual("\r\n\r\n".utf8) {
-      let count = read(connection, &buffer, buffer.count)
-      if count <= 0 { return }
-      bytes += buffer[..<count]
-    }
-    let lines = String(decoding: bytes, as: UTF8.self).components(separatedBy: "\r\n")
-    let path = lines[0].components(separatedBy: " ")[1]
-    func header(_ name: String) -> String? {
-      lines.first { $0.lowercased().hasPrefix(name + ": ") }.map {
-        String($0.dropFirst(name.count + 2))
-      }
-    }
-    let found: (Reply, Int?)? = state.withLock { state in
-      state.requests.append(path + (header("range").map { " " + $0 } ?? ""))
-      guard let reply = state.replies[path] else { return nil }
-      let cut = reply.breaks.first
-      if cut != nil { state.replies[path]?.breaks.removeFirst() }
-      return (reply, cut)
-    }
-    guard let (reply, cut) = found else {
-      return send(
-        connection, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", [])
-    }
-    if let redirect = reply.redirect {
-      let head =
-        "HTTP/1.1 302 Found\r\nLocation: \(redirect)\r\n"
-        + reply.headers.map { $0 + "\r\n" }.joined()
-        + "Content-Length: 0\r\nConnection: close\r\n\r\n"
-      return send(connection, head, [])
-    }
-    var body = reply.body[...]
-    var head = "HTTP/1.1 200 OK\r\n"
-    if let range = header("range"), header("if-range") == reply.etag,
-      let start = Int(range.dropFirst(6).dropLast())
-    {
-      guard start < body.count else {
-        return send(
-          connection,
-          "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", []
-        )
-      }
-      body = body[start...]
-      head =
-        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes \(start)-\(reply.body.count - 1)/\(reply.body.count)\r\n"
-    }
-    head += "ETag: \(reply.etag)\r\nContent-Length: \(body.count)\r\nConnection: close\r\n"
-    head += reply.headers.map { $0 + "\r\n" }.joined() + "\r\n"
-    send(connection, head, Array(cut.map { body.prefix($0) } ?? body))
-  }
-
-  private func send(_ connection: Int32, _ head: String, _ body: [UInt8]) {
-    let bytes = Array(head.utf8) + body
-    var sent = 0
-    while sent < bytes.count {
-      let count = bytes[sent...].withUnsafeBytes { write(connection, $0.baseAddress, $0.count) }
-      if count <= 0 { return }
-      sent += count
-    }
-  }
-}
 
 @Suite("Downloads", .serialized)
 struct DownloadTests {
@@ -271,6 +137,95 @@ struct DownloadTests {
           model.fingerprint == (try LlamaModel.load(path: ModelFixtures.path(name))).fingerprint)
         #expect(try await source.fetch(into: folder, hub: hub).files.isEmpty)
       }
+    }
+  }
+
+  @Test("A redirect keeps the hash and the range; without end, it is given up")
+  func redirects() async throws {
+    let hash = SHA256.hash(data: Self.body).hexadecimal
+    let replies: [String: FileServer.Reply] = [
+      "/m": .init(body: Self.body, breaks: [100_000]),
+      "/hub": .init(body: [], headers: ["X-Linked-ETag: \"\(hash)\""], redirect: "/between"),
+      "/between": .init(body: [1, 2, 3], redirect: "/m"),
+      "/circle": .init(body: [], redirect: "/circle"),
+    ]
+    try await withServer(replies) { server, folder in
+      let place = folder.appending(path: "m")
+      let outcome = try await FileDownload(url: server.url("/hub"), destination: place).run()
+      #expect(outcome.isVerified)
+      #expect(try [UInt8](Data(contentsOf: place)) == Self.body)
+      let range = " bytes=100000-"
+      #expect(
+        server.requests
+          == ["/hub", "/between", "/m", "/hub" + range, "/between" + range, "/m" + range])
+      let error = await #expect(throws: DownloadError.self) {
+        try await FileDownload(url: server.url("/circle"), destination: place).run()
+      }
+      #expect(error?.status == 302)
+    }
+  }
+
+  @Test("No redirect leads from https to http, and none away from HTTP")
+  func downgrades() async throws {
+    for (old, new, isFollowed) in [
+      ("https://a/", "https://b/", true), ("http://a/", "https://b/", true),
+      ("http://a/", "http://b/", true), ("HTTP://a/", "HTTPS://b/", true),
+      ("https://a/", "http://a/", false), ("https://a/", "HTTP://a/", false),
+      ("https://a/", "ftp://a/", false), ("http://a/", "file:///etc/passwd", false),
+      ("http://a/", "", false),
+    ] {
+      #expect(Transfer.follows(from: old, to: new) == isFollowed, "\(old) to \(new)")
+    }
+    try await withServer(["/m": .init(body: [], redirect: "file:///etc/passwd")]) {
+      server, folder in
+      let error = await #expect(throws: DownloadError.self) {
+        try await FileDownload(
+          url: server.url("/m"), destination: folder.appending(path: "m")
+        ).run()
+      }
+      #expect(error?.status == 302)
+      #expect(server.requests == ["/m"])
+    }
+  }
+
+  @Test("A silent server is left within a second of a cancellation, or when its time is up")
+  func silence() async throws {
+    try await withServer(["/m": .init(body: [], isSilent: true)]) { server, folder in
+      let place = folder.appending(path: "m")
+      let download = FileDownload(url: try server.url("/m"), destination: place)
+      let task = Task { try await download.run() }
+      for await _ in server.arrivals { break }
+      let start = ContinuousClock.now
+      task.cancel()
+      let error = await #expect(throws: DownloadError.self) { try await task.value }
+      #expect(ContinuousClock.now - start < .seconds(1))
+      #expect(error?.problem == "it was cancelled")
+      // Not taken up again.
+      #expect(server.requests == ["/m"])
+
+      let library = try #require(CurlLibrary.shared)
+      let transfer = Transfer(
+        url: download.url, part: place, tag: folder.appending(path: "tag"), start: 0,
+        library: library, patience: 1, progress: { _, _ in })
+      await #expect(throws: DownloadError.self) { try await transfer.run() }
+    }
+  }
+
+  @Test("Without libcurl, and where the file cannot be written, the reason is named")
+  func reasons() async throws {
+    try await withServer(["/m": .init(body: Self.body)]) { server, folder in
+      let place = folder.appending(path: "m")
+      let download = FileDownload(url: try server.url("/m"), destination: place)
+      let absent = await #expect(throws: DownloadError.self) {
+        try await download.run(with: CurlLibrary.open(["libcurl-of-nobody.so.4"]))
+      }
+      #expect(absent?.description.contains(CurlLibrary.package) == true)
+      #expect(names(folder) == [])
+      try FileManager.default.createDirectory(
+        at: folder.appending(path: "m.part"), withIntermediateDirectories: true)
+      let unwritable = await #expect(throws: DownloadError.self) { try await download.run() }
+      #expect(unwritable?.problem.contains("m.part cannot be written: Is a directory") == true)
+      #expect(server.requests == [])
     }
   }
 
