@@ -48,10 +48,12 @@ public struct IngestBatch: Sendable {
   public var epoch: Int64
   public var steps: [IngestStep]
   public var deadLetters: Int
+  /// The newest message, by which the log is known again.
+  public var last: LogMark?
 
   public init(
     topic: String, partition: Int32, expectedOffset: Int64, nextOffset: Int64, epoch: Int64,
-    steps: [IngestStep], deadLetters: Int
+    steps: [IngestStep], deadLetters: Int, last: LogMark? = nil
   ) {
     self.topic = topic
     self.partition = partition
@@ -60,6 +62,7 @@ public struct IngestBatch: Sendable {
     self.epoch = epoch
     self.steps = steps
     self.deadLetters = deadLetters
+    self.last = last
   }
 }
 
@@ -80,54 +83,9 @@ public struct ZombieConsumerError: Error, CustomStringConvertible {
 }
 
 public struct IngestRepository: Sendable {
-  private let client: PostgresClient
+  let client: PostgresClient
 
   public init(_ client: PostgresClient) { self.client = client }
-
-  /// Where a partition continues, and the epoch under which its new owner may write.
-  public struct Claim: Sendable {
-    public let topic: String
-    public let partition: Int32
-    /// -1 where nothing was read yet.
-    public let nextOffset: Int64
-    public let epoch: Int64
-  }
-
-  /// Takes over partitions: from here on no earlier owner's batch is accepted.
-  public func claim(topic: String, partitions: [Int32]) async throws -> [Claim] {
-    try await client.withTransaction { connection in
-      var claims: [Claim] = []
-      for partition in partitions.sorted() {
-        let rows = try await connection.query(
-          """
-          INSERT INTO ingest_partitions AS p (topic, partition) VALUES (\(topic), \(partition))
-          ON CONFLICT (topic, partition) DO UPDATE SET epoch = p.epoch + 1, updated_at = now()
-          RETURNING next_offset, epoch
-          """)
-        for row in rows {
-          claims.append(
-            Claim(
-              topic: topic, partition: partition, nextOffset: try row.decode("next_offset"),
-              epoch: try row.decode("epoch")))
-        }
-      }
-      return claims
-    }
-  }
-
-  /// Puts a claimed partition back to its beginning, where the topic was made anew and has fewer messages than
-  /// were read of the old one.
-  /// - Throws: ``ZombieConsumerError`` where the partition is no longer the caller's.
-  public func rewind(_ claim: Claim) async throws {
-    let moved = try await client.execute(
-      """
-      UPDATE ingest_partitions SET next_offset = -1, updated_at = now()
-      WHERE topic = \(claim.topic) AND partition = \(claim.partition) AND epoch = \(claim.epoch)
-      """)
-    guard moved == 1 else {
-      throw ZombieConsumerError(topic: claim.topic, partition: claim.partition)
-    }
-  }
 
   /// A batch whose rows are made: what can be done before the transaction.
   public struct Prepared: Sendable {
@@ -175,7 +133,11 @@ public struct IngestRepository: Sendable {
       // First, because it also locks the partition's row against a concurrent owner.
       let moved = try await connection.execute(
         """
-        UPDATE ingest_partitions SET next_offset = \(batch.nextOffset), updated_at = now()
+        UPDATE ingest_partitions SET next_offset = \(batch.nextOffset), updated_at = now(),
+          last_offset = coalesce(\(batch.last?.offset), last_offset),
+          last_digest = coalesce(\(batch.last?.digest), last_digest),
+          anchor_offset = coalesce(anchor_offset, \(batch.last?.offset)),
+          anchor_digest = coalesce(anchor_digest, \(batch.last?.digest))
         WHERE topic = \(batch.topic) AND partition = \(batch.partition)
           AND next_offset = \(batch.expectedOffset) AND epoch = \(batch.epoch)
         """)
@@ -304,49 +266,5 @@ public struct IngestRepository: Sendable {
     numbered.number(upTo: last)
     try await connection.copyIn(
       table: "behavior_events", columns: EventRows.columns, rows: numbered.rows)
-  }
-
-  /// Puts partitions to other offsets. Whoever reads them now can write nothing more until it has claimed them
-  /// anew.
-  /// - Parameter offsets: the next offset to read by partition; -1: the beginning.
-  public func reset(topic: String, offsets: [Int32: Int64]) async throws {
-    try await client.withTransaction { connection in
-      for (partition, offset) in offsets.sorted(by: { $0.key < $1.key }) {
-        try await connection.execute(
-          """
-          INSERT INTO ingest_partitions AS p (topic, partition, next_offset)
-          VALUES (\(topic), \(partition), \(offset))
-          ON CONFLICT (topic, partition)
-          DO UPDATE SET next_offset = excluded.next_offset, epoch = p.epoch + 1, updated_at = now()
-          """)
-      }
-    }
-  }
-
-  /// A partition's position and counters, for operators.
-  public struct PartitionStatus: Sendable, Codable {
-    public let topic: String
-    public let partition: Int32
-    public let nextOffset: Int64
-    public let events: Int64
-    public let duplicates: Int64
-    public let deadLetters: Int64
-    public let erasures: Int64
-    public let updatedAt: Date
-  }
-
-  public func partitions() async throws -> [PartitionStatus] {
-    try await client.query(
-      """
-      SELECT topic, partition, next_offset, events, duplicates, dead_letters, erasures, updated_at
-      FROM ingest_partitions ORDER BY topic, partition
-      """
-    ).map { row in
-      PartitionStatus(
-        topic: try row.decode("topic"), partition: try row.decode("partition"),
-        nextOffset: try row.decode("next_offset"), events: try row.decode("events"),
-        duplicates: try row.decode("duplicates"), deadLetters: try row.decode("dead_letters"),
-        erasures: try row.decode("erasures"), updatedAt: try row.decode("updated_at"))
-    }
   }
 }

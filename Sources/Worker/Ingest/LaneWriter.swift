@@ -64,20 +64,23 @@ struct CheckedBatch: Sendable {
     guard let last = messages.last else { return nil }
     return IngestBatch(
       topic: last.topic, partition: last.partition, expectedOffset: expected,
-      nextOffset: last.offset + 1, epoch: epoch, steps: steps, deadLetters: letters.count)
+      nextOffset: last.offset + 1, epoch: epoch, steps: steps, deadLetters: letters.count,
+      last: LogMark(last))
   }
 }
 
 actor LaneWriter {
   private let context: LaneContext
   private let epoch: Int64
+  private let logNumber: Int64
   private var office: DeadLetterOffice
   /// The last batch met repeated events, so the next one may well do so too.
   private var expectRepeats = false
 
-  init(context: LaneContext, claim: IngestRepository.Claim) {
+  init(context: LaneContext, epoch: Int64, logNumber: Int64) {
     self.context = context
-    epoch = claim.epoch
+    self.epoch = epoch
+    self.logNumber = logNumber
     office = DeadLetterOffice(producer: context.producer, logger: context.logger)
   }
 
@@ -127,7 +130,7 @@ actor LaneWriter {
   private func check(
     _ messages: ArraySlice<KafkaMessage>, _ expected: Int64, _ refused: [Int64: DeadLetter]
   ) -> CheckedBatch {
-    var decoder = context.decoder
+    var decoder = context.decoder(logNumber)
     return CheckedBatch(
       messages, expected: expected, decoder: &decoder, context: context, refused: refused)
   }

@@ -66,11 +66,17 @@ public struct EventDecoder: Sendable {
   private let catalogue: TaskCatalogue
   private let tasks: [String: KnownTask]
   private let times: EventTimes
+  private let logNumber: Int64
   private var reader = StrictJSONReader()
 
-  public init(catalogue: TaskCatalogue, times: EventTimes = EventTimes()) {
+  /// - Parameter logNumber: how many topics there were before this one under its name; derived event ids differ
+  ///   between them.
+  public init(
+    catalogue: TaskCatalogue, times: EventTimes = EventTimes(), logNumber: Int64 = 0
+  ) {
     self.catalogue = catalogue
     self.times = times
+    self.logNumber = logNumber
     tasks = Dictionary(
       catalogue.tasks.map { ($0.name, KnownTask(definition: $0, check: QuickCheck($0))) },
       uniquingKeysWith: { first, _ in first })
@@ -87,8 +93,9 @@ public struct EventDecoder: Sendable {
       }
       return .erase(userID: userID)
     }
-    return try CloudEvent.read(message, with: &reader) { [tasks, catalogue, times] view, cloud in
-      try EventFields(view).event(
+    return try CloudEvent.read(message, with: &reader) {
+      [tasks, catalogue, times, logNumber] view, cloud in
+      try EventFields(view, logNumber: logNumber).event(
         of: message, cloud: cloud, times: times, now: now,
         task: { name in
           guard let task = tasks[name] else {
@@ -113,8 +120,10 @@ private struct EventFields {
   private var feedback: JSONView?
   /// `"name":value,"name":value` of what the contract does not know.
   private var extra: [UInt8] = []
+  private let logNumber: Int64
 
-  init(_ object: JSONView) {
+  init(_ object: JSONView, logNumber: Int64) {
+    self.logNumber = logNumber
     object.forEachMember { name, value in
       if name.isName("event_id") {
         eventID = value
@@ -268,10 +277,12 @@ private struct EventFields {
 
   private func identifier(_ message: KafkaMessage, _ cloud: CloudEvent) throws -> String {
     // A retried produce of the same record has another offset, so producers that retry by themselves
-    // should set event_id; without one the place in the topic is the identity.
+    // should set event_id; without one the place in the topic is the identity. A topic that was made anew has
+    // other messages in the same places.
     try Envelope.required(
       try Self.text(eventID, "event_id") ?? cloud.identifier
-        ?? "\(message.topic)-\(message.partition)-\(message.offset)", "event_id",
+        ?? "\(message.topic)-\(message.partition)-\(message.offset)"
+        + (logNumber > 0 ? ".\(logNumber)" : ""), "event_id",
       maximum: BehaviorEvent.maximumIdentifierBytes)
   }
 
