@@ -155,6 +155,8 @@ extension IngestRepository {
     public let duplicates: Int64
     public let deadLetters: Int64
     public let erasures: Int64
+    /// Events that were dropped because they were sent before their user was erased.
+    public let forgotten: Int64
     /// Messages that are known to have been lost or passed over.
     public let missing: Int64
     /// Why the partition waits.
@@ -165,7 +167,7 @@ extension IngestRepository {
   public func partitions() async throws -> [PartitionStatus] {
     try await client.query(
       """
-      SELECT \(Self.positionColumns), events, duplicates, dead_letters, erasures, missing,
+      SELECT \(Self.positionColumns), events, duplicates, dead_letters, erasures, forgotten, missing,
         updated_at FROM ingest_partitions p ORDER BY topic, partition
       """
     ).map { row in
@@ -174,6 +176,7 @@ extension IngestRepository {
         topic: claim.topic, partition: claim.partition, nextOffset: claim.nextOffset,
         events: try row.decode("events"), duplicates: try row.decode("duplicates"),
         deadLetters: try row.decode("dead_letters"), erasures: try row.decode("erasures"),
+        forgotten: try row.decode("forgotten"),
         missing: try row.decode("missing", as: Int64.self) + (claim.gap?.missing ?? 0),
         gap: claim.gap, updatedAt: try row.decode("updated_at"))
     }

@@ -10,7 +10,8 @@ public enum IngestStep: Sendable {
   case events([IncomingEvent])
   /// To be joined to what was answered.
   case feedback([PendingFeedback])
-  case erase(userID: String)
+  /// - Parameter order: when an operator erased the user, where that is what the message tells.
+  case erase(userID: String, order: Date? = nil)
 }
 
 /// Feedback and how it becomes an event once the answer is known.
@@ -50,10 +51,12 @@ public struct IngestBatch: Sendable {
   public var deadLetters: Int
   /// The newest message, by which the log is known again.
   public var last: LogMark?
+  /// When the first of the messages was sent, by their own times.
+  public var sentFrom: Date?
 
   public init(
     topic: String, partition: Int32, expectedOffset: Int64, nextOffset: Int64, epoch: Int64,
-    steps: [IngestStep], deadLetters: Int, last: LogMark? = nil
+    steps: [IngestStep], deadLetters: Int, last: LogMark? = nil, sentFrom: Date? = nil
   ) {
     self.topic = topic
     self.partition = partition
@@ -63,6 +66,7 @@ public struct IngestBatch: Sendable {
     self.steps = steps
     self.deadLetters = deadLetters
     self.last = last
+    self.sentFrom = sentFrom
   }
 }
 
@@ -71,6 +75,22 @@ public struct IngestResult: Sendable, Equatable {
   public var events = 0
   public var duplicates = 0
   public var erasures = 0
+  /// Events that were sent before an operator erased their user.
+  public var forgotten = 0
+  /// Whom an erasure did not find, and users with nearly that name.
+  public var notFound: [(userID: String, similar: [String])] = []
+
+  public init(events: Int = 0, duplicates: Int = 0, erasures: Int = 0, forgotten: Int = 0) {
+    self.events = events
+    self.duplicates = duplicates
+    self.erasures = erasures
+    self.forgotten = forgotten
+  }
+
+  public static func == (a: IngestResult, b: IngestResult) -> Bool {
+    (a.events, a.duplicates, a.erasures, a.forgotten)
+      == (b.events, b.duplicates, b.erasures, b.forgotten)
+  }
 }
 
 /// The partition was assigned to another consumer, or moved on without this one.
@@ -95,7 +115,7 @@ public struct IngestRepository: Sendable {
     fileprivate enum Step: Sendable {
       case events(EventRows)
       case feedback([PendingFeedback])
-      case erase(userID: String)
+      case erase(userID: String, order: Date?)
     }
 
     /// - Throws: `PostgresError` for a value that PostgreSQL cannot hold.
@@ -106,7 +126,7 @@ public struct IngestRepository: Sendable {
         case .events(let events):
           .events(try EventRows(events, topic: batch.topic, partition: batch.partition))
         case .feedback(let feedback): .feedback(feedback)
-        case .erase(let userID): .erase(userID: userID)
+        case .erase(let userID, let order): .erase(userID: userID, order: order)
         }
       }
     }
@@ -145,22 +165,34 @@ public struct IngestRepository: Sendable {
         throw ZombieConsumerError(topic: batch.topic, partition: batch.partition)
       }
       var result = IngestResult()
+      // Nearly always none: only who reads what was sent before somebody was erased meets any.
+      var erased: [String: Date] = [:]
+      if let sentFrom = batch.sentFrom {
+        erased = try await ErasureRepository.orders(since: sentFrom, on: connection)
+      }
       for step in prepared.steps {
         switch step {
-        case .events(let rows):
+        case .events(let all):
+          let rows = try Self.kept(all, erased, of: batch)
+          result.forgotten += all.events.count - rows.events.count
           let written = try await Self.insert(
             rows, of: batch, expectRepeats: expectRepeats, on: connection)
           result.events += written
           result.duplicates += rows.events.count - written
         case .feedback(let feedback):
           let events = try await AnswerRepository.join(feedback, on: connection)
-          let rows = try EventRows(events, topic: batch.topic, partition: batch.partition)
+          let all = try EventRows(events, topic: batch.topic, partition: batch.partition)
+          let rows = try Self.kept(all, erased, of: batch)
+          result.forgotten += all.events.count - rows.events.count
           let written = try await Self.insert(
             rows, of: batch, expectRepeats: expectRepeats, on: connection)
           result.events += written
-          result.duplicates += events.count - written
-        case .erase(let userID):
-          try await ErasureRepository(connection).erase(userID: userID)
+          result.duplicates += rows.events.count - written
+        case .erase(let userID, let order):
+          let erasure = try await ErasureRepository(connection).erase(userID: userID, order: order)
+          if case .nothing(let similar) = erasure.found {
+            result.notFound.append((userID, similar))
+          }
           result.erasures += 1
         }
       }
@@ -169,11 +201,29 @@ public struct IngestRepository: Sendable {
         UPDATE ingest_partitions SET events = events + \(result.events),
           duplicates = duplicates + \(result.duplicates),
           dead_letters = dead_letters + \(batch.deadLetters),
-          erasures = erasures + \(result.erasures)
+          erasures = erasures + \(result.erasures),
+          forgotten = forgotten + \(result.forgotten)
         WHERE topic = \(batch.topic) AND partition = \(batch.partition)
         """)
       return result
     }
+  }
+
+  /// The events that no operator's erasure forbids.
+  private static func kept(
+    _ rows: EventRows, _ erased: [String: Date], of batch: IngestBatch
+  ) throws -> EventRows {
+    if erased.isEmpty { return rows }
+    var until: [String: Date?] = [:]
+    let events = rows.events.filter { event in
+      let user = event.stream.userID
+      let before = until[user] ?? erased[ErasureRepository.hash(user)]
+      until[user] = .some(before)
+      guard let before, let sentAt = event.sentAt else { return true }
+      return sentAt > before
+    }
+    return events.count == rows.events.count
+      ? rows : try EventRows(events, topic: batch.topic, partition: batch.partition)
   }
 
   /// How long a batch's transaction may stand still, in PostgreSQL's words.

@@ -70,10 +70,10 @@ extension IntegrationTests {
 
     @Test(
       "a topic that is made anew while the worker runs stops its partition; reset, every event of it is read",
-      arguments: [true, false])
-    func madeAnewWhileRunning(_ isLonger: Bool) async throws {
+      arguments: [true, false], [Duration.zero, .milliseconds(100)])
+    func madeAnewWhileRunning(_ isLonger: Bool, _ idleRest: Duration) async throws {
       try await Rig.with(partitions: 1) { rig in
-        try await rig.withIngest {
+        try await rig.withIngest(idleRest: idleRest) {
           try await rig.produce(events(50, "old"), key: "kim", partition: 0)
           try await rig.waitForIngest(messages: 50)
           try await deleteTopic(rig)

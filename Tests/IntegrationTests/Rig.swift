@@ -79,11 +79,14 @@ struct Rig: Sendable {
   /// - Parameters:
   ///   - properties: librdkafka's, over the rig's.
   ///   - broker: another way to the broker.
+  ///   - idleRest: as `dev` has it with the development broker.
   func withIngest(
     _ settings: WorkerConfiguration.Ingest = WorkerConfiguration.Ingest(),
-    properties: [String: String] = [:], broker: String? = nil, _ body: () async throws -> Void
+    properties: [String: String] = [:], broker: String? = nil, idleRest: Duration = .zero,
+    _ body: () async throws -> Void
   ) async throws {
     var kafka = kafka
+    kafka.idleRest = idleRest
     kafka.properties.merge(properties) { $1 }
     if let broker { kafka.bootstrapServers = broker }
     let service = IngestService(

@@ -48,9 +48,9 @@ struct CheckedBatch: Sendable {
         case .feedback(let item):
           if !events.isEmpty { close() }
           feedback.append(item.pending(in: context.catalogue))
-        case .erase(let userID):
+        case .erase(let userID, let order):
           close()
-          steps.append(.erase(userID: userID))
+          steps.append(.erase(userID: userID, order: order))
         }
       } catch {
         let reason = error as? MessageError ?? MessageError(.invalidMessage, "\(error)")
@@ -65,7 +65,7 @@ struct CheckedBatch: Sendable {
     return IngestBatch(
       topic: last.topic, partition: last.partition, expectedOffset: expected,
       nextOffset: last.offset + 1, epoch: epoch, steps: steps, deadLetters: letters.count,
-      last: LogMark(last))
+      last: LogMark(last), sentFrom: messages.lazy.compactMap(\.timestamp).min())
   }
 }
 
@@ -152,6 +152,19 @@ actor LaneWriter {
       do {
         let result = try await context.repository.write(prepared, expectRepeats: expectRepeats)
         expectRepeats = result.duplicates > 0
+        if result.forgotten > 0 {
+          logger.notice(
+            "\(batch.topic)-\(batch.partition): \(result.forgotten) events were sent before their users were erased, and are not taken"
+          )
+        }
+        for (user, similar) in result.notFound {
+          let hint =
+            similar.isEmpty
+            ? "" : "; there is \(similar.map { "\"\($0)\"" }.joined(separator: ", "))"
+          logger.warning(
+            "\(batch.topic)-\(batch.partition): to be erased was \"\(user)\", of whom nothing is known\(hint). The key is the user id as it is: no quotes, no blanks, the same case"
+          )
+        }
         logger.debug(
           "ingested",
           metadata: [

@@ -10,7 +10,11 @@ public enum BehaviorEvent: Sendable {
   case record(IncomingEvent)
   /// What the user thought of an answer; becomes an event with what the answer's record says.
   case feedback(Feedback)
-  case erase(userID: String)
+  /// - Parameter order: when an operator erased the user, where that is what the message tells.
+  case erase(userID: String, order: Date? = nil)
+
+  /// A header of messages without a value that tell of an operator's erasure: its time, in milliseconds since 1970.
+  static let orderHeader = "oppu-erased-before"
 
   static let maximumIdentifierBytes = 128
   static let maximumUserBytes = 256
@@ -91,7 +95,7 @@ public struct EventDecoder: Sendable {
           .invalidMessage,
           "a message without a value erases the user in its key, but the key is no user id")
       }
-      return .erase(userID: userID)
+      return .erase(userID: userID, order: message.date(in: BehaviorEvent.orderHeader))
     }
     return try CloudEvent.read(message, with: &reader) {
       [tasks, catalogue, times, logNumber] view, cloud in
@@ -189,7 +193,8 @@ private struct EventFields {
       eventID: try identifier(message, cloud),
       stream: Storage.Stream(userID: userID, task: definition.name), kind: "interaction",
       occurredAt: try happened(message, cloud, times, now: now), input: JSONText(input),
-      output: canonicalOutput, requestID: try request(), extra: extraText, offset: message.offset)
+      output: canonicalOutput, requestID: try request(), extra: extraText, offset: message.offset,
+      sentAt: message.timestamp)
   }
 
   private func feedback(
@@ -213,7 +218,8 @@ private struct EventFields {
       stream: Storage.Stream(userID: userID, task: definition?.name ?? ""), kind: "feedback",
       occurredAt: try happened(message, cloud, times, now: now),
       input: ownInput.map { JSONText($0) } ?? JSONText(.object([:])), output: nil,
-      requestID: requestID, verdict: verdict?.rawValue, extra: extraText, offset: message.offset)
+      requestID: requestID, verdict: verdict?.rawValue, extra: extraText, offset: message.offset,
+      sentAt: message.timestamp)
     if let definition, let ownInput {
       event.output = try Self.validated(definition, ownInput, output)
       if event.output != nil || verdict == .rejected { return .record(event) }
@@ -337,6 +343,14 @@ private struct EventFields {
     } catch let error as TaskContentError {
       throw MessageError(.invalidInput, error.description)
     }
+  }
+}
+
+extension KafkaMessage {
+  /// A time that a header gives in milliseconds since 1970.
+  fileprivate func date(in name: String) -> Date? {
+    header(name).flatMap { Int64(String(decoding: $0, as: UTF8.self)) }
+      .map { Date(timeIntervalSince1970: Double($0) / 1000) }
   }
 }
 
