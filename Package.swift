@@ -45,7 +45,10 @@ let package = Package(
     .target(
       name: "Storage",
       dependencies: ["PostgresClient", "Personalization", "Cryptography"],
-      resources: [.embedInCode("Migrations/0001_initial.sql")]),
+      resources: [
+        .embedInCode("Migrations/0001_initial.sql"),
+        .embedInCode("Migrations/0002_logs_and_erasures.sql"),
+      ]),
     .target(
       name: "OPPU",
       dependencies: [

@@ -237,7 +237,7 @@ private struct Stage {
           guard reply["request_id"]?.string == request else { continue }
           return reply["personalization"]?["adapter_version"]?.number.map { Int($0) }
         }
-      case .idle: continue
+      case .idle, .halted: continue
       }
     }
     throw PeerError(description: "no reply to \(request) within 60 s\n\(log("worker"))")

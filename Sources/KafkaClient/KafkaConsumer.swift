@@ -15,6 +15,10 @@ public enum ConsumerEvent: Sendable {
   case revoked([TopicPartition], lost: Bool)
   /// In each partition, in the order of offsets.
   case messages([KafkaMessage])
+  /// What comes of an assigned partition from here on, if anything, is not what is next: its log does not have
+  /// that offset, and `auto.offset.reset` is `error`; or librdkafka lost its place in damaged bytes. It goes on by
+  /// `restart`.
+  case halted(TopicPartition, KafkaError)
   /// Nothing happened within the timeout.
   case idle
 }
@@ -128,10 +132,24 @@ public final class KafkaConsumer: Sendable {
         if messages.isEmpty { return rebalance }
         due.withLock { $0 = rebalance }
         return .messages(messages)
+      case RD_KAFKA_EVENT_ERROR where Self.halts(rd_kafka_event_error(event)):
+        guard let partition = KafkaHandle.partition(of: event) else { continue }
+        let reason = rd_kafka_event_error_string(event).map { String(cString: $0) }
+        let halted = ConsumerEvent.halted(
+          partition, KafkaError(rd_kafka_event_error(event), reason))
+        if messages.isEmpty { return halted }
+        due.withLock { $0 = halted }
+        return .messages(messages)
       default: try handle.report(event)
       }
     }
     return .messages(messages)
+  }
+
+  /// With `check.crcs` librdkafka 2.0 refuses a damaged batch and fetches it again. Now and then it misses where the
+  /// next batch begins, finds a message of a kind that does not exist, and goes on at an offset made of chance bytes.
+  private static func halts(_ code: rd_kafka_resp_err_t) -> Bool {
+    code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || code == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED
   }
 
   /// Stops fetching for a while where a rest is configured, and returns what the group said meanwhile.
@@ -225,10 +243,45 @@ public final class KafkaConsumer: Sendable {
 
   private static func unassign(_ partitions: [TopicPartition], _ client: OpaquePointer) throws {
     guard isCooperative(client) else { return try check(rd_kafka_assign(client, nil)) }
-    let error = PartitionList(partitions).withPointer {
-      rd_kafka_incremental_unassign(client, $0)
-    }
+    // What a `restart` left out is not assigned any more, and may not be unassigned.
+    let read = assignment(client).intersection(partitions)
+    let error = PartitionList(read).withPointer { rd_kafka_incremental_unassign(client, $0) }
     if let error { throw KafkaError(owning: error) }
+  }
+
+  private static func assignment(_ client: OpaquePointer) -> Set<TopicPartition> {
+    var list: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>?
+    guard rd_kafka_assignment(client, &list) == RD_KAFKA_RESP_ERR_NO_ERROR, let list else {
+      return []
+    }
+    defer { rd_kafka_topic_partition_list_destroy(list) }
+    return Set(PartitionList.offsets(of: list).keys)
+  }
+
+  /// Whether the group moves single partitions; if not, `restart` takes all that the group gave.
+  public var isIncremental: Bool { Self.isCooperative(handle.client) }
+
+  /// Reads partitions that the group gave anew, also such as are out of range, and leaves those without an offset
+  /// alone until they are restarted with one. The group membership stays.
+  ///
+  /// - Parameters:
+  ///   - partitions: unless `isIncremental`, all that the group gave.
+  ///   - offsets: the next offset to read, or one of `KafkaOffset`.
+  /// - Throws: `KafkaError`.
+  public func restart(
+    _ partitions: [TopicPartition], at offsets: [TopicPartition: Int64]
+  ) async throws {
+    try await command { [self] client in
+      forgetPauses(client, of: partitions)
+      let list = PartitionList(offsets)
+      guard Self.isCooperative(client) else {
+        return try check(list.withPointer { rd_kafka_assign(client, $0) })
+      }
+      try Self.unassign(partitions, client)
+      if let error = list.withPointer({ rd_kafka_incremental_assign(client, $0) }) {
+        throw KafkaError(owning: error)
+      }
+    }
   }
 
   /// Whether the group has agreed on incremental rebalances.

@@ -67,6 +67,14 @@ final class KafkaHandle: @unchecked Sendable {
     }
   }
 
+  /// The partition that an error event is about.
+  static func partition(of event: OpaquePointer) -> TopicPartition? {
+    guard let native = rd_kafka_event_topic_partition(event) else { return nil }
+    defer { rd_kafka_topic_partition_destroy(native) }
+    return TopicPartition(
+      topic: String(cString: native.pointee.topic), partition: native.pointee.partition)
+  }
+
   private func reportLog(_ event: OpaquePointer) {
     var facility: UnsafePointer<CChar>?
     var message: UnsafePointer<CChar>?

@@ -17,10 +17,13 @@ public struct IncomingEvent: Sendable {
   public var verdict: String?
   public var extra: JSONText?
   public var offset: Int64
+  /// When its message was sent, by the producer's or the broker's clock.
+  public var sentAt: Date?
 
   public init(
     eventID: String, stream: Stream, kind: String, occurredAt: Date, input: JSONText,
-    output: String?, requestID: String?, verdict: String? = nil, extra: JSONText?, offset: Int64
+    output: String?, requestID: String?, verdict: String? = nil, extra: JSONText?, offset: Int64,
+    sentAt: Date? = nil
   ) {
     self.eventID = eventID
     self.stream = stream
@@ -32,6 +35,7 @@ public struct IncomingEvent: Sendable {
     self.verdict = verdict
     self.extra = extra
     self.offset = offset
+    self.sentAt = sentAt
   }
 
   public init(

@@ -10,7 +10,8 @@ public enum IngestStep: Sendable {
   case events([IncomingEvent])
   /// To be joined to what was answered.
   case feedback([PendingFeedback])
-  case erase(userID: String)
+  /// - Parameter order: when an operator erased the user, where that is what the message tells.
+  case erase(userID: String, order: Date? = nil)
 }
 
 /// Feedback and how it becomes an event once the answer is known.
@@ -48,10 +49,14 @@ public struct IngestBatch: Sendable {
   public var epoch: Int64
   public var steps: [IngestStep]
   public var deadLetters: Int
+  /// The newest message, by which the log is known again.
+  public var last: LogMark?
+  /// When the first of the messages was sent, by their own times.
+  public var sentFrom: Date?
 
   public init(
     topic: String, partition: Int32, expectedOffset: Int64, nextOffset: Int64, epoch: Int64,
-    steps: [IngestStep], deadLetters: Int
+    steps: [IngestStep], deadLetters: Int, last: LogMark? = nil, sentFrom: Date? = nil
   ) {
     self.topic = topic
     self.partition = partition
@@ -60,6 +65,8 @@ public struct IngestBatch: Sendable {
     self.epoch = epoch
     self.steps = steps
     self.deadLetters = deadLetters
+    self.last = last
+    self.sentFrom = sentFrom
   }
 }
 
@@ -68,6 +75,22 @@ public struct IngestResult: Sendable, Equatable {
   public var events = 0
   public var duplicates = 0
   public var erasures = 0
+  /// Events that were sent before an operator erased their user.
+  public var forgotten = 0
+  /// Whom an erasure did not find, and users with nearly that name.
+  public var notFound: [(userID: String, similar: [String])] = []
+
+  public init(events: Int = 0, duplicates: Int = 0, erasures: Int = 0, forgotten: Int = 0) {
+    self.events = events
+    self.duplicates = duplicates
+    self.erasures = erasures
+    self.forgotten = forgotten
+  }
+
+  public static func == (a: IngestResult, b: IngestResult) -> Bool {
+    (a.events, a.duplicates, a.erasures, a.forgotten)
+      == (b.events, b.duplicates, b.erasures, b.forgotten)
+  }
 }
 
 /// The partition was assigned to another consumer, or moved on without this one.
@@ -80,54 +103,9 @@ public struct ZombieConsumerError: Error, CustomStringConvertible {
 }
 
 public struct IngestRepository: Sendable {
-  private let client: PostgresClient
+  let client: PostgresClient
 
   public init(_ client: PostgresClient) { self.client = client }
-
-  /// Where a partition continues, and the epoch under which its new owner may write.
-  public struct Claim: Sendable {
-    public let topic: String
-    public let partition: Int32
-    /// -1 where nothing was read yet.
-    public let nextOffset: Int64
-    public let epoch: Int64
-  }
-
-  /// Takes over partitions: from here on no earlier owner's batch is accepted.
-  public func claim(topic: String, partitions: [Int32]) async throws -> [Claim] {
-    try await client.withTransaction { connection in
-      var claims: [Claim] = []
-      for partition in partitions.sorted() {
-        let rows = try await connection.query(
-          """
-          INSERT INTO ingest_partitions AS p (topic, partition) VALUES (\(topic), \(partition))
-          ON CONFLICT (topic, partition) DO UPDATE SET epoch = p.epoch + 1, updated_at = now()
-          RETURNING next_offset, epoch
-          """)
-        for row in rows {
-          claims.append(
-            Claim(
-              topic: topic, partition: partition, nextOffset: try row.decode("next_offset"),
-              epoch: try row.decode("epoch")))
-        }
-      }
-      return claims
-    }
-  }
-
-  /// Puts a claimed partition back to its beginning, where the topic was made anew and has fewer messages than
-  /// were read of the old one.
-  /// - Throws: ``ZombieConsumerError`` where the partition is no longer the caller's.
-  public func rewind(_ claim: Claim) async throws {
-    let moved = try await client.execute(
-      """
-      UPDATE ingest_partitions SET next_offset = -1, updated_at = now()
-      WHERE topic = \(claim.topic) AND partition = \(claim.partition) AND epoch = \(claim.epoch)
-      """)
-    guard moved == 1 else {
-      throw ZombieConsumerError(topic: claim.topic, partition: claim.partition)
-    }
-  }
 
   /// A batch whose rows are made: what can be done before the transaction.
   public struct Prepared: Sendable {
@@ -137,7 +115,7 @@ public struct IngestRepository: Sendable {
     fileprivate enum Step: Sendable {
       case events(EventRows)
       case feedback([PendingFeedback])
-      case erase(userID: String)
+      case erase(userID: String, order: Date?)
     }
 
     /// - Throws: `PostgresError` for a value that PostgreSQL cannot hold.
@@ -148,7 +126,7 @@ public struct IngestRepository: Sendable {
         case .events(let events):
           .events(try EventRows(events, topic: batch.topic, partition: batch.partition))
         case .feedback(let feedback): .feedback(feedback)
-        case .erase(let userID): .erase(userID: userID)
+        case .erase(let userID, let order): .erase(userID: userID, order: order)
         }
       }
     }
@@ -175,7 +153,11 @@ public struct IngestRepository: Sendable {
       // First, because it also locks the partition's row against a concurrent owner.
       let moved = try await connection.execute(
         """
-        UPDATE ingest_partitions SET next_offset = \(batch.nextOffset), updated_at = now()
+        UPDATE ingest_partitions SET next_offset = \(batch.nextOffset), updated_at = now(),
+          last_offset = coalesce(\(batch.last?.offset), last_offset),
+          last_digest = coalesce(\(batch.last?.digest), last_digest),
+          anchor_offset = coalesce(anchor_offset, \(batch.last?.offset)),
+          anchor_digest = coalesce(anchor_digest, \(batch.last?.digest))
         WHERE topic = \(batch.topic) AND partition = \(batch.partition)
           AND next_offset = \(batch.expectedOffset) AND epoch = \(batch.epoch)
         """)
@@ -183,22 +165,34 @@ public struct IngestRepository: Sendable {
         throw ZombieConsumerError(topic: batch.topic, partition: batch.partition)
       }
       var result = IngestResult()
+      // Nearly always none: only who reads what was sent before somebody was erased meets any.
+      var erased: [String: Date] = [:]
+      if let sentFrom = batch.sentFrom {
+        erased = try await ErasureRepository.orders(since: sentFrom, on: connection)
+      }
       for step in prepared.steps {
         switch step {
-        case .events(let rows):
+        case .events(let all):
+          let rows = try Self.kept(all, erased, of: batch)
+          result.forgotten += all.events.count - rows.events.count
           let written = try await Self.insert(
             rows, of: batch, expectRepeats: expectRepeats, on: connection)
           result.events += written
           result.duplicates += rows.events.count - written
         case .feedback(let feedback):
           let events = try await AnswerRepository.join(feedback, on: connection)
-          let rows = try EventRows(events, topic: batch.topic, partition: batch.partition)
+          let all = try EventRows(events, topic: batch.topic, partition: batch.partition)
+          let rows = try Self.kept(all, erased, of: batch)
+          result.forgotten += all.events.count - rows.events.count
           let written = try await Self.insert(
             rows, of: batch, expectRepeats: expectRepeats, on: connection)
           result.events += written
-          result.duplicates += events.count - written
-        case .erase(let userID):
-          try await ErasureRepository(connection).erase(userID: userID)
+          result.duplicates += rows.events.count - written
+        case .erase(let userID, let order):
+          let erasure = try await ErasureRepository(connection).erase(userID: userID, order: order)
+          if case .nothing(let similar) = erasure.found {
+            result.notFound.append((userID, similar))
+          }
           result.erasures += 1
         }
       }
@@ -207,11 +201,29 @@ public struct IngestRepository: Sendable {
         UPDATE ingest_partitions SET events = events + \(result.events),
           duplicates = duplicates + \(result.duplicates),
           dead_letters = dead_letters + \(batch.deadLetters),
-          erasures = erasures + \(result.erasures)
+          erasures = erasures + \(result.erasures),
+          forgotten = forgotten + \(result.forgotten)
         WHERE topic = \(batch.topic) AND partition = \(batch.partition)
         """)
       return result
     }
+  }
+
+  /// The events that no operator's erasure forbids.
+  private static func kept(
+    _ rows: EventRows, _ erased: [String: Date], of batch: IngestBatch
+  ) throws -> EventRows {
+    if erased.isEmpty { return rows }
+    var until: [String: Date?] = [:]
+    let events = rows.events.filter { event in
+      let user = event.stream.userID
+      let before = until[user] ?? erased[ErasureRepository.hash(user)]
+      until[user] = .some(before)
+      guard let before, let sentAt = event.sentAt else { return true }
+      return sentAt > before
+    }
+    return events.count == rows.events.count
+      ? rows : try EventRows(events, topic: batch.topic, partition: batch.partition)
   }
 
   /// How long a batch's transaction may stand still, in PostgreSQL's words.
@@ -304,49 +316,5 @@ public struct IngestRepository: Sendable {
     numbered.number(upTo: last)
     try await connection.copyIn(
       table: "behavior_events", columns: EventRows.columns, rows: numbered.rows)
-  }
-
-  /// Puts partitions to other offsets. Whoever reads them now can write nothing more until it has claimed them
-  /// anew.
-  /// - Parameter offsets: the next offset to read by partition; -1: the beginning.
-  public func reset(topic: String, offsets: [Int32: Int64]) async throws {
-    try await client.withTransaction { connection in
-      for (partition, offset) in offsets.sorted(by: { $0.key < $1.key }) {
-        try await connection.execute(
-          """
-          INSERT INTO ingest_partitions AS p (topic, partition, next_offset)
-          VALUES (\(topic), \(partition), \(offset))
-          ON CONFLICT (topic, partition)
-          DO UPDATE SET next_offset = excluded.next_offset, epoch = p.epoch + 1, updated_at = now()
-          """)
-      }
-    }
-  }
-
-  /// A partition's position and counters, for operators.
-  public struct PartitionStatus: Sendable, Codable {
-    public let topic: String
-    public let partition: Int32
-    public let nextOffset: Int64
-    public let events: Int64
-    public let duplicates: Int64
-    public let deadLetters: Int64
-    public let erasures: Int64
-    public let updatedAt: Date
-  }
-
-  public func partitions() async throws -> [PartitionStatus] {
-    try await client.query(
-      """
-      SELECT topic, partition, next_offset, events, duplicates, dead_letters, erasures, updated_at
-      FROM ingest_partitions ORDER BY topic, partition
-      """
-    ).map { row in
-      PartitionStatus(
-        topic: try row.decode("topic"), partition: try row.decode("partition"),
-        nextOffset: try row.decode("next_offset"), events: try row.decode("events"),
-        duplicates: try row.decode("duplicates"), deadLetters: try row.decode("dead_letters"),
-        erasures: try row.decode("erasures"), updatedAt: try row.decode("updated_at"))
-    }
   }
 }

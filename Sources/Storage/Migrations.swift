@@ -14,7 +14,9 @@ public struct Migration: Sendable {
   public var checksum: String { SHA256.hash(data: Data(sql.utf8)).hexadecimal }
 
   public static let all: [Migration] = [
-    Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql)
+    Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql),
+    Migration(
+      number: 2, name: "logs and erasures", bytes: PackageResources._002_logs_and_erasures_sql),
   ]
 
   private init(number: Int, name: String, bytes: [UInt8]) {

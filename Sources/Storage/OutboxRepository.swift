@@ -23,12 +23,15 @@ public struct AdapterEvent: Sendable, Codable {
   public var reason: String?
   public var heldOutLoss: Double?
   public var parentHeldOutLoss: Double?
+  /// What an erasure found.
+  public var removed: ErasureCounts?
   public var occurredAt: Date
 
   public init(
     kind: Kind, stream: Stream, adapterVersion: Int? = nil, parentVersion: Int? = nil,
     jobID: Int64? = nil, reason: String? = nil, heldOutLoss: Double? = nil,
-    parentHeldOutLoss: Double? = nil, occurredAt: Date = Date()
+    parentHeldOutLoss: Double? = nil,
+    removed: ErasureCounts? = nil, occurredAt: Date = Date()
   ) {
     self.kind = kind
     self.userID = stream.userID
@@ -39,11 +42,12 @@ public struct AdapterEvent: Sendable, Codable {
     self.reason = reason
     self.heldOutLoss = heldOutLoss
     self.parentHeldOutLoss = parentHeldOutLoss
+    self.removed = removed
     self.occurredAt = occurredAt
   }
 
   enum CodingKeys: String, CodingKey {
-    case kind, task, reason
+    case kind, task, reason, removed
     case userID = "user_id"
     case adapterVersion = "adapter_version"
     case parentVersion = "parent_version"

@@ -76,6 +76,8 @@ public struct WorkerConfiguration: Sendable {
     public var writers = 4
     /// How far in the future an event may lie.
     public var future: Duration = .seconds(86_400)
+    /// What is done where a stored offset does not fit the topic's log.
+    public var onOffsetGap = OffsetGapPolicy.stop
 
     public init() {}
   }

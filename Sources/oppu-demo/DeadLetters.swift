@@ -26,7 +26,7 @@ struct DeadLetter: Sendable {
           try await consumer.assign(Dictionary(uniqueKeysWithValues: offsets))
         case .revoked(let partitions, _): try await consumer.unassign(partitions)
         case .messages(let messages): letters += messages.map(DeadLetter.init)
-        case .idle: break
+        case .idle, .halted: break
         }
       }
     } catch {

@@ -60,7 +60,7 @@ struct Requests: Sendable {
           else { continue }
           answers[index] = Self.answer(message)
         }
-      case .idle: break
+      case .idle, .halted: break
       }
       let count = questions.count - open.count
       if isAsked {

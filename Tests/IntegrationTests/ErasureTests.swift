@@ -7,9 +7,9 @@ import KafkaClient
 import Personalization
 import PostgresClient
 import Testing
-import Worker
 
 @testable import Storage
+@testable import Worker
 
 extension IntegrationTests {
   @Suite(.serialized) struct Erasures {
@@ -70,10 +70,10 @@ extension IntegrationTests {
         }
         #expect(try await Self.dump(rig).contains(marker))
 
-        let (removed, partitions) = try await UserErasure(client: rig.client, kafka: rig.kafka)
-          .execute(user)
+        let outcome = try await UserErasure(client: rig.client, kafka: rig.kafka).execute(user)
+        let removed = outcome.removed
         #expect(removed.events == 40 && removed.answers == 1 && removed.jobs >= 1)
-        #expect(partitions == 2)
+        #expect(outcome.partitions == 2 && outcome.found == .something)
         // The tombstones are read, the trainer notices, and what there is to tell is told.
         try await rig.waitForIngest(messages: 62, seconds: 60)
         try await eventually("the trainer has given up", seconds: 90, state: rig.log()) {
@@ -91,6 +91,130 @@ extension IntegrationTests {
         #expect(
           try await rig.client.number("SELECT count(*) FROM adapters WHERE user_id = \(user)") == 0)
         #expect(try await rig.client.number("SELECT count(*) FROM erasure_receipts") == 1)
+      }
+    }
+
+    private func produce(_ count: Int, _ user: String, _ name: String, _ rig: Rig) async throws {
+      try await rig.produce(
+        (0..<count).map { number in
+          JSONValue.object([
+            "event_id": .string("\(name)-\(number)"), "user_id": .string(user),
+            "task": "film_tag", "input": ["film": .string("\(name) \(number)")],
+            "output": "funny",
+          ]).canonical
+        }, key: user, partition: 0)
+    }
+
+    private func events(of user: String, _ rig: Rig) async throws -> Int {
+      try await rig.client.number("SELECT count(*) FROM behavior_events WHERE user_id = \(user)")
+    }
+
+    @Test(
+      "a user erased while no broker answers never comes back, and the topic is told when one does")
+    func withoutBroker() async throws {
+      try await Rig.with { rig in
+        try await produce(5, "kim", "before", rig)
+        try await produce(3, "mara", "other", rig)
+        try await rig.withIngest { try await rig.waitForIngest(messages: 8) }
+        // What waits unread is of the erased user too.
+        try await produce(2, "kim", "unread", rig)
+        var kafka = rig.kafka
+        kafka.bootstrapServers = "127.0.0.1:1"
+        let outcome = try await UserErasure(client: rig.client, kafka: kafka).execute("kim")
+        #expect(outcome.found == .something && outcome.removed.events == 5)
+        #expect(outcome.partitions == nil)
+        #expect(try await rig.client.number("SELECT count(*) FROM erasures_to_tell") == 1)
+
+        // Read again before the topic knows.
+        try await IngestRepository(rig.client).reset(
+          topic: rig.kafka.behaviorTopic, offsets: [0: 0])
+        try await rig.withIngest { try await rig.waitForIngest(messages: 10) }
+        #expect(try await events(of: "kim", rig) == 0)
+        #expect(try await events(of: "mara", rig) == 3)
+        #expect(
+          try await rig.client.number("SELECT forgotten FROM ingest_partitions WHERE partition = 0")
+            == 7)
+
+        // The user comes back before the topic is told; that is a new history.
+        try await produce(4, "kim", "after", rig)
+        let worker = try await rig.startWorker([
+          "OPPU_ROLES": "schedule", "OPPU_SCHEDULE_LOSS_SIGNAL": "false",
+          "OPPU_SCHEDULE_POLL_INTERVAL_MS": "100",
+        ])
+        try await eventually("the topic is told", seconds: 60, state: rig.log()) {
+          try await rig.client.number("SELECT count(*) FROM erasures_to_tell") == 0
+        }
+        await worker.stop(SIGTERM, grace: .seconds(30))
+        try await rig.withIngest { try await rig.waitForIngest(messages: 16) }
+        #expect(try await events(of: "kim", rig) == 4)
+        // And read again once more, with the message behind them.
+        try await IngestRepository(rig.client).reset(
+          topic: rig.kafka.behaviorTopic, offsets: [0: 0])
+        try await rig.withIngest { try await rig.waitForIngest(messages: 16) }
+        #expect(try await events(of: "kim", rig) == 4)
+        #expect(try await rig.client.number("SELECT count(*) FROM erasure_receipts") == 1)
+      }
+    }
+
+    @Test("a database restored from before an operator's erasure is told of it by the topic")
+    func restored() async throws {
+      try await Rig.with { rig in
+        try await produce(5, "kim", "before", rig)
+        try await rig.withIngest { try await rig.waitForIngest(messages: 5) }
+        let outcome = try await UserErasure(client: rig.client, kafka: rig.kafka).execute("kim")
+        #expect(outcome.partitions == 2)
+        // As a backup has it: nothing is known of the erasure.
+        try await rig.client.execute("DELETE FROM erasure_receipts")
+        try await IngestRepository(rig.client).reset(
+          topic: rig.kafka.behaviorTopic, offsets: [0: 0])
+        try await rig.withIngest { try await rig.waitForIngest(messages: 7) }
+        #expect(try await events(of: "kim", rig) == 0)
+        #expect(try await rig.client.number("SELECT events FROM erasure_receipts") == 5)
+      }
+    }
+
+    @Test("an operator who mistypes a user is told so, with exit code 1 and without a receipt")
+    func mistyped() async throws {
+      try await Rig.with { rig in
+        try await produce(2, "kim", "a", rig)
+        try await rig.withIngest { try await rig.waitForIngest(messages: 2) }
+        let (code, output) = try await rig.admin(["users", "erase", "KIM", "--execute"])
+        #expect(code == 1)
+        #expect(
+          output.contains(
+            #"nothing of a user "KIM" was found; there is "kim". There is no receipt"#))
+        #expect(try await rig.client.number("SELECT count(*) FROM erasure_receipts") == 0)
+        // Nor does one come by what the topic was told.
+        try await rig.withIngest { try await rig.waitForIngest(messages: 4) }
+        #expect(try await rig.client.number("SELECT count(*) FROM erasure_receipts") == 0)
+        #expect(try await events(of: "kim", rig) == 2)
+
+        #expect(try await rig.admin(["users", "erase", "kim", "--execute"]).code == 0)
+        let receipts = try await rig.admin(["users", "receipts", "--user", "kim", "-o", "jsonl"])
+        #expect(receipts.output.contains(SHA256.hash(data: Data("kim".utf8)).hexadecimal))
+        #expect(
+          try await rig.admin(["users", "receipts", "--user", "KIM"]).output.contains("Nobody"))
+      }
+    }
+
+    @Test(
+      "a message whose key is nearly a user's id erases nobody, and its receipt and event say so")
+    func nearlyTheKey() async throws {
+      try await Rig.with { rig in
+        try await produce(2, "kim", "a", rig)
+        for key in [#""kim""#, "kim\n", "KIM"] {
+          try await rig.produce(nil, key: key, partition: 0)
+        }
+        try await rig.withIngest { try await rig.waitForIngest(messages: 5) }
+        #expect(try await events(of: "kim", rig) == 2)
+        #expect(
+          try await rig.client.number("SELECT sum(events)::bigint FROM erasure_receipts") == 0)
+        #expect(
+          try await rig.client.number(
+            "SELECT count(*) FROM outbox WHERE message->'removed'->>'events' = '0'") == 3)
+        for key in [#""kim""#, "kim\n", "KIM", " kim"] {
+          #expect(ErasureRepository.nearMisses(of: key).contains("kim"))
+        }
       }
     }
 

@@ -76,13 +76,19 @@ struct Rig: Sendable {
   // MARK: In this process
 
   /// Runs the ingest service for the length of the body.
-  /// - Parameter properties: librdkafka's, over the rig's.
+  /// - Parameters:
+  ///   - properties: librdkafka's, over the rig's.
+  ///   - broker: another way to the broker.
+  ///   - idleRest: as `dev` has it with the development broker.
   func withIngest(
     _ settings: WorkerConfiguration.Ingest = WorkerConfiguration.Ingest(),
-    properties: [String: String] = [:], _ body: () async throws -> Void
+    properties: [String: String] = [:], broker: String? = nil, idleRest: Duration = .zero,
+    _ body: () async throws -> Void
   ) async throws {
     var kafka = kafka
+    kafka.idleRest = idleRest
     kafka.properties.merge(properties) { $1 }
+    if let broker { kafka.bootstrapServers = broker }
     let service = IngestService(
       configuration: kafka, settings: settings, catalogue: .builtIn, client: client,
       producer: producer, logger: Servers.logger)
@@ -159,7 +165,7 @@ struct Rig: Sendable {
           Dictionary(partitions.map { ($0, KafkaOffset.beginning) }, uniquingKeysWith: { $1 }))
       case .revoked(let partitions, _): try await consumer.unassign(partitions)
       case .messages(let batch): messages += batch
-      case .idle: continue
+      case .idle, .halted: continue
       }
     }
     await consumer.close()
@@ -215,6 +221,20 @@ struct Rig: Sendable {
         logFile: folder.appendingPathComponent(log).path))
     workers.add(worker)
     return worker
+  }
+
+  /// Runs `oppu-worker admin …` to its end.
+  func admin(
+    _ arguments: [String], settings: [String: String] = [:]
+  ) async throws -> (code: Int32, output: String) {
+    let name = "admin-\(UUID().uuidString.prefix(8)).log"
+    let process = try await ChildProcess.start(
+      ChildProcess.Launch(
+        executable: Paths.worker, arguments: ["admin"] + arguments,
+        environment: environment(settings), logFile: folder.appendingPathComponent(name).path))
+    workers.add(process)
+    let code = (await process.waitForEnd() >> 8) & 0xFF
+    return (code, log(name))
   }
 
   func log(_ name: String = "worker.log") -> String {

@@ -91,7 +91,7 @@ extension KafkaConsumer {
           Dictionary(partitions.map { ($0, start($0)) }, uniquingKeysWith: { $1 }))
       case .revoked(let partitions, _): try await unassign(partitions)
       case .messages(let batch): messages += batch
-      case .idle: continue
+      case .idle, .halted: continue
       }
     }
     return messages

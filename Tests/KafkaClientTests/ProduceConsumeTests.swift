@@ -119,7 +119,7 @@ struct ProduceConsumeTests {
       case .messages(let batch):
         #expect((1...7).contains(batch.count))
         seen += batch.compactMap { $0.value.flatMap { Int(String(decoding: $0, as: UTF8.self)) } }
-      case .idle: throw Unexpected("only \(seen.count) messages")
+      case .idle, .halted: throw Unexpected("only \(seen.count) messages")
       }
     }
     #expect(seen.sorted() == Array(0..<1000))
@@ -185,7 +185,7 @@ struct ProduceConsumeTests {
       case .revoked(let partitions, _):
         events.append("revoked")
         try await consumer.unassign(partitions)
-      case .messages, .idle: break
+      case .messages, .idle, .halted: break
       }
     }
     #expect(events == ["assigned"])

@@ -135,7 +135,7 @@ import Testing
 
   @Test("a message without a value erases the user in its key")
   func tombstone() throws {
-    guard case .erase("kim") = try BehaviorEvent(message(nil), catalogue: .builtIn) else {
+    guard case .erase("kim", nil) = try BehaviorEvent(message(nil), catalogue: .builtIn) else {
       Issue.record("not an erasure")
       return
     }
@@ -148,7 +148,7 @@ import Testing
   @Test("kind erase erases the user that the message names, and needs nothing else")
   func eraseKind() throws {
     let value = #"{"kind":"erase","user_id":"mara"}"#
-    guard case .erase("mara") = try BehaviorEvent(message(value), catalogue: .builtIn) else {
+    guard case .erase("mara", nil) = try BehaviorEvent(message(value), catalogue: .builtIn) else {
       Issue.record("not an erasure")
       return
     }

@@ -88,7 +88,7 @@ import Testing
     let full = try JSONValue(
       encoding: AdapterEvent(
         kind: .promoted, stream: stream, adapterVersion: 2, parentVersion: 1, jobID: 17,
-        reason: "shift", heldOutLoss: 0.4, parentHeldOutLoss: 1.3))
+        reason: "shift", heldOutLoss: 0.4, parentHeldOutLoss: 1.3, removed: ErasureCounts()))
     #expect(keys(full) == keys(schema["properties"]))
     #expect(check.findings(full) == [])
     let kinds = strings(schema["properties"]?["kind"]?["enum"])

@@ -56,7 +56,7 @@ func event(_ message: KafkaMessage) throws -> IncomingEvent {
   switch try BehaviorEvent(message, catalogue: .builtIn, now: WorkerTests.now) {
   case .record(let event): return event
   case .feedback(let feedback): return feedback.event
-  case .erase(let userID): throw MessageError(.failed, "this erases \(userID)")
+  case .erase(let userID, _): throw MessageError(.failed, "this erases \(userID)")
   }
 }
 

@@ -81,7 +81,7 @@ public struct InferenceService: Service {
           // The partition moved on: its new owner answers these once more.
           logger.warning("offsets of answered requests not committed: \(error)")
         }
-      case .idle:
+      case .idle, .halted:
         break
       }
     }

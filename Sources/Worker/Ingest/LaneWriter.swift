@@ -48,9 +48,9 @@ struct CheckedBatch: Sendable {
         case .feedback(let item):
           if !events.isEmpty { close() }
           feedback.append(item.pending(in: context.catalogue))
-        case .erase(let userID):
+        case .erase(let userID, let order):
           close()
-          steps.append(.erase(userID: userID))
+          steps.append(.erase(userID: userID, order: order))
         }
       } catch {
         let reason = error as? MessageError ?? MessageError(.invalidMessage, "\(error)")
@@ -64,20 +64,23 @@ struct CheckedBatch: Sendable {
     guard let last = messages.last else { return nil }
     return IngestBatch(
       topic: last.topic, partition: last.partition, expectedOffset: expected,
-      nextOffset: last.offset + 1, epoch: epoch, steps: steps, deadLetters: letters.count)
+      nextOffset: last.offset + 1, epoch: epoch, steps: steps, deadLetters: letters.count,
+      last: LogMark(last), sentFrom: messages.lazy.compactMap(\.timestamp).min())
   }
 }
 
 actor LaneWriter {
   private let context: LaneContext
   private let epoch: Int64
+  private let logNumber: Int64
   private var office: DeadLetterOffice
   /// The last batch met repeated events, so the next one may well do so too.
   private var expectRepeats = false
 
-  init(context: LaneContext, claim: IngestRepository.Claim) {
+  init(context: LaneContext, epoch: Int64, logNumber: Int64) {
     self.context = context
-    epoch = claim.epoch
+    self.epoch = epoch
+    self.logNumber = logNumber
     office = DeadLetterOffice(producer: context.producer, logger: context.logger)
   }
 
@@ -127,7 +130,7 @@ actor LaneWriter {
   private func check(
     _ messages: ArraySlice<KafkaMessage>, _ expected: Int64, _ refused: [Int64: DeadLetter]
   ) -> CheckedBatch {
-    var decoder = context.decoder
+    var decoder = context.decoder(logNumber)
     return CheckedBatch(
       messages, expected: expected, decoder: &decoder, context: context, refused: refused)
   }
@@ -149,6 +152,19 @@ actor LaneWriter {
       do {
         let result = try await context.repository.write(prepared, expectRepeats: expectRepeats)
         expectRepeats = result.duplicates > 0
+        if result.forgotten > 0 {
+          logger.notice(
+            "\(batch.topic)-\(batch.partition): \(result.forgotten) events were sent before their users were erased, and are not taken"
+          )
+        }
+        for (user, similar) in result.notFound {
+          let hint =
+            similar.isEmpty
+            ? "" : "; there is \(similar.map { "\"\($0)\"" }.joined(separator: ", "))"
+          logger.warning(
+            "\(batch.topic)-\(batch.partition): to be erased was \"\(user)\", of whom nothing is known\(hint). The key is the user id as it is: no quotes, no blanks, the same case"
+          )
+        }
         logger.debug(
           "ingested",
           metadata: [

@@ -23,15 +23,18 @@ struct LaneContext: Sendable {
     MessageQueue.Limits(messages: settings.batchMessages, bytes: settings.batchBytes)
   }
 
-  var decoder: EventDecoder {
+  /// - Parameter logNumber: of the log whose messages are read.
+  func decoder(_ logNumber: Int64) -> EventDecoder {
     var times = EventTimes()
     times.future = settings.future.seconds
-    return EventDecoder(catalogue: catalogue, times: times)
+    return EventDecoder(catalogue: catalogue, times: times, logNumber: logNumber)
   }
 }
 
 final class PartitionLane: Sendable {
   let partition: TopicPartition
+  /// Under which the partition was claimed.
+  let epoch: Int64
   let queue = MessageQueue()
   private let progress: Progress
   private let work: Task<Void, Never>
@@ -39,31 +42,38 @@ final class PartitionLane: Sendable {
   /// How far PostgreSQL is.
   private final class Progress: Sendable {
     let next: Atomic<Int64>
+    /// The next offset after what the lane was given.
+    let given: Atomic<Int64>
     /// When it was found that the partition is no longer ours.
     let lostAt = Mutex<ContinuousClock.Instant?>(nil)
-    init(_ next: Int64) { self.next = Atomic(next) }
+    init(_ next: Int64) {
+      self.next = Atomic(next)
+      given = Atomic(next)
+    }
+    func lose() { lostAt.withLock { $0 = $0 ?? .now } }
   }
 
   /// - Parameters:
-  ///   - expected: where PostgreSQL stands; -1: at the beginning.
+  ///   - position: where PostgreSQL stands.
   ///   - onFailure: told of an error that ends the lane, but for a partition that is no longer ours.
   init(
-    _ claim: IngestRepository.Claim, expected: Int64, context: LaneContext,
+    _ position: LogPosition, epoch: Int64, context: LaneContext,
     onFailure: @escaping @Sendable (any Error) -> Void
   ) {
-    partition = TopicPartition(topic: claim.topic, partition: claim.partition)
-    let progress = Progress(expected)
+    partition = position.topicPartition
+    self.epoch = epoch
+    let progress = Progress(position.next)
     self.progress = progress
     let queue = queue
-    let writer = LaneWriter(context: context, claim: claim)
+    let writer = LaneWriter(context: context, epoch: epoch, logNumber: position.logNumber)
     work = Task {
       do {
-        try await Self.run(queue, from: expected, writer: writer, context: context) { next in
+        try await Self.run(queue, from: position, writer: writer, context: context) { next in
           progress.next.store(next, ordering: .relaxed)
         }
       } catch let error as ZombieConsumerError {
         context.logger.warning("\(error)")
-        progress.lostAt.withLock { $0 = .now }
+        progress.lose()
       } catch is CancellationError {
       } catch {
         onFailure(error)
@@ -75,17 +85,29 @@ final class PartitionLane: Sendable {
   /// The next offset after what PostgreSQL has.
   var next: Int64 { progress.next.load(ordering: .relaxed) }
 
+  /// Adds messages behind those that wait.
+  func give(_ messages: ArraySlice<KafkaMessage>) {
+    if let last = messages.last { progress.given.store(last.offset + 1, ordering: .relaxed) }
+    queue.append(messages)
+  }
+
+  /// Whether PostgreSQL has all that the lane was given.
+  var isDrained: Bool { progress.given.load(ordering: .relaxed) <= next }
+
+  /// Notes that the partition is no longer ours.
+  func lose() { progress.lose() }
+
   /// Whether the partition was taken from us that long ago.
   func isLost(for duration: Duration) -> Bool {
     progress.lostAt.withLock { $0.map { ContinuousClock.now - $0 >= duration } ?? false }
   }
 
   private static func run(
-    _ queue: MessageQueue, from start: Int64, writer: LaneWriter, context: LaneContext,
+    _ queue: MessageQueue, from start: LogPosition, writer: LaneWriter, context: LaneContext,
     _ report: @escaping @Sendable (Int64) -> Void
   ) async throws {
-    var decoder = context.decoder
-    var next = start
+    var decoder = context.decoder(start.logNumber)
+    var next = start.next
     var writing: Task<Void, any Error>?
     while await queue.waitForMessages() {
       if !queue.holds(1, of: context.limits) {

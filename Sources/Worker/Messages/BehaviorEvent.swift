@@ -10,7 +10,11 @@ public enum BehaviorEvent: Sendable {
   case record(IncomingEvent)
   /// What the user thought of an answer; becomes an event with what the answer's record says.
   case feedback(Feedback)
-  case erase(userID: String)
+  /// - Parameter order: when an operator erased the user, where that is what the message tells.
+  case erase(userID: String, order: Date? = nil)
+
+  /// A header of messages without a value that tell of an operator's erasure: its time, in milliseconds since 1970.
+  static let orderHeader = "oppu-erased-before"
 
   static let maximumIdentifierBytes = 128
   static let maximumUserBytes = 256
@@ -66,11 +70,17 @@ public struct EventDecoder: Sendable {
   private let catalogue: TaskCatalogue
   private let tasks: [String: KnownTask]
   private let times: EventTimes
+  private let logNumber: Int64
   private var reader = StrictJSONReader()
 
-  public init(catalogue: TaskCatalogue, times: EventTimes = EventTimes()) {
+  /// - Parameter logNumber: how many topics there were before this one under its name; derived event ids differ
+  ///   between them.
+  public init(
+    catalogue: TaskCatalogue, times: EventTimes = EventTimes(), logNumber: Int64 = 0
+  ) {
     self.catalogue = catalogue
     self.times = times
+    self.logNumber = logNumber
     tasks = Dictionary(
       catalogue.tasks.map { ($0.name, KnownTask(definition: $0, check: QuickCheck($0))) },
       uniquingKeysWith: { first, _ in first })
@@ -85,10 +95,11 @@ public struct EventDecoder: Sendable {
           .invalidMessage,
           "a message without a value erases the user in its key, but the key is no user id")
       }
-      return .erase(userID: userID)
+      return .erase(userID: userID, order: message.date(in: BehaviorEvent.orderHeader))
     }
-    return try CloudEvent.read(message, with: &reader) { [tasks, catalogue, times] view, cloud in
-      try EventFields(view).event(
+    return try CloudEvent.read(message, with: &reader) {
+      [tasks, catalogue, times, logNumber] view, cloud in
+      try EventFields(view, logNumber: logNumber).event(
         of: message, cloud: cloud, times: times, now: now,
         task: { name in
           guard let task = tasks[name] else {
@@ -113,8 +124,10 @@ private struct EventFields {
   private var feedback: JSONView?
   /// `"name":value,"name":value` of what the contract does not know.
   private var extra: [UInt8] = []
+  private let logNumber: Int64
 
-  init(_ object: JSONView) {
+  init(_ object: JSONView, logNumber: Int64) {
+    self.logNumber = logNumber
     object.forEachMember { name, value in
       if name.isName("event_id") {
         eventID = value
@@ -180,7 +193,8 @@ private struct EventFields {
       eventID: try identifier(message, cloud),
       stream: Storage.Stream(userID: userID, task: definition.name), kind: "interaction",
       occurredAt: try happened(message, cloud, times, now: now), input: JSONText(input),
-      output: canonicalOutput, requestID: try request(), extra: extraText, offset: message.offset)
+      output: canonicalOutput, requestID: try request(), extra: extraText, offset: message.offset,
+      sentAt: message.timestamp)
   }
 
   private func feedback(
@@ -204,7 +218,8 @@ private struct EventFields {
       stream: Storage.Stream(userID: userID, task: definition?.name ?? ""), kind: "feedback",
       occurredAt: try happened(message, cloud, times, now: now),
       input: ownInput.map { JSONText($0) } ?? JSONText(.object([:])), output: nil,
-      requestID: requestID, verdict: verdict?.rawValue, extra: extraText, offset: message.offset)
+      requestID: requestID, verdict: verdict?.rawValue, extra: extraText, offset: message.offset,
+      sentAt: message.timestamp)
     if let definition, let ownInput {
       event.output = try Self.validated(definition, ownInput, output)
       if event.output != nil || verdict == .rejected { return .record(event) }
@@ -268,10 +283,12 @@ private struct EventFields {
 
   private func identifier(_ message: KafkaMessage, _ cloud: CloudEvent) throws -> String {
     // A retried produce of the same record has another offset, so producers that retry by themselves
-    // should set event_id; without one the place in the topic is the identity.
+    // should set event_id; without one the place in the topic is the identity. A topic that was made anew has
+    // other messages in the same places.
     try Envelope.required(
       try Self.text(eventID, "event_id") ?? cloud.identifier
-        ?? "\(message.topic)-\(message.partition)-\(message.offset)", "event_id",
+        ?? "\(message.topic)-\(message.partition)-\(message.offset)"
+        + (logNumber > 0 ? ".\(logNumber)" : ""), "event_id",
       maximum: BehaviorEvent.maximumIdentifierBytes)
   }
 
@@ -326,6 +343,14 @@ private struct EventFields {
     } catch let error as TaskContentError {
       throw MessageError(.invalidInput, error.description)
     }
+  }
+}
+
+extension KafkaMessage {
+  /// A time that a header gives in milliseconds since 1970.
+  fileprivate func date(in name: String) -> Date? {
+    header(name).flatMap { Int64(String(decoding: $0, as: UTF8.self)) }
+      .map { Date(timeIntervalSince1970: Double($0) / 1000) }
   }
 }
 

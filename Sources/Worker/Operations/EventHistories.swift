@@ -42,7 +42,7 @@ public struct EventHistories: Sendable {
       do {
         switch try decoder.decode(message, now: Date()) {
         case .record(let found): event = found
-        case .erase(let userID):
+        case .erase(let userID, _):
           for index in histories.indices where histories[index].userID == userID {
             histories[index].items = []
           }

@@ -116,7 +116,7 @@ public struct EventImport: Sendable {
       topic: placeholder, partition: 0, offset: 0, key: nil, value: line, timestamp: nil)
     let event: IncomingEvent
     switch try decoder.decode(message, now: Date()) {
-    case .erase(let userID): return ((userID, nil), line)
+    case .erase(let userID, _): return ((userID, nil), line)
     case .record(let found): event = found
     case .feedback(let found): event = found.event
     }

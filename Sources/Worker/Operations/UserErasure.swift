@@ -1,4 +1,4 @@
-// Forgetting a user because an operator says so: at once in PostgreSQL, and in the topic for what is under way.
+// Forgetting a user because an operator says so: at once in PostgreSQL, and in the topic as soon as a broker is there.
 
 import Foundation
 import KafkaClient
@@ -14,35 +14,82 @@ public struct UserErasure: Sendable {
     self.kafka = kafka
   }
 
+  public struct Outcome: Sendable {
+    public let removed: ErasureCounts
+    public let found: Erasure.Finding
+    /// How many partitions were told; nil: no broker answered, and the leader of the role `schedule` will tell them.
+    public let partitions: Int?
+  }
+
   /// Rows of the user in each table.
   public func plan(_ userID: String) async throws -> [(table: String, rows: Int)] {
     try await ErasureRepository.rows(of: userID, in: client)
   }
 
-  /// Removes the user's rows, and then puts a message without a value behind the user's messages that wait to be
-  /// read: into every partition, for which of them has those is the producers' choice.
-  /// - Returns: what was removed, and how many partitions were told.
-  public func execute(_ userID: String) async throws -> (removed: ErasureCounts, partitions: Int) {
+  /// Removes the user's rows and notes, in the same transaction, that the topic is to be told; then tells it.
+  /// - Throws: `MessageError` for what is no user id; `PostgresError`.
+  public func execute(_ userID: String) async throws -> Outcome {
     guard (1...BehaviorEvent.maximumUserBytes).contains(userID.utf8.count) else {
       throw MessageError(
         .invalidMessage,
         "a user id has 1 to \(BehaviorEvent.maximumUserBytes) bytes, this one \(userID.utf8.count)")
     }
-    let counts = try await client.withTransaction {
-      try await ErasureRepository($0).erase(userID: userID)
+    let erasure = try await client.withTransaction {
+      try await ErasureRepository($0).order(userID: userID)
     }
-    let admin = try KafkaAdmin(configuration: kafka.client)
-    let topics = try await admin.listTopics()
-    await admin.close()
-    let partitions = topics.first { $0.name == kafka.behaviorTopic }?.partitionCount ?? 0
-    let producer = try KafkaProducer(configuration: kafka.client)
-    let failures = await producer.send(
-      (0..<Int32(clamping: partitions)).map {
-        OutgoingMessage(
-          topic: kafka.behaviorTopic, partition: $0, key: Data(userID.utf8), value: nil)
-      })
+    var configuration = kafka.client
+    // Nobody waits at a terminal for longer; what is not told now is told later.
+    configuration.properties["message.timeout.ms"] = "10000"
+    let producer = try KafkaProducer(configuration: configuration)
+    var partitions: Int?
+    do {
+      partitions = try await ErasureTeller(kafka: kafka, producer: producer).tell(in: client)
+    } catch let error where error is KafkaError || error is StartError {
+      partitions = nil
+    }
     await producer.close()
-    if let failure = failures.first { throw failure.value }
-    return (counts, partitions)
+    return Outcome(removed: erasure.counts, found: erasure.found, partitions: partitions)
+  }
+}
+
+/// Tells the topic of operators' erasures: a message without a value into every partition, behind whatever of the
+/// user waits there, for which of them has those is the producers' choice. It names the time of the erasure, so that
+/// events which came since are left alone when it is read.
+struct ErasureTeller: Sendable {
+  let kafka: WorkerConfiguration.Kafka
+  let producer: KafkaProducer
+
+  /// Tells what waits to be told.
+  /// - Returns: the topic's partitions; 0 where nothing was to be told.
+  /// - Throws: `KafkaError` where it stays to be told; `PostgresError`.
+  @discardableResult
+  func tell(in database: any Database) async throws -> Int {
+    let waiting = try await ErasureRepository.toTell(in: database)
+    guard !waiting.isEmpty else { return 0 }
+    let admin = try KafkaAdmin(configuration: kafka.client)
+    let topics: [TopicDescription]
+    do {
+      topics = try await admin.listTopics(timeout: .seconds(5))
+    } catch {
+      await admin.close()
+      throw error
+    }
+    await admin.close()
+    guard let topic = topics.first(where: { $0.name == kafka.behaviorTopic }) else {
+      throw StartError.missingTopics([kafka.behaviorTopic])
+    }
+    let partitions = 0..<Int32(clamping: topic.partitionCount)
+    for erasure in waiting {
+      let time = Int64((erasure.erasedBefore.timeIntervalSince1970 * 1000).rounded())
+      let failures = await producer.send(
+        partitions.map {
+          OutgoingMessage(
+            topic: topic.name, partition: $0, key: Data(erasure.userID.utf8), value: nil,
+            headers: [KafkaHeader(key: BehaviorEvent.orderHeader, value: String(time))])
+        })
+      if let failure = failures.first { throw failure.value }
+      try await ErasureRepository.told(erasure, in: database)
+    }
+    return partitions.count
   }
 }

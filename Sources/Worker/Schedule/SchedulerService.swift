@@ -15,6 +15,7 @@ public struct SchedulerService: Service {
   private let client: PostgresClient
   private let round: SchedulerRound
   private let publisher: OutboxPublisher
+  private let teller: ErasureTeller
   private let logger: Logger
   /// Streams looked at in one batch.
   private let batchSize: Int
@@ -37,6 +38,7 @@ public struct SchedulerService: Service {
     batchSize = model != nil && settings.lossSignal ? 50 : SchedulerRound.batchSize
     publisher = OutboxPublisher(
       topic: configuration.kafka.adapterEventTopic, producer: producer, logger: logger)
+    teller = ErasureTeller(kafka: configuration.kafka, producer: producer)
     self.logger = logger
   }
 
@@ -65,12 +67,16 @@ public struct SchedulerService: Service {
     logger.info("schedule: this process leads")
     let connection = leadership.connection
     var nextBudget = ContinuousClock.now
+    var nextTelling = ContinuousClock.now
     var nextRetention = ContinuousClock.now + Self.retentionInterval
     var retentionFrom: Date?
     do {
       while !Task.isShuttingDownGracefully {
         try await leadership.confirm()
         try await publisher.publish(on: connection, until: leadership.trustedUntil)
+        if ContinuousClock.now >= nextTelling {
+          nextTelling = .now + (await tellErasures(on: connection) ? .seconds(1) : .seconds(15))
+        }
         if ContinuousClock.now >= nextBudget {
           try await keepBudget(JobQueue(connection))
           nextBudget = .now + Self.budgetInterval
@@ -87,6 +93,18 @@ public struct SchedulerService: Service {
       throw error
     }
     await leadership.giveUp()
+  }
+
+  /// Tells the topic of erasures that it could not be told of when an operator ordered them.
+  /// - Returns: false where it still cannot.
+  private func tellErasures(on connection: PostgresConnection) async -> Bool {
+    do {
+      try await teller.tell(in: connection)
+      return true
+    } catch {
+      logger.warning("erasures are not told to the topic yet: \(error)")
+      return false
+    }
   }
 
   /// Closes the queue while the trainings of the last hour took as long as they may.

@@ -7,6 +7,7 @@ import LanguageModel
 import LinearAlgebra
 import PostgresClient
 import Storage
+import StructuredLogging
 import Worker
 
 struct AdminDoctor: AsyncParsableCommand {
@@ -69,6 +70,7 @@ struct AdminDoctor: AsyncParsableCommand {
           throw error
         }
       },
+      await check("offsets") { try await Self.offsets(configuration, logger: logger) },
     ]
     try format.print(
       checks, empty: "",
@@ -77,6 +79,33 @@ struct AdminDoctor: AsyncParsableCommand {
         .init("") { $0.detail },
       ])
     if checks.contains(where: { !$0.ok }) { throw ExitCode(3) }
+  }
+
+  /// Whether each stored offset fits the topic.
+  private static func offsets(
+    _ configuration: WorkerConfiguration, logger: Logger
+  ) async throws -> String {
+    let client = PostgresClient(
+      PostgresConfiguration(configuration.database.url, maximumConnections: 3), logger: logger)
+    let positions: [PartitionPosition]
+    do {
+      positions = try await PartitionPosition.all(configuration, client: client)
+      await client.close()
+    } catch {
+      await client.close()
+      throw error
+    }
+    let sentences = positions.compactMap { $0.sentence(configuration.kafka.behaviorTopic) }
+    guard sentences.isEmpty else {
+      throw OffsetsDoNotFit(description: sentences.joined(separator: " "))
+    }
+    let missing = positions.reduce(0) { $0 + $1.missing }
+    return "\(positions.count) partitions"
+      + (missing > 0 ? ", \(missing) messages are known to be missing" : "")
+  }
+
+  private struct OffsetsDoNotFit: Error, CustomStringConvertible {
+    let description: String
   }
 
   private func check(_ name: String, _ work: () async throws -> String) async -> Check {

@@ -14,7 +14,7 @@ struct AdminOffsets: AsyncParsableCommand {
 }
 
 /// One partition as PostgreSQL and the broker see it.
-private struct PartitionPosition: Encodable {
+struct PartitionPosition: Encodable {
   let partition: Int32
   /// Nil: nothing was read yet.
   let next: Int64?
@@ -22,41 +22,63 @@ private struct PartitionPosition: Encodable {
   let end: Int64
   /// What Kafka was told; advisory.
   let committed: Int64?
+  /// Messages that are known to have been lost or passed over.
+  let missing: Int64
+  /// Why the offset does not fit the topic.
+  let gap: LogGap?
   let updatedAt: Date?
 
-  var lag: Int64 { max(0, end - max(next ?? first, first)) }
-}
+  /// Where the offset belongs to another log, all of this one waits.
+  var lag: Int64 {
+    gap?.isOtherLog == true ? end - first : max(0, end - max(next ?? first, first))
+  }
 
-private func positions(
-  _ configuration: WorkerConfiguration, client: PostgresClient
-) async throws -> [PartitionPosition] {
-  let kafka = configuration.kafka
-  let stored = Dictionary(
-    try await IngestRepository(client).partitions().filter { $0.topic == kafka.behaviorTopic }
-      .map { ($0.partition, $0) }, uniquingKeysWith: { $1 })
-  return try await withAdmin(kafka) { admin in
-    let topics = try await admin.listTopics()
-    guard let topic = topics.first(where: { $0.name == kafka.behaviorTopic }) else {
-      throw StartError.missingTopics([kafka.behaviorTopic])
+  /// What is to be said of a partition that waits.
+  func sentence(_ topic: String) -> String? {
+    gap.map {
+      "\(topic)-\(partition): \($0.description). To read what there is: \($0.command(partition: partition))"
     }
-    let partitions = (0..<Int32(topic.partitionCount)).map {
-      TopicPartition(topic: topic.name, partition: $0)
+  }
+
+  static func all(
+    _ configuration: WorkerConfiguration, client: PostgresClient
+  ) async throws -> [PartitionPosition] {
+    let kafka = configuration.kafka
+    let repository = IngestRepository(client)
+    let stored = Dictionary(
+      try await repository.partitions().filter { $0.topic == kafka.behaviorTopic }
+        .map { ($0.partition, $0) }, uniquingKeysWith: { $1 })
+    let standing = try await repository.standing(topic: kafka.behaviorTopic).map(\.claim.position)
+    return try await withAdmin(kafka) { admin in
+      let topics = try await admin.listTopics()
+      guard let topic = topics.first(where: { $0.name == kafka.behaviorTopic }) else {
+        throw StartError.missingTopics([kafka.behaviorTopic])
+      }
+      let partitions = (0..<Int32(topic.partitionCount)).map {
+        TopicPartition(topic: topic.name, partition: $0)
+      }
+      let group = "\(kafka.groupPrefix)-ingest"
+      let committed = (try? await admin.committedOffsets(group: group, of: partitions)) ?? [:]
+      // What the log shows now, whether a worker runs that would have seen it or not.
+      let probe = try KafkaLogProbe(configuration: kafka.client, group: group)
+      let gaps = try await LogCheck(probe).gaps(
+        of: standing.filter { $0.partition < topic.partitionCount })
+      probe.close()
+      var result: [PartitionPosition] = []
+      for partition in partitions {
+        let marks = try await admin.watermarks(of: partition)
+        let own = stored[partition.partition]
+        let gap = gaps[partition]
+        result.append(
+          PartitionPosition(
+            partition: partition.partition,
+            next: own.flatMap { $0.nextOffset < 0 ? nil : $0.nextOffset },
+            first: marks.low, end: marks.high, committed: committed[partition],
+            missing: (own?.missing ?? 0) - (own?.gap?.missing ?? 0) + (gap?.missing ?? 0),
+            gap: gap, updatedAt: own?.updatedAt))
+      }
+      return result
     }
-    let committed =
-      (try? await admin.committedOffsets(group: "\(kafka.groupPrefix)-ingest", of: partitions))
-      ?? [:]
-    var result: [PartitionPosition] = []
-    for partition in partitions {
-      let marks = try await admin.watermarks(of: partition)
-      let own = stored[partition.partition]
-      result.append(
-        PartitionPosition(
-          partition: partition.partition,
-          next: own.flatMap { $0.nextOffset < 0 ? nil : $0.nextOffset },
-          first: marks.low, end: marks.high, committed: committed[partition],
-          updatedAt: own?.updatedAt))
-    }
-    return result
   }
 }
 
@@ -74,6 +96,11 @@ private func withAdmin<T: Sendable>(
   }
 }
 
+/// Says below a table which partitions wait.
+private func say(_ positions: [PartitionPosition], topic: String) {
+  for sentence in positions.compactMap({ $0.sentence(topic) }) { print(sentence) }
+}
+
 struct OffsetsShow: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "PostgreSQL's offset, the broker's, and what Kafka was told.")
@@ -83,14 +110,18 @@ struct OffsetsShow: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
+      let positions = try await PartitionPosition.all(configuration, client: client)
       try format.print(
-        try await positions(configuration, client: client), empty: "The topic has no partitions.",
+        positions, empty: "The topic has no partitions.",
         columns: [
           .init("partition") { "\($0.partition)" }, .init("next offset") { Show.optional($0.next) },
           .init("broker has") { "\($0.first) to \($0.end)" },
           .init("committed to Kafka") { Show.optional($0.committed) },
+          .init("missing") { "\($0.missing)" },
+          .init("state") { $0.gap.map { "waits: \($0.kind.rawValue)" } ?? "fits" },
           .init("updated") { Show.time($0.updatedAt) },
         ])
+      if format.output == .text { say(positions, topic: configuration.kafka.behaviorTopic) }
     }
   }
 }
@@ -100,7 +131,8 @@ struct OffsetsReset: AsyncParsableCommand {
     commandName: "reset", abstract: "Let ingest continue elsewhere.",
     discussion: """
       Read again: events that are stored are dropped by their ids. Go forward: what is passed over is not read. A \
-      worker that has the partition notices within some ten seconds. Without --execute it shows the plan.
+      partition that waits because its offset fits the topic no longer goes on from there. A worker that has the \
+      partition notices within seconds. Without --execute it shows the plan.
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
@@ -124,7 +156,7 @@ struct OffsetsReset: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
-      let all = try await positions(configuration, client: client)
+      let all = try await PartitionPosition.all(configuration, client: client)
       let chosen = all.filter { partition.isEmpty || partition.contains($0.partition) }
       if let unknown = partition.first(where: { number in !all.contains { $0.partition == number } }
       ) {
@@ -145,7 +177,10 @@ struct OffsetsReset: AsyncParsableCommand {
       }
       if execute {
         try await IngestRepository(client).reset(
-          topic: configuration.kafka.behaviorTopic, offsets: targets)
+          topic: configuration.kafka.behaviorTopic, offsets: targets,
+          gaps: Dictionary(
+            chosen.compactMap { position in position.gap.map { (position.partition, $0) } },
+            uniquingKeysWith: { $1 }))
       }
       try format.print(
         chosen.map { position in
@@ -177,15 +212,18 @@ struct AdminLag: AsyncParsableCommand {
     let next: Int64?
     let end: Int64
     let lag: Int64
+    let missing: Int64
+    let gap: LogGap?
   }
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
       let kafka = configuration.kafka
-      var rows = try await positions(configuration, client: client).map {
+      let positions = try await PartitionPosition.all(configuration, client: client)
+      var rows = positions.map {
         Row(
           topic: kafka.behaviorTopic, partition: $0.partition, next: $0.next, end: $0.end,
-          lag: $0.lag)
+          lag: $0.lag, missing: $0.missing, gap: $0.gap)
       }
       rows += try await withAdmin(kafka) { admin in
         let count = try await admin.listTopics().first { $0.name == kafka.requestTopic }?
@@ -199,10 +237,13 @@ struct AdminLag: AsyncParsableCommand {
         for partition in partitions {
           let marks = try await admin.watermarks(of: partition)
           let next = committed[partition]
+          // A committed offset that the log does not have is one of another topic: all of this one waits.
+          let fits = next.map { $0 <= marks.high } ?? true
           rows.append(
             Row(
               topic: partition.topic, partition: partition.partition, next: next,
-              end: marks.high, lag: max(0, marks.high - max(next ?? marks.low, marks.low))))
+              end: marks.high, lag: marks.high - max(fits ? next ?? marks.low : 0, marks.low),
+              missing: 0, gap: nil))
         }
         return rows
       }
@@ -211,9 +252,10 @@ struct AdminLag: AsyncParsableCommand {
         columns: [
           .init("topic") { $0.topic }, .init("partition") { "\($0.partition)" },
           .init("next offset") { Show.optional($0.next) }, .init("end") { "\($0.end)" },
-          .init("lag") { "\($0.lag)" },
+          .init("lag") { "\($0.lag)" }, .init("missing") { "\($0.missing)" },
         ])
       if format.output == .text {
+        say(positions, topic: kafka.behaviorTopic)
         print("\(rows.reduce(0) { $0 + $1.lag }) messages wait.")
       }
     }

@@ -47,6 +47,8 @@ struct AdminStatus: AsyncParsableCommand {
           .init("next offset") { $0.nextOffset < 0 ? "–" : "\($0.nextOffset)" },
           .init("events") { "\($0.events)" }, .init("duplicates") { "\($0.duplicates)" },
           .init("dead letters") { "\($0.deadLetters)" }, .init("erasures") { "\($0.erasures)" },
+          .init("forgotten") { "\($0.forgotten)" }, .init("missing") { "\($0.missing)" },
+          .init("state") { $0.gap.map { "waits: \($0.kind.rawValue)" } ?? "goes on" },
           .init("updated") { Show.time($0.updatedAt) },
         ])
     }

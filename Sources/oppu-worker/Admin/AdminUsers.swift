@@ -8,7 +8,7 @@ import Worker
 struct AdminUsers: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "users", abstract: "Users and their streams.",
-    subcommands: [UsersList.self, UsersShow.self, UsersErase.self],
+    subcommands: [UsersList.self, UsersShow.self, UsersErase.self, UsersReceipts.self],
     defaultSubcommand: UsersList.self)
 }
 
@@ -79,9 +79,10 @@ struct UsersErase: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "erase", abstract: "Forget a user: events, state, jobs, adapters, answers.",
     discussion: """
-      At once in PostgreSQL, in one transaction; and a message without a value goes into every partition of the \
-      events' topic, so that what waits there of the user is forgotten too. What Kafka's topics hold is theirs to \
-      delete. Without --execute it shows what there is.
+      At once in PostgreSQL, in one transaction, and for every message that was sent until then, whenever it is \
+      read. A message without a value goes into every partition of the events' topic; where no broker answers, a \
+      worker with the role schedule sends it later. What Kafka's topics hold is theirs to delete. Exit code 1 where \
+      nothing of the user is found. Without --execute it shows what there is.
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
@@ -99,7 +100,7 @@ struct UsersErase: AsyncParsableCommand {
     try await withDatabase(options) { client, configuration in
       let erasure = UserErasure(client: client, kafka: configuration.kafka)
       let plan = try await erasure.plan(user)
-      let told = execute ? try await erasure.execute(user).partitions : 0
+      let outcome = execute ? try await erasure.execute(user) : nil
       try format.print(
         plan.map {
           Row(table: $0.table, rows: $0.rows, state: execute ? "erased" : "to be erased")
@@ -108,11 +109,65 @@ struct UsersErase: AsyncParsableCommand {
         columns: [
           .init("table") { $0.table }, .init("rows") { "\($0.rows)" }, .init("state") { $0.state },
         ])
-      guard format.output == .text else { return }
-      print(
-        execute
-          ? "A receipt was written, and \(told) partitions were told."
-          : "Nothing was erased; run again with --execute.")
+      guard let outcome else {
+        let isKnown = plan.contains { $0.rows > 0 }
+        if !isKnown { Failure.say("nothing of a user \"\(user)\" is there") }
+        if format.output == .text { print("Nothing was erased; run again with --execute.") }
+        if !isKnown { throw ExitCode.failure }
+        return
+      }
+      if format.output == .text { print(Self.describe(outcome)) }
+      if case .nothing(let similar) = outcome.found {
+        let hint =
+          similar.isEmpty
+          ? "" : "; there is \(similar.map { "\"\($0)\"" }.joined(separator: ", "))"
+        Failure.say("nothing of a user \"\(user)\" was found\(hint). There is no receipt")
+        throw ExitCode.failure
+      }
+    }
+  }
+
+  private static func describe(_ outcome: UserErasure.Outcome) -> String {
+    let receipt =
+      switch outcome.found {
+      case .something: "A receipt was written"
+      case .before: "Nothing was left: the user had been erased before, which the receipt counts"
+      case .nothing: "Nothing was erased"
+      }
+    guard let partitions = outcome.partitions else {
+      return receipt
+        + ". No broker answered: a worker with the role schedule tells the topic when one does."
+    }
+    return receipt + ", and \(partitions) partitions were told."
+  }
+}
+
+struct UsersReceipts: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "receipts", abstract: "What stays of erased users, the newest first.",
+    discussion: "A receipt knows its user by a hash only: give --user to find those of one.")
+
+  @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
+  @Option(name: .long, help: "Only those of this user.") var user: String?
+  @Option(name: .long, help: "Rows at most.") var limit = 200
+
+  func run() async throws {
+    try await withDatabase(options) { client, _ in
+      try format.print(
+        try await ErasureRepository.receipts(of: user, limit: limit, in: client),
+        empty: "Nobody was erased.",
+        columns: [
+          .init("receipt") { "\($0.receiptID)" }, .init("user (hash)") { $0.userHash },
+          .init("events") { "\($0.removed.events)" },
+          .init("adapters") { "\($0.removed.adapters)" },
+          .init("jobs") { "\($0.removed.jobs)" }, .init("answers") { "\($0.removed.answers)" },
+          .init("times") { "\($0.times)" }, .init("erased") { Show.time($0.erasedAt) },
+        ])
+      let waiting = try await ErasureRepository.toTell(in: client).count
+      if waiting > 0, format.output == .text {
+        print("\(waiting) erasures are still to be told to the topic.")
+      }
     }
   }
 }

@@ -269,6 +269,18 @@ extension Setting {
       .milliseconds(
         "ingest.futureMs", \.ingest.future, from: 0,
         "How far in the future an event may lie; beyond, it becomes a dead letter."),
+      Setting(
+        key: "ingest.onOffsetGap",
+        help:
+          "Where a stored offset does not fit the topic: stop (that partition waits), earliest or latest.",
+        apply: { configuration, text in
+          guard let policy = OffsetGapPolicy(rawValue: text) else {
+            throw SettingError(
+              key: "ingest.onOffsetGap",
+              problem: "expected stop, earliest or latest, found \"\(text)\"")
+          }
+          configuration.ingest.onOffsetGap = policy
+        }, show: { $0.ingest.onOffsetGap.rawValue }),
     ]
   }
 
