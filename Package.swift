@@ -136,7 +136,7 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: [
         "Worker", "Evaluation", "DevelopmentServers", "KafkaClient", "PostgresClient", "Storage",
-        "OPPU", "FineTuning", "LanguageModel", "Personalization", "Cryptography",
+        "OPPU", "FineTuning", "LanguageModel", "LinearAlgebra", "Personalization", "Cryptography",
         "StructuredLogging", "CRDKafka",
       ]),
   ],

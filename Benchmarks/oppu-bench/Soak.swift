@@ -133,7 +133,7 @@ struct Soak: ParsableCommand {
             sampling: SamplingOptions(temperature: 0.8, topK: 20, seed: generator.next()),
             adapter: shared.anyAdapter(&generator)))
       }
-      let ended = try batch.step().count { $0.result != nil }
+      let ended = batch.step().count { $0.result != nil }
       shared.counts.with { $0.texts += ended }
     }
   }

@@ -84,7 +84,7 @@ public struct AdapterLearner: StreamLearner {
     _ input: [String: JSONValue], earlier: HistoryRetriever, with knowledge: Knowledge?
   ) throws -> String? {
     var question = Question(
-      task: task, prompt: model.tokenizer.encode(try text(input, earlier, knowledge)),
+      task: task, prompt: encoder.tokens.prompt(try text(input, earlier, knowledge)),
       adapter: knowledge?.stacked ?? training.under)
     if case .free(let temperature, let topK, let topP) = training.settings.decoding {
       question.isFree = true

@@ -159,7 +159,7 @@ public struct UserEvaluation: Sendable {
       retrieved: variant.retrieve > 0
         ? retriever.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
       profile: variant.profile ? profile : nil)
-    return model.tokenizer.encode(built.text)
+    return encoder.tokens.prompt(built.text)
   }
 
   private func adapter(

@@ -40,6 +40,7 @@ public final class KafkaProducer: Sendable {
   private let configuration: KafkaConfiguration
   private let logger: Logger
   private let blocking = BlockingQueue(label: "oppu.kafka.flush")
+  private let asking = BlockingQueue(label: "oppu.kafka.metadata")
   private let session: Mutex<Session>
 
   /// One native producer. The lock is held while a message is handed over, so that none slips in
@@ -274,6 +275,37 @@ public final class KafkaProducer: Sendable {
       _ = rd_kafka_test_fatal_error(
         session.handle.client, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "asked for by a test"
       )
+    }
+  }
+
+  /// How many partitions a topic has, asked of a broker; nil where there is no such topic, or none that
+  /// this client may see. From then on `send` knows of them.
+  ///
+  /// A message to a topic or partition that librdkafka has not heard of waits for half a minute, or
+  /// fails at once though it has come to be since; this tells beforehand.
+  /// - Throws: `KafkaError` where no broker answers in time.
+  public func partitionCount(of topic: String, timeout: Duration) async throws -> Int? {
+    let handle = session.withLock { $0.handle }
+    return try await asking.run {
+      guard let native = rd_kafka_topic_new(handle.client, topic, nil) else {
+        throw KafkaError(rd_kafka_last_error(), topic: topic)
+      }
+      defer { rd_kafka_topic_destroy(native) }
+      var metadata: UnsafePointer<rd_kafka_metadata>?
+      try check(
+        rd_kafka_metadata(handle.client, 0, native, &metadata, timeout.milliseconds), topic: topic)
+      guard let metadata else { return nil }
+      defer { rd_kafka_metadata_destroy(metadata) }
+      guard metadata.pointee.topic_cnt == 1, let found = metadata.pointee.topics?.pointee else {
+        return nil
+      }
+      switch found.err {
+      case RD_KAFKA_RESP_ERR_NO_ERROR: return Int(found.partition_cnt)
+      case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        return nil
+      default: throw KafkaError(found.err, topic: topic)
+      }
     }
   }
 

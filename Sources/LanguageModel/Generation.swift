@@ -16,11 +16,15 @@ public struct GenerationRequest: Sendable {
   public var adapter: Adapter?
   /// What the text has to be, nil for anything.
   public var constraint: OutputConstraint?
+  /// Whose the prompt's beginnings are in a ``PrefixCache``.
+  public var owner: PrefixOwner
 
   public init(
     prompt: [Int32], maxTokens: Int, sampling: SamplingOptions = .greedy,
-    stopTokens: Set<Int32> = [], adapter: Adapter? = nil, constraint: OutputConstraint? = nil
+    stopTokens: Set<Int32> = [], adapter: Adapter? = nil, constraint: OutputConstraint? = nil,
+    owner: PrefixOwner = .everybody
   ) {
+    self.owner = owner
     self.prompt = prompt
     self.maxTokens = maxTokens
     self.sampling = sampling
@@ -48,7 +52,7 @@ public enum FinishReason: String, Sendable, Codable {
 public struct GenerationResult: Sendable {
   public let tokens: [Int32]
   public let finishReason: FinishReason
-  /// Tokens of the prompt that an earlier request had computed.
+  /// Tokens of the prompt that an earlier request of its owner had computed.
   public let reusedTokens: Int
   /// From the request's arrival until its first token.
   public let prefillSeconds: Double
@@ -66,32 +70,58 @@ extension LlamaModel {
   ///
   /// `onToken` gets the request's index and each token as it is chosen (stop tokens excluded) and
   /// returns false to end that request; `isCancelled` is asked before every step and ends them all.
-  /// Throws ``InferenceError``.
+  /// Throws the ``InferenceError`` of the first request that cannot be continued.
   public func generate(
     _ requests: [GenerationRequest], prefixes: PrefixCache? = nil, pool: ThreadPool = .shared,
     isCancelled: () -> Bool = { false },
     onToken: (_ request: Int, _ token: Int32) -> Bool = { _, _ in true }
   ) throws(InferenceError) -> [GenerationResult] {
+    var results: [GenerationResult] = []
+    for result in generateEach(
+      requests, prefixes: prefixes, pool: pool, isCancelled: isCancelled, onToken: onToken)
+    {
+      results.append(try result.get())
+    }
+    return results
+  }
+
+  /// The same, with a result for each request: one that cannot be continued changes nothing in the
+  /// others.
+  public func generateEach(
+    _ requests: [GenerationRequest], prefixes: PrefixCache? = nil, pool: ThreadPool = .shared,
+    isCancelled: () -> Bool = { false },
+    onToken: (_ request: Int, _ token: Int32) -> Bool = { _, _ in true }
+  ) -> [Result<GenerationResult, InferenceError>] {
     let batch = GenerationBatch(model: self, prefixes: prefixes, pool: pool)
-    for request in requests { _ = try batch.add(request) }
-    var results = [GenerationResult?](repeating: nil, count: requests.count)
+    var results = [Result<GenerationResult, InferenceError>](
+      repeating: .success(.none), count: requests.count)
+    /// By the batch's numbers.
+    var taken: [Int] = []
+    for (index, request) in requests.enumerated() {
+      do throws(InferenceError) {
+        _ = try batch.add(request)
+        taken.append(index)
+      } catch {
+        results[index] = .failure(error)
+      }
+    }
     while !batch.isEmpty {
       if isCancelled() {
-        for index in requests.indices where results[index] == nil {
-          results[index] = batch.cancel(index)
+        for (number, index) in taken.enumerated() {
+          if let result = batch.cancel(number) { results[index] = .success(result) }
         }
         break
       }
-      for progress in try batch.step() {
-        results[progress.request] = progress.result
+      for progress in batch.step() {
+        let index = taken[progress.request]
+        if let result = progress.result { results[index] = result }
         guard let token = progress.token else { continue }
-        if !onToken(progress.request, token) {
-          // It may have ended by itself with this token.
-          results[progress.request] =
-            batch.cancel(progress.request) ?? progress.result
+        // It may have ended by itself with this token.
+        if !onToken(index, token), let result = batch.cancel(progress.request) {
+          results[index] = .success(result)
         }
       }
     }
-    return results.map { $0 ?? .none }
+    return results
   }
 }

@@ -13,8 +13,8 @@ public final class GenerationBatch {
     public let request: Int
     /// The next token of the text; nil where the request ended without one.
     public let token: Int32?
-    /// The whole, once the request has ended.
-    public let result: GenerationResult?
+    /// The whole, once the request has ended; or why it could not go on.
+    public let result: Result<GenerationResult, InferenceError>?
   }
 
   public let model: LlamaModel
@@ -52,9 +52,10 @@ public final class GenerationBatch {
       try ConstraintState(
         constraint, tokenizer: model.tokenizer, stopTokens: request.stopTokens)
     }
-    let cache =
-      prefixes?.cache(for: request.prompt, adapter: request.adapter, of: model)
-      ?? KVCache(for: model)
+    let (cache, reused) =
+      prefixes?.cache(
+        for: request.prompt, adapter: request.adapter, owner: request.owner, of: model)
+      ?? (KVCache(for: model), 0)
     let known = max(cache.count - (request.adapter?.virtualTokenCount ?? 0), 0)
     let chunk = Chunk(
       tokens: Array(request.prompt[known...]), cache: cache, adapter: request.adapter)
@@ -64,7 +65,7 @@ public final class GenerationBatch {
       Sequence(
         number: nextNumber, request: request, cache: cache,
         sampler: Sampler(request.sampling), constraint: constraint, next: chunk.tokens[...],
-        reusedTokens: known, added: clock.now))
+        reusedTokens: reused, added: clock.now))
     return nextNumber
   }
 
@@ -74,9 +75,10 @@ public final class GenerationBatch {
     return sequences.remove(at: index).result(.cancelled, at: clock.now)
   }
 
-  /// One pass over all requests. Blocks the calling thread. Throws ``InferenceError`` where the
-  /// model's logits are no numbers; the batch is not to be used any more then.
-  public func step() throws(InferenceError) -> [Progress] {
+  /// One pass over all requests. Blocks the calling thread. A request whose logits are no numbers,
+  /// because its adapter's weights are damaged, ends with that error: rows meet each other nowhere in a
+  /// pass, so the others' numbers are what they are without it.
+  public func step() -> [Progress] {
     var progress: [Progress] = []
     // A request for nothing is done before it begins.
     sequences.removeAll { sequence in
@@ -88,27 +90,44 @@ public final class GenerationBatch {
     }
     let pieces = plan()
     guard !pieces.isEmpty else { return progress }
-    let logits = try model.forward(
-      pieces.map { piece in
-        let sequence = sequences[piece.sequence]
-        return Chunk(
-          tokens: Array(sequence.next.prefix(piece.count)), cache: sequence.cache,
-          adapter: sequence.request.adapter,
-          logits: piece.count == sequence.next.count ? .last : .none)
-      }, pool: pool)
+    let logits: [Logits]
+    do throws(InferenceError) {
+      logits = try model.forward(
+        pieces.map { piece in
+          let sequence = sequences[piece.sequence]
+          return Chunk(
+            tokens: Array(sequence.next.prefix(piece.count)), cache: sequence.cache,
+            adapter: sequence.request.adapter,
+            logits: piece.count == sequence.next.count ? .last : .none)
+        }, pool: pool)
+    } catch {
+      // Each was checked when it came in, so this is the end of the batch, not of one request.
+      defer { sequences = [] }
+      return progress
+        + sequences.map { Progress(request: $0.number, token: nil, result: .failure(error)) }
+    }
     let now = clock.now
     var ended: Set<Int> = []
     for (piece, rows) in zip(pieces, logits) {
       let index = piece.sequence
       sequences[index].next.removeFirst(piece.count)
       guard rows.rows > 0 else { continue }
+      let token: Int32
+      do throws(InferenceError) {
+        token = try sequences[index].choose(rows)
+      } catch {
+        ended.insert(index)
+        progress.append(
+          Progress(request: sequences[index].number, token: nil, result: .failure(error)))
+        continue
+      }
       if sequences[index].firstToken == nil {
         sequences[index].firstToken = now
         let request = sequences[index].request
         prefixes?.keep(
-          sequences[index].cache, prompt: request.prompt, adapter: request.adapter, of: model)
+          sequences[index].cache, prompt: request.prompt, adapter: request.adapter,
+          owner: request.owner, of: model)
       }
-      let token = try sequences[index].choose(rows)
       let reason = sequences[index].take(token, contextLength: model.configuration.contextLength)
       if let reason {
         ended.insert(index)
@@ -179,7 +198,7 @@ public final class GenerationBatch {
     func ended(
       _ reason: FinishReason, _ now: ContinuousClock.Instant, last token: Int32? = nil
     ) -> Progress {
-      Progress(request: number, token: token, result: result(reason, at: now))
+      Progress(request: number, token: token, result: .success(result(reason, at: now)))
     }
 
     func result(_ reason: FinishReason, at now: ContinuousClock.Instant) -> GenerationResult {

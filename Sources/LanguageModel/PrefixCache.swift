@@ -3,10 +3,29 @@
 import LinearAlgebra
 import Synchronization
 
+/// Whose the beginnings of a prompt are.
+///
+/// Who could find what another user's prompt left in the cache could ask for a text, and tell by the
+/// answer's speed whether that user had asked for it. So what holds a user's text serves that user
+/// only; what a task says to everybody serves everybody.
+public struct PrefixOwner: Sendable, Hashable {
+  /// Nil: everybody.
+  let name: String?
+  /// The first so many tokens of the prompt are everybody's all the same.
+  let sharedTokens: Int
+
+  /// Of prompts that belong to nobody, as in an evaluation.
+  public static let everybody = PrefixOwner(name: nil, sharedTokens: 0)
+
+  public static func user(_ name: String, sharedTokens: Int = 0) -> PrefixOwner {
+    PrefixOwner(name: name, sharedTokens: sharedTokens)
+  }
+}
+
 /// Keeps the key-value blocks of prompts, bounded by bytes; the least recently used go first. What
 /// an adapter computed serves requests with that very adapter only: another version is another one.
-/// Shares blocks with the sequences that use them, copies nothing. For one model; safe for several
-/// threads.
+/// What belongs to a user serves that user only. Shares blocks with the sequences that use them,
+/// copies nothing. For one model; safe for several threads.
 public final class PrefixCache: Sendable {
   /// What the cache holds and did.
   public struct Statistics: Sendable, Equatable {
@@ -23,6 +42,8 @@ public final class PrefixCache: Sendable {
     var before: UInt64
     /// 0 for the base model.
     var adapter: UInt64
+    /// Nil: everybody.
+    var owner: String?
     /// Virtual token i as -1 - i.
     var tokens: [Int32]
   }
@@ -49,10 +70,14 @@ public final class PrefixCache: Sendable {
   public var statistics: Statistics { state.withLock { $0.statistics } }
 
   /// A cache with the longest known beginning of the prompt, the adapter's virtual tokens included;
-  /// at least the prompt's last token is left to be computed.
-  func cache(for prompt: [Int32], adapter: Adapter?, of model: LlamaModel) -> KVCache {
+  /// at least the prompt's last token is left to be computed. And how many of the prompt's tokens were
+  /// found that only its owner could have left: what others asked has no influence on that number.
+  func cache(
+    for prompt: [Int32], adapter: Adapter?, owner: PrefixOwner = .everybody, of model: LlamaModel
+  ) -> (cache: KVCache, reusedTokens: Int) {
     let sequence = Self.sequence(prompt, adapter)
     let virtualTokens = sequence.count - prompt.count
+    let shared = Self.sharedBlocks(owner, virtualTokens)
     let blocks = state.withLock { state in
       var blocks: [FloatBuffer] = []
       var path: [Key] = []
@@ -61,6 +86,7 @@ public final class PrefixCache: Sendable {
         guard start + KVCache.blockLength < sequence.count else { break }
         let key = Key(
           before: before, adapter: adapter?.id ?? 0,
+          owner: start / KVCache.blockLength < shared ? nil : owner.name,
           tokens: Array(sequence[start..<start + KVCache.blockLength]))
         guard let entry = state.entries[key] else { break }
         blocks.append(entry.block)
@@ -74,12 +100,18 @@ public final class PrefixCache: Sendable {
       state.statistics.reusedPositions += blocks.count * KVCache.blockLength
       return blocks
     }
-    return KVCache(for: model, blocks: blocks, virtualTokens: virtualTokens)
+    let cache = KVCache(for: model, blocks: blocks, virtualTokens: virtualTokens)
+    let others = owner.name == nil ? 0 : shared * KVCache.blockLength
+    return (cache, max(cache.count - max(others, virtualTokens), 0))
   }
 
   /// Keeps the whole blocks of a prompt whose positions the cache holds.
-  func keep(_ cache: KVCache, prompt: [Int32], adapter: Adapter?, of model: LlamaModel) {
+  func keep(
+    _ cache: KVCache, prompt: [Int32], adapter: Adapter?, owner: PrefixOwner = .everybody,
+    of model: LlamaModel
+  ) {
     let sequence = Self.sequence(prompt, adapter)
+    let shared = Self.sharedBlocks(owner, sequence.count - prompt.count)
     let blocks = cache.wholeBlocks(of: min(sequence.count, cache.count))
     state.withLock { state in
       var path: [Key] = []
@@ -87,7 +119,7 @@ public final class PrefixCache: Sendable {
       for (index, block) in blocks.enumerated() {
         let start = index * KVCache.blockLength
         let key = Key(
-          before: before, adapter: adapter?.id ?? 0,
+          before: before, adapter: adapter?.id ?? 0, owner: index < shared ? nil : owner.name,
           tokens: Array(sequence[start..<start + KVCache.blockLength]))
         if state.entries[key] == nil {
           state.entries[key] = Entry(number: state.nextNumber, block: block, lastUse: 0)
@@ -101,6 +133,31 @@ public final class PrefixCache: Sendable {
       Self.touch(path, &state)
       evict(&state)
     }
+  }
+
+  /// Forgets what belongs to a user.
+  public func remove(owner name: String) { remove { $0.owner == name } }
+
+  /// Forgets everything.
+  public func removeAll() { remove { _ in true } }
+
+  private func remove(where isGone: (Key) -> Bool) {
+    state.withLock { state in
+      for (key, entry) in state.entries where isGone(key) { Self.drop(key, entry, &state) }
+    }
+  }
+
+  private static func drop(_ key: Key, _ entry: Entry, _ state: inout State) {
+    state.entries[key] = nil
+    state.statistics.byteCount -= entry.block.count * 4
+    state.statistics.blocks -= 1
+  }
+
+  /// How many of a sequence's first blocks hold nothing but what is everybody's.
+  private static func sharedBlocks(_ owner: PrefixOwner, _ virtualTokens: Int) -> Int {
+    guard owner.name != nil else { return .max / KVCache.blockLength }
+    guard owner.sharedTokens > 0 else { return 0 }
+    return (virtualTokens + owner.sharedTokens) / KVCache.blockLength
   }
 
   private static func sequence(_ prompt: [Int32], _ adapter: Adapter?) -> [Int32] {
@@ -120,9 +177,7 @@ public final class PrefixCache: Sendable {
     guard state.statistics.byteCount > byteLimit else { return }
     for (key, entry) in state.entries.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
       guard state.statistics.byteCount > byteLimit / 10 * 9 else { return }
-      state.entries[key] = nil
-      state.statistics.byteCount -= entry.block.count * 4
-      state.statistics.blocks -= 1
+      Self.drop(key, entry, &state)
     }
   }
 }

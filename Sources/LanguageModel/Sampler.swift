@@ -51,7 +51,9 @@ struct Sampler {
   /// Throws ``InferenceError/notFinite`` where no logit is a number.
   mutating func choose(_ logits: Logits, row: Int) throws(InferenceError) -> Int32 {
     guard options.temperature == 0 || options.topK == 1 else { return try choose(logits[row]) }
-    let best = logits.withRow(row) { Elementwise.indexOfMaximum($0) }
+    let best = logits.withRow(row) { row in
+      Elementwise.indexOfMaximum(row).flatMap { row[$0].isFinite ? $0 : nil }
+    }
     guard let best else { throw .notFinite }
     return Int32(best)
   }

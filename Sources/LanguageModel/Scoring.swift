@@ -24,21 +24,22 @@ extension LlamaModel {
   }
 
   /// The summed natural log-probability of each candidate after the prompt, which is computed once,
-  /// and how many of the prompt's tokens were found in `prefixes`. An empty candidate scores 0.
+  /// and how many of the prompt's tokens its owner had left in `prefixes`. An empty candidate scores 0.
   /// Throws ``InferenceError``.
   public func score(
     prompt: [Int32], candidates: [[Int32]], adapter: Adapter? = nil, prefixes: PrefixCache? = nil,
-    pool: ThreadPool = .shared
+    owner: PrefixOwner = .everybody, pool: ThreadPool = .shared
   ) throws(InferenceError) -> (logProbabilities: [Double], reusedTokens: Int) {
     for token in candidates.joined() where token < 0 || token >= configuration.vocabulary {
       throw .tokenOutsideVocabulary(token: token, vocabulary: configuration.vocabulary)
     }
-    let cache =
-      prefixes?.cache(for: prompt, adapter: adapter, of: self) ?? KVCache(for: self)
+    let (cache, reused) =
+      prefixes?.cache(for: prompt, adapter: adapter, owner: owner, of: self)
+      ?? (KVCache(for: self), 0)
     let known = max(cache.count - (adapter?.virtualTokenCount ?? 0), 0)
     let chunk = Chunk(tokens: Array(prompt[known...]), cache: cache, adapter: adapter)
     let (promptHidden, _) = try hiddenRows([chunk], pool: pool)
-    prefixes?.keep(cache, prompt: prompt, adapter: adapter, of: self)
+    prefixes?.keep(cache, prompt: prompt, adapter: adapter, owner: owner, of: self)
     let width = configuration.width
     // The prompt's last state predicts every candidate's first token; the rest follows in groups
     // that keep the memory of their caches and states bounded.
@@ -71,7 +72,7 @@ extension LlamaModel {
       let found = try logProbabilities(states, of: targets, pool: pool)
       for (owner, value) in zip(owners, found) { scores[owner] += Double(value) }
     }
-    return (scores, known)
+    return (scores, reused)
   }
 
   /// log softmax(output · hidden row)[target], for targets.count rows, by tiles of the vocabulary:

@@ -11,6 +11,14 @@ struct SpecialTokens: Sendable {
     tokens = tokens.mapValues { list in list.sorted { $0.bytes.count > $1.bytes.count } }
   }
 
+  /// Those of them that fit.
+  func filter(_ fits: (_ text: [UInt8], _ id: Int32) -> Bool) -> SpecialTokens {
+    var kept = self
+    kept.tokens = tokens.mapValues { list in list.filter { fits($0.bytes, $0.id) } }
+      .filter { !$0.value.isEmpty }
+    return kept
+  }
+
   var isEmpty: Bool { tokens.isEmpty }
 
   /// Calls `text` for each stretch between tokens, empty ones left out, and `token` for each token.

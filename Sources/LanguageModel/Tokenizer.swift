@@ -27,6 +27,9 @@ public struct Tokenizer: Sendable {
   /// Tokens found in the text as it is, and those found in the normalised text.
   private let specials: SpecialTokens
   private let normalizedSpecials: SpecialTokens
+  /// Those of them that only stand for their text, and control nothing.
+  private let plainSpecials: SpecialTokens
+  private let plainNormalizedSpecials: SpecialTokens
   /// Whether decoding leaves out the blank that encoding put before the text.
   private let dropsFirstBlank: Bool
 
@@ -81,6 +84,11 @@ public struct Tokenizer: Sendable {
     self.merges = merges
     self.specials = specials
     self.normalizedSpecials = normalizedSpecials
+    func isPlain(_ text: [UInt8], _ id: Int32) -> Bool {
+      !(Int(id) < isSpecial.count && isSpecial[Int(id)])
+    }
+    plainSpecials = specials.filter(isPlain)
+    plainNormalizedSpecials = normalizedSpecials.filter(isPlain)
   }
 
   private init(_ other: Tokenizer, scheme: Scheme) {
@@ -96,6 +104,8 @@ public struct Tokenizer: Sendable {
     merges = other.merges
     specials = other.specials
     normalizedSpecials = other.normalizedSpecials
+    plainSpecials = other.plainSpecials
+    plainNormalizedSpecials = other.plainNormalizedSpecials
     self.scheme = scheme
   }
 
@@ -115,14 +125,35 @@ public struct Tokenizer: Sendable {
     return Tokenizer(self, scheme: .byteLevel(scheme))
   }
 
-  /// The token ids of a text. Special tokens written out in the text become themselves.
-  public func encode(_ text: String) -> [Int32] { encode(text, isContinuation: false) }
+  /// The token ids of a text whose author may control the model: special tokens written out in it
+  /// become themselves.
+  public func encode(_ text: String) -> [Int32] {
+    encode(text, isContinuation: false, specials, normalizedSpecials)
+  }
 
-  /// The token ids of a text that goes on after other tokens: without ``bos``, and without the blank
-  /// that SentencePiece puts before a text.
-  public func encodeContinuation(_ text: String) -> [Int32] { encode(text, isContinuation: true) }
+  /// The token ids of a text that holds what users wrote: a special token's name in it is text like any
+  /// other, but for those of `controls`.
+  public func encodeText(_ text: String, controls: Set<String> = []) -> [Int32] {
+    guard !controls.isEmpty else {
+      return encode(text, isContinuation: false, plainSpecials, plainNormalizedSpecials)
+    }
+    func isTaken(_ name: [UInt8], _ id: Int32) -> Bool {
+      !isSpecial(id) || controls.contains(String(decoding: name, as: UTF8.self))
+    }
+    return encode(
+      text, isContinuation: false, specials.filter(isTaken), normalizedSpecials.filter(isTaken))
+  }
 
-  private func encode(_ text: String, isContinuation: Bool) -> [Int32] {
+  /// The token ids of a user's text that goes on after other tokens: without ``bos``, and without the
+  /// blank that SentencePiece puts before a text. A special token's name in it is text.
+  public func encodeContinuation(_ text: String) -> [Int32] {
+    encode(text, isContinuation: true, plainSpecials, plainNormalizedSpecials)
+  }
+
+  private func encode(
+    _ text: String, isContinuation: Bool, _ specials: SpecialTokens,
+    _ normalizedSpecials: SpecialTokens
+  ) -> [Int32] {
     var text = text
     return text.withUTF8 { bytes in
       var ids: [Int32] = []
@@ -136,10 +167,11 @@ public struct Tokenizer: Sendable {
         guard let normalized else {
           return encode(
             UnsafeBufferPointer(rebasing: bytes[range]), isBeginning: isFirst && !isContinuation,
-            &merger, &ids)
+            normalizedSpecials, &merger, &ids)
         }
         normalized.withUnsafeBufferPointer {
-          encode($0, isBeginning: isFirst && !isContinuation, &merger, &ids)
+          encode(
+            $0, isBeginning: isFirst && !isContinuation, normalizedSpecials, &merger, &ids)
         }
       } token: {
         ids.append($0)
@@ -150,8 +182,8 @@ public struct Tokenizer: Sendable {
 
   /// Normalised text without tokens of `specials`.
   private func encode(
-    _ bytes: UnsafeBufferPointer<UInt8>, isBeginning: Bool, _ merger: inout Merger,
-    _ ids: inout [Int32]
+    _ bytes: UnsafeBufferPointer<UInt8>, isBeginning: Bool, _ normalizedSpecials: SpecialTokens,
+    _ merger: inout Merger, _ ids: inout [Int32]
   ) {
     normalizedSpecials.split(bytes) { range in
       switch scheme {

@@ -17,11 +17,14 @@ public struct Question: Sendable {
   public var sampling: SamplingOptions
   /// Whether a label or rating is generated and then read, instead of chosen among all answers.
   public var isFree: Bool
+  /// Whose the prompt's beginnings are where they are kept.
+  public var owner: PrefixOwner
 
   public init(
     task: TaskDefinition, prompt: [Int32], adapter: Adapter?, maximumTokens: Int? = nil,
-    sampling: SamplingOptions = .greedy, isFree: Bool = false
+    sampling: SamplingOptions = .greedy, isFree: Bool = false, owner: PrefixOwner = .everybody
   ) {
+    self.owner = owner
     self.task = task
     self.prompt = prompt
     self.adapter = adapter
@@ -38,7 +41,7 @@ public struct Answer: Sendable {
   /// The probability of a chosen answer among all answers; nil for generated ones.
   public var probability: Double?
   public var completionTokens = 0
-  /// Tokens of the prompt that an earlier question had computed.
+  /// Tokens of the prompt that an earlier question of its owner had computed.
   public var cachedTokens = 0
   public var prefillSeconds = 0.0
   public var decodeSeconds = 0.0
@@ -46,42 +49,56 @@ public struct Answer: Sendable {
 
 extension LlamaModel {
   /// Answers all questions, generated ones together in common passes. Labels and ratings are chosen
-  /// by their likelihood among all answers of the task. Blocks the calling thread. Throws
-  /// ``InferenceError``.
+  /// by their likelihood among all answers of the task. Blocks the calling thread. Throws the
+  /// ``InferenceError`` of the first that cannot be answered.
   public func answer(_ questions: [Question], prefixes: PrefixCache? = nil) throws -> [Answer] {
-    var answers = [Answer](repeating: Answer(), count: questions.count)
+    try answerEach(questions, prefixes: prefixes).map { try $0.get() }
+  }
+
+  /// The same, with a result for each question: one that cannot be answered changes nothing in the
+  /// others' answers.
+  public func answerEach(
+    _ questions: [Question], prefixes: PrefixCache? = nil
+  ) -> [Result<Answer, InferenceError>] {
+    var answers = [Result<Answer, InferenceError>](
+      repeating: .success(Answer()), count: questions.count)
     var generated: [Int] = []
     for (index, question) in questions.enumerated() {
       if !question.isFree, let candidates = question.task.candidates {
-        answers[index] = try choose(among: candidates, question, prefixes: prefixes)
+        answers[index] = Result { () throws(InferenceError) in
+          try choose(among: candidates, question, prefixes: prefixes)
+        }
       } else {
         generated.append(index)
       }
     }
-    let results = try generate(
+    let results = generateEach(
       generated.map { index in
         GenerationRequest(
           prompt: questions[index].prompt, maxTokens: questions[index].maximumTokens,
           sampling: questions[index].sampling, stopTokens: tokenizer.stopTokens,
-          adapter: questions[index].adapter)
+          adapter: questions[index].adapter, owner: questions[index].owner)
       }, prefixes: prefixes)
     for (index, result) in zip(generated, results) {
-      answers[index] = Answer(
-        text: questions[index].task.parse(tokenizer.decode(result.tokens)),
-        completionTokens: result.tokens.count, cachedTokens: result.reusedTokens,
-        prefillSeconds: result.prefillSeconds, decodeSeconds: result.decodeSeconds)
+      answers[index] = result.map { result in
+        Answer(
+          text: questions[index].task.parse(tokenizer.decode(result.tokens)),
+          completionTokens: result.tokens.count, cachedTokens: result.reusedTokens,
+          prefillSeconds: result.prefillSeconds, decodeSeconds: result.decodeSeconds)
+      }
     }
     return answers
   }
 
   private func choose(
     among candidates: [String], _ question: Question, prefixes: PrefixCache?
-  ) throws -> Answer {
+  ) throws(InferenceError) -> Answer {
     let clock = ContinuousClock()
     let begin = clock.now
     let tokens = candidates.map { tokenizer.encodeContinuation($0) + [tokenizer.eos] }
     let scores = try score(
-      prompt: question.prompt, candidates: tokens, adapter: question.adapter, prefixes: prefixes)
+      prompt: question.prompt, candidates: tokens, adapter: question.adapter, prefixes: prefixes,
+      owner: question.owner)
     let answer = question.task.answer(logProbabilities: scores.logProbabilities)
     let chosen = question.task.answers?.firstIndex { $0 == answer?.output }
     return Answer(

@@ -9,7 +9,8 @@ import Personalization
 public struct ExampleEncoder: Sendable {
   /// Builds prompts that leave room for the answer within the cutoff.
   public let prompts: PromptBuilder
-  private let tokenizer: Tokenizer
+  public let tokens: PromptTokens
+  private let eos: Int32
   private let cutoff: Int
 
   /// - Parameters:
@@ -18,22 +19,23 @@ public struct ExampleEncoder: Sendable {
   public init(
     model: LlamaModel, task: TaskDefinition, historyTask: TaskDefinition? = nil, cutoff: Int
   ) {
-    let tokenizer = model.tokenizer
+    let tokens = PromptTokens(model.tokenizer, task: task, historyTask: historyTask)
     let cutoff = min(cutoff, model.configuration.contextLength)
-    self.tokenizer = tokenizer
+    self.tokens = tokens
+    eos = model.tokenizer.eos
     self.cutoff = cutoff
     prompts = PromptBuilder(
       task: task, historyTask: historyTask,
       maximumTokens: max(16, cutoff - min(task.maximumTokens + 1, cutoff / 2)),
-      countTokens: { tokenizer.encode($0).count })
+      countTokens: { tokens.prompt($0).count })
   }
 
   /// Prompt and completion in tokens; the completion ends in end-of-text, cut to its own half of the cutoff
   /// where a user wrote more than the model is to learn at once.
   public func encode(_ prompt: String, _ completion: String) -> TrainingExample {
-    var target = tokenizer.encodeContinuation(completion)
-    target.append(tokenizer.eos)
-    let question = tokenizer.encode(prompt)
+    var target = tokens.completion(completion)
+    target.append(eos)
+    let question = tokens.prompt(prompt)
     target = Array(target.prefix(max(1, cutoff - min(question.count, cutoff / 2))))
     return TrainingExample(prompt: question.suffix(cutoff - target.count), completion: target)
   }

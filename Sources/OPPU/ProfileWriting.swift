@@ -16,20 +16,22 @@ extension LlamaModel {
     of history: [HistoryItem], task: TaskDefinition, cutoff: Int, since eventID: String? = nil,
     after previous: UserProfile? = nil
   ) throws -> UserProfile? {
+    let tokens = PromptTokens(tokenizer, task: task)
     let limit = min(cutoff, configuration.contextLength - ModelProfile.maximumTokens)
     guard
       let prompt = ModelProfile.prompt(
         for: UserProfile.items(of: history, since: eventID), task: task, maximumTokens: limit,
-        countTokens: { tokenizer.encode($0).count })
+        countTokens: { tokens.prompt($0).count })
     else { return nil }
     let answer = try generate([
       GenerationRequest(
-        prompt: tokenizer.encode(prompt), maxTokens: ModelProfile.maximumTokens,
+        prompt: tokens.prompt(prompt), maxTokens: ModelProfile.maximumTokens,
         sampling: .greedy, stopTokens: tokenizer.stopTokens)
     ])
     return answer.first.flatMap {
       UserProfile(
-        tokenizer.decode($0.tokens), from: history, since: eventID, after: previous)
+        tokenizer.decode($0.tokens).replacing("\0", with: ""), from: history, since: eventID,
+        after: previous)
     }
   }
 }

@@ -34,9 +34,10 @@ extension TaskDefinition {
   /// What a past item is found by.
   public func itemText(_ item: HistoryItem) -> String { historyQuery.render(values(of: item)) }
 
-  /// One line of a prompt for a past item.
-  public func historyLine(_ item: HistoryItem) -> String {
-    TextForm.collapsed(historyItem.render(values(of: item)))
+  /// One line of a prompt for a past item, whose texts hold none of these names of control tokens.
+  public func historyLine(_ item: HistoryItem, without names: Set<String> = []) -> String {
+    TextForm.collapsed(
+      historyItem.render(values(of: item).mapValues { TextForm.without(names, $0) }))
   }
 
   /// A past item's texts for templates that may hold `{output}`.

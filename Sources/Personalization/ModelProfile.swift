@@ -116,6 +116,8 @@ public enum ModelProfile {
 extension TaskDefinition {
   /// A past item as it is shown to a model that describes the user.
   func profileLine(_ item: HistoryItem) -> String {
-    TextForm.collapsed(profile.render(values(of: item)))
+    let names = controlNames
+    return TextForm.collapsed(
+      profile.render(values(of: item).mapValues { TextForm.without(names, $0) }))
   }
 }

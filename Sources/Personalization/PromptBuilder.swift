@@ -11,6 +11,8 @@ public struct BuiltPrompt: Sendable, Hashable {
   /// The events whose lines stand in the prompt, most relevant first.
   public let retrieved: [String]
   public let usesProfile: Bool
+  /// What the prompt begins with that is the task's own words, the same for every user.
+  public let ownWords: String
   /// Input fields that were cut at their end to fit.
   public let cutFields: [String]
 }
@@ -57,12 +59,15 @@ public struct PromptBuilder: Sendable {
   public func build(
     input: [String: JSONValue], retrieved: [HistoryItem] = [], profile: String? = nil
   ) throws -> BuiltPrompt {
-    var values = task.fieldTexts(input)
+    let names = task.controlNames.union(historyTask.controlNames)
+    var values = task.fieldTexts(input).mapValues { TextForm.without(names, $0) }
     var items = retrieved[...]
     var profile = profile.map(TextForm.collapsed).flatMap { $0.isEmpty ? nil : $0 }
     var cut: [String] = []
 
-    func text() -> String { assemble(values, items, profile) }
+    func text() -> String {
+      assemble(values, items, profile.map { TextForm.without(names, $0) }, names)
+    }
     var tokens = countTokens(text())
     while tokens > maximumTokens, !items.isEmpty {
       items.removeLast()
@@ -86,18 +91,21 @@ public struct PromptBuilder: Sendable {
       cut.append(longest.key)
       tokens = countTokens(text())
     }
+    let finished = text()
+    let own = items.isEmpty && profile == nil ? task.prompt.beginning : ""
     return BuiltPrompt(
-      text: text(), tokens: tokens, retrieved: items.map(\.eventID), usesProfile: profile != nil,
-      cutFields: cut)
+      text: finished, tokens: tokens, retrieved: items.map(\.eventID),
+      usesProfile: profile != nil, ownWords: finished.hasPrefix(own) ? own : "", cutFields: cut)
   }
 
   private func assemble(
-    _ values: [String: String], _ items: ArraySlice<HistoryItem>, _ profile: String?
+    _ values: [String: String], _ items: ArraySlice<HistoryItem>, _ profile: String?,
+    _ names: Set<String>
   ) -> String {
     var text = ""
     if let profile { text += profile + "\n" }
     if !items.isEmpty {
-      for item in items.reversed() { text += historyTask.historyLine(item) + "\n" }
+      for item in items.reversed() { text += historyTask.historyLine(item, without: names) + "\n" }
       text += "\n"
     } else if profile != nil {
       text += "\n"

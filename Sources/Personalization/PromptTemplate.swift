@@ -69,6 +69,23 @@ public struct PromptTemplate: Sendable, Hashable, Codable, CustomStringConvertib
     try container.encode(source)
   }
 
+  /// What stands between its placeholders and reads like the name of a token that controls a model, such
+  /// as `<|im_end|>`, `</s>` or `[INST]`.
+  public var controlNames: Set<String> {
+    var names: Set<String> = []
+    for case .literal(let text) in parts {
+      for name in text.matches(of: /<[^<>\s]+>|\[\/?[A-Z_]{2,}\]/) {
+        names.insert(String(name.output))
+      }
+    }
+    return names
+  }
+
+  /// What stands before the first placeholder.
+  public var beginning: String {
+    if case .literal(let text)? = parts.first { text } else { "" }
+  }
+
   /// The names in braces, in order of first appearance.
   public var placeholders: [String] {
     var names: [String] = []

@@ -158,6 +158,8 @@ extension TaskDefinition {
   /// the first one in it; a rating task the first number on the scale; a text task the first line
   /// that is not empty, or everything where the task is multiline.
   public func parse(_ answer: String) -> String? {
+    // No text of a user holds U+0000, and PostgreSQL stores none that does.
+    let answer = answer.replacing("\0", with: "")
     switch kind {
     case .label: return parseLabel(answer)
     case .rating:

@@ -286,7 +286,22 @@ public struct TaskDefinitionError: Error, Equatable, CustomStringConvertible, Lo
 }
 
 /// Small shared text forms.
+extension TaskDefinition {
+  /// Names of control tokens that the task's own templates for prompts may hold.
+  public var controlNames: Set<String> {
+    prompt.controlNames.union(historyItem.controlNames).union(profile.controlNames)
+  }
+}
+
 enum TextForm {
+  /// A user's text in which none of these names stands: behind the first character of each comes one
+  /// that is not seen (U+2060).
+  static func without(_ names: Set<String>, _ text: String) -> String {
+    names.reduce(text) { text, name in
+      text.replacing(name, with: "\(name.prefix(1))\u{2060}\(name.dropFirst())")
+    }
+  }
+
   /// Lower case, trimmed, inner white space as single spaces: how labels are compared.
   static func folded(_ text: String) -> String { collapsed(text).lowercased() }
 

@@ -60,7 +60,8 @@ func openConnection(_ configuration: PostgresConfiguration) throws -> OpaquePoin
   var values = [configuration.connectionString]
   // What the user set stays; these only fill gaps. The keepalives find a vanished server.
   let defaults = [
-    ("connect_timeout", "10"), ("keepalives_idle", "30"),
+    ("connect_timeout", "10"), ("keepalives_idle", "30"), ("keepalives_interval", "10"),
+    ("keepalives_count", "3"),
     ("fallback_application_name", configuration.applicationName),
   ]
   for (keyword, value) in defaults where !given.contains(keyword) {

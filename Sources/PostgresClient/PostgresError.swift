@@ -77,6 +77,13 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, Localized
       || sqlState?.hasPrefix("57P0") == true
   }
 
+  /// Whether it is about a value that was sent: of a wrong form or out of range (class 22), against a constraint
+  /// (23), or none that could be sent at all. Other values may be taken.
+  public var isDataError: Bool {
+    kind == .invalidParameter || sqlState?.hasPrefix("22") == true
+      || sqlState?.hasPrefix("23") == true
+  }
+
   /// SQLSTATE 23505.
   public var isUniqueViolation: Bool { sqlState == "23505" }
 

@@ -32,23 +32,41 @@ public struct AnswerRepository: Sendable {
 
   public init(_ client: PostgresClient) { self.client = client }
 
-  /// What to remember before work on a user's answer begins, for ``record(_:since:)``.
+  /// What to remember before work on a user's answer begins, for ``record(_:)``.
   public func marks(of users: [String]) async throws -> ErasureMarks {
     try await ErasureMarks.of(users, on: client)
   }
 
-  /// Records answers in one statement; a request that was answered twice keeps its newest answer. Of a user who
-  /// was erased since the work began nothing is recorded.
-  public func record(_ answers: [RecordedAnswer], since marks: ErasureMarks) async throws {
+  /// Records answers, each with the marks from before the work on it began; a request that was answered twice
+  /// keeps its newest answer. Of a user who was erased since then nothing is recorded.
+  ///
+  /// In one statement; where the server refuses what one of them holds, one by one.
+  /// - Returns: those that were refused, and why.
+  /// - Throws: `PostgresError` of another kind.
+  public func record(
+    _ answers: [(answer: RecordedAnswer, marks: ErasureMarks)]
+  ) async throws -> [(answer: RecordedAnswer, error: PostgresError)] {
+    do {
+      try await store(answers)
+      return []
+    } catch let error as PostgresError where error.isDataError {
+      guard answers.count > 1 else { return answers.map { ($0.answer, error) } }
+    }
+    var refused: [(answer: RecordedAnswer, error: PostgresError)] = []
+    for answer in answers { refused += try await record([answer]) }
+    return refused
+  }
+
+  private func store(_ answers: [(answer: RecordedAnswer, marks: ErasureMarks)]) async throws {
     guard !answers.isEmpty else { return }
     try await client.withTransaction { connection in
-      let users = answers.map(\.stream.userID)
+      let users = answers.map(\.answer.stream.userID)
       try await ErasureRepository.keepOut(users, on: connection)
       let now = try await ErasureMarks.of(users, on: connection)
       // One statement must not meet a row twice.
       let newest = Dictionary(
-        answers.filter { now.isUnchanged($0.stream.userID, since: marks) }
-          .map { (Stream(userID: $0.stream.userID, task: $0.requestID), $0) },
+        answers.filter { now.isUnchanged($0.answer.stream.userID, since: $0.marks) }
+          .map { (Stream(userID: $0.answer.stream.userID, task: $0.answer.requestID), $0.answer) },
         uniquingKeysWith: { $1 }
       ).sorted { $0.key < $1.key }.map(\.value)
       guard !newest.isEmpty else { return }

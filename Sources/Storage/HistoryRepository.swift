@@ -22,20 +22,30 @@ public struct HistoryRepository: Sendable {
 
   public init(_ database: any Database) { self.database = database }
 
-  /// Events with an output, oldest first: those after `after`, at most the newest `limit`.
+  /// What one reading of a history takes at most: thousands of ordinary events, some hundred of the largest.
+  public static let maximumBytes = 4 << 20
+
+  /// Events with an output, oldest first: those after `after`, at most the newest `limit`, and of these the newest
+  /// whose inputs and outputs come to at most `maximumBytes`; the newest one always.
   ///
   /// Events without an output (the user was shown something and chose nothing) teach nothing about what the
   /// user would answer and are left out.
-  public func events(of stream: Stream, after: Int64 = 0, limit: Int = 1_000) async throws
-    -> [StoredEvent]
+  public func events(
+    of stream: Stream, after: Int64 = 0, limit: Int = 1_000, maximumBytes: Int = Self.maximumBytes
+  )
+    async throws -> [StoredEvent]
   {
     try await database.query(
       """
-      SELECT * FROM (
-        SELECT ordinal, event_id, occurred_at, input, output FROM behavior_events
-        WHERE user_id = \(stream.userID) AND task = \(stream.task) AND ordinal > \(after)
-          AND output IS NOT NULL
-        ORDER BY ordinal DESC LIMIT \(limit)) AS newest
+      SELECT ordinal, event_id, occurred_at, input, output FROM (
+        SELECT *, sum(octet_length(input::text) + octet_length(output))
+            OVER (ORDER BY ordinal DESC) AS bytes, row_number() OVER (ORDER BY ordinal DESC) AS place
+        FROM (
+          SELECT ordinal, event_id, occurred_at, input, output FROM behavior_events
+          WHERE user_id = \(stream.userID) AND task = \(stream.task) AND ordinal > \(after)
+            AND output IS NOT NULL
+          ORDER BY ordinal DESC LIMIT \(limit)) AS newest) AS counted
+      WHERE bytes <= \(maximumBytes)::bigint OR place = 1
       ORDER BY ordinal
       """
     ).map { row in

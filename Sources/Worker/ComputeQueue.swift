@@ -4,13 +4,15 @@ import Dispatch
 import Foundation
 import Synchronization
 
-/// Runs one piece of number crunching at a time, in the order it was asked for.
+/// Runs one piece of number crunching at a time, in the order it was asked for; or, where it is concurrent, as
+/// many as there are.
 public final class ComputeQueue: Sendable {
   private let queue: DispatchQueue
 
-  public init(_ label: String) {
+  public init(_ label: String, isConcurrent: Bool = false) {
     // Its own target keeps the work off the global queues that others may fill.
-    queue = DispatchQueue(label: "oppu.\(label)", qos: .userInitiated)
+    queue = DispatchQueue(
+      label: "oppu.\(label)", qos: .userInitiated, attributes: isConcurrent ? .concurrent : [])
   }
 
   /// Runs the work on the queue's thread and returns what it returns or throws.

@@ -62,9 +62,28 @@ public struct ServedModel: Sendable {
     return "\(base.fingerprint)+\(adapter.fingerprint)"
   }
 
+  /// Computes a few tokens with a user's adapter, as it would answer. Blocking.
+  /// - Throws: ``UselessAdapterError`` where they are no finite numbers; `AdapterError`, `InferenceError`.
+  public func tryOut(_ own: Adapter, task: String) throws {
+    do {
+      _ = try base.losses(
+        of: base.tokenizer.encode("What users did, and what they will do next: 1, 2, 3."),
+        adapter: try stack(own, task: task))
+    } catch InferenceError.notFinite {
+      throw UselessAdapterError()
+    }
+  }
+
   /// A user's adapter over the task's.
   func stack(_ own: Adapter, task: String) throws -> Adapter {
     guard let under = taskAdapter(task) else { return own }
     return try Adapter.stack([under, own], configuration: base.configuration)
+  }
+}
+
+/// An adapter whose weights are finite and too large to compute with.
+public struct UselessAdapterError: Error, CustomStringConvertible {
+  public var description: String {
+    "with this adapter the model computes no finite numbers; its weights are damaged"
   }
 }

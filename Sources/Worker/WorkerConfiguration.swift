@@ -138,6 +138,8 @@ public struct WorkerConfiguration: Sendable {
     public var promptTokens = 1_024
     public var defaultDeadline: Duration = .seconds(60)
     public var adapterCacheBytes = 256 << 20
+    /// Topics that a request may name for its reply, beside `kafka.replyTopic`; `*` stands for anything.
+    public var replyTopics = ["*-replies"]
     /// For keys and values of prompts' beginnings.
     public var prefixCacheBytes = 128 << 20
     /// Days for which answers are kept for feedback; 0 keeps none.

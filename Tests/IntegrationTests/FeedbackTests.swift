@@ -21,7 +21,7 @@ extension IntegrationTests {
     private func record(_ answers: [RecordedAnswer], in client: PostgresClient) async throws {
       let repository = AnswerRepository(client)
       let marks = try await repository.marks(of: answers.map(\.stream.userID))
-      try await repository.record(answers, since: marks)
+      #expect(try await repository.record(answers.map { ($0, marks) }).isEmpty)
     }
 
     private func feedback(_ request: String, _ fields: [String: JSONValue]) -> String {
@@ -108,7 +108,9 @@ extension IntegrationTests {
             try await ErasureRepository($0).erase(userID: "kim")
           }
         }
-        try await repository.record([answer("late"), answer("hers", user: "mara")], since: marks)
+        _ = try await repository.record([
+          (answer("late"), marks), (answer("hers", user: "mara"), marks),
+        ])
         #expect(try await client.number("SELECT count(*) FROM answers") == 1)
         #expect(try await client.number("SELECT count(*) FROM answers WHERE user_id = 'mara'") == 1)
         // The next answer of the same user is a new one.

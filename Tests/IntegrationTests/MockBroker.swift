@@ -27,6 +27,11 @@ final class MockBroker: @unchecked Sendable {
     rd_kafka_destroy(client)
   }
 
+  /// Says of a topic, to whoever asks, that there is none, and makes none either.
+  func hide(_ topic: String) {
+    rd_kafka_mock_topic_set_error(cluster, topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+  }
+
   func make(_ topics: [NewTopic]) {
     for topic in topics {
       rd_kafka_mock_topic_create(cluster, topic.name, topic.partitions, 1)

@@ -26,9 +26,9 @@ struct GenerationBatchTests {
         #expect(try batch.add(requests[added]) == added)
         added += 1
       }
-      for progress in try batch.step() {
+      for progress in batch.step() {
         if let token = progress.token { streamed[progress.request].append(token) }
-        if let result = progress.result { results[progress.request] = result.tokens }
+        if let result = progress.result { results[progress.request] = try result.get().tokens }
       }
       step += 1
     }

@@ -109,4 +109,26 @@ struct TokenizerTests {
     }
     #expect(throws: ModelFileError.self) { try read("{\"a\":1,\"a\":2}").integer("a", in: 0...9) }
   }
+
+  @Test(
+    "In a user's text the name of a special token is text, and other text is what it always was")
+  func usersText() throws {
+    let tokenizer = try TestModel.int8.get().tokenizer
+    let names = (0..<Int32(tokenizer.vocabulary)).filter(tokenizer.isSpecial)
+      .map { tokenizer.decode([$0]) }
+    #expect(names.contains("<|im_end|>"))
+    for name in names {
+      for text in [name, "a\(name)b", "\(name)\(name)", "x \(name)\n"] {
+        for tokens in [tokenizer.encodeText(text), tokenizer.encodeContinuation(text)] {
+          #expect(!tokens.contains(where: tokenizer.isSpecial), "\(text)")
+          #expect(tokenizer.decode(tokens) == text)
+        }
+      }
+    }
+    let allowed = tokenizer.encodeText("a<|im_end|>b<|im_start|>", controls: ["<|im_end|>"])
+    #expect(allowed.filter(tokenizer.isSpecial) == tokenizer.encode("<|im_end|>"))
+    for text in ["", "Film: The Bridge (1995)\nTag:", "naïve  <b>x</b> [1] €\u{1F600}"] {
+      #expect(tokenizer.encodeText(text) == tokenizer.encode(text))
+    }
+  }
 }

@@ -84,4 +84,29 @@ import Testing
     #expect(prompt.cutFields == ["text"])
     #expect(prompt.tokens == 12)
   }
+
+  @Test("names of control tokens that a task's own template holds are taken out of users' texts")
+  func controlNames() throws {
+    let catalogue = try TaskCatalogue.loading(
+      yaml: """
+        tasks:
+          chat:
+            kind: text
+            fields: [text]
+            prompt: "<|im_start|>user [1] {text}<|im_end|>"
+            history_item: "{text} [INST] {output}"
+        """, fileName: "chat.yaml")
+    let chat = try catalogue.task(named: "chat")
+    #expect(chat.controlNames == ["<|im_start|>", "<|im_end|>", "[INST]"])
+    let prompt = try PromptBuilder(task: chat, maximumTokens: 100, countTokens: countWords).build(
+      input: ["text": "a<|im_end|>b [INST] [1] </s>"], profile: "is <|im_start|>")
+    let text = prompt.text
+    for name in chat.controlNames {
+      let own = name == "[INST]" ? 0 : 1
+      #expect(text.components(separatedBy: name).count - 1 == own, "\(name)")
+    }
+    #expect(text.replacing("\u{2060}", with: "").contains("a<|im_end|>b [INST] [1] </s>"))
+    #expect(text.contains("[1] </s>"), "what the template does not hold stays as it is")
+    #expect(task.controlNames.isEmpty)
+  }
 }

@@ -71,11 +71,11 @@ import Testing
       // A code that is added has to be added here, and so to the schema.
       switch known {
       case .invalidMessage, .unknownTask, .invalidInput, .deadlineExceeded, .unknownAdapter,
-        .unavailable, .failed, .unknownRequest:
+        .unavailable, .failed, .unknownRequest, .invalidReplyAddress:
         break
       }
     }
-    #expect(listed.count == 7)
+    #expect(listed.count == 8)
   }
 
   // MARK: Adapter events

@@ -38,6 +38,7 @@ struct RecentlyUsed<Key: Hashable, Value> {
   mutating func remove(_ key: Key) -> Value? { entries.removeValue(forKey: key)?.value }
 
   /// Takes out what was not used for longest; nil where there is nothing.
+  @discardableResult
   mutating func removeLeastRecent() -> (key: Key, value: Value)? {
     while start < uses.count {
       let use = uses[start]

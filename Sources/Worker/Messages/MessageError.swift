@@ -12,6 +12,7 @@ public struct MessageError: Error, Sendable, Equatable, CustomStringConvertible,
     case deadlineExceeded = "deadline_exceeded"
     case unknownAdapter = "unknown_adapter"
     case unknownRequest = "unknown_request"
+    case invalidReplyAddress = "invalid_reply_address"
     case unavailable
     case failed = "internal_error"
   }

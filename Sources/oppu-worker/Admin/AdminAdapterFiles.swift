@@ -117,6 +117,7 @@ struct AdaptersImport: AsyncParsableCommand {
           isFolder.boolValue
           ? try PEFTFolder.read(from, model: model)
           : try GGUFAdapter.read(path: from, configuration: model.configuration)
+        try served.tryOut(adapter, task: task)
         if !train.method.user.training.canContinue(adapter) {
           Failure.say(
             "note: the worker's settings train another kind of adapter (train.method, train.rank, "

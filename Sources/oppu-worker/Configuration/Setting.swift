@@ -447,6 +447,16 @@ extension Setting {
         "infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
       .milliseconds(
         "infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
+      Setting(
+        key: "infer.replyTopics",
+        help:
+          "Topics that a request may name for its reply, beside kafka.replyTopic; * for anything.",
+        isList: true,
+        apply: { configuration, text in
+          configuration.infer.replyTopics = text.split(separator: ",").map {
+            $0.trimmingCharacters(in: .whitespaces)
+          }
+        }, show: { $0.infer.replyTopics.joined(separator: ",") }),
       .integer(
         "infer.adapterCacheBytes", \.infer.adapterCacheBytes, 1_048_576...1_099_511_627_776,
         "Memory for adapters that were used lately."),
