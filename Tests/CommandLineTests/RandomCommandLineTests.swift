@@ -57,7 +57,7 @@ import Testing
 
   @Test("every one of 60 commands is there, with options of each kind")
   func tree() {
-    #expect(CommandInterface(OPPUWorker.self).tree.count == 61)
+    #expect(CommandInterface(OPPUWorker.self).tree.count == 62)
     #expect(Self.commands.flatMap(\.arguments).contains { $0.kind == .flag })
     #expect(Self.commands.flatMap(\.arguments).count > 168)
   }
