@@ -55,7 +55,7 @@ import Testing
     } catch let error as CommandError { return error.underlying } catch { return error }
   }
 
-  @Test("every one of 60 commands is there, with options of each kind")
+  @Test("every one of 61 commands is there, with options of each kind")
   func tree() {
     #expect(CommandInterface(OPPUWorker.self).tree.count == 62)
     #expect(Self.commands.flatMap(\.arguments).contains { $0.kind == .flag })

@@ -296,13 +296,9 @@ final class Lanes: Sendable {
     let standing = try await context.repository.standing(topic: topic).filter {
       assigned.contains($0.claim.position.topicPartition)
     }
-    for (claim, isReleased) in standing {
-      let partition = claim.position.topicPartition
-      if isReleased {
-        note(due: partition)
-      } else if let lane = lanes[partition], lane.epoch != claim.epoch {
-        lane.lose()
-      }
+    // Who else has claimed a partition may well be its new owner, of whom the group is about to tell us.
+    for (claim, isReleased) in standing where isReleased {
+      note(due: claim.position.topicPartition)
     }
     let claims = standing.filter { !$0.isReleased && $0.claim.nextOffset >= 0 }.map(\.claim)
     let views = try await check.views(of: claims.map(\.position))

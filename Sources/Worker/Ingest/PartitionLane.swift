@@ -94,9 +94,6 @@ final class PartitionLane: Sendable {
   /// Whether PostgreSQL has all that the lane was given.
   var isDrained: Bool { progress.given.load(ordering: .relaxed) <= next }
 
-  /// Notes that the partition is no longer ours.
-  func lose() { progress.lose() }
-
   /// Whether the partition was taken from us that long ago.
   func isLost(for duration: Duration) -> Bool {
     progress.lostAt.withLock { $0.map { ContinuousClock.now - $0 >= duration } ?? false }
