@@ -9,8 +9,9 @@ import Synchronization
 /// answer's speed whether that user had asked for it. So what holds a user's text serves that user
 /// only; what a task says to everybody serves everybody.
 public struct PrefixOwner: Sendable, Hashable {
-  /// Nil: everybody.
-  let name: String?
+  /// In bytes, for ids are compared so everywhere: "é" in one code point is another user than in two. Nil:
+  /// everybody.
+  let name: [UInt8]?
   /// The first so many tokens of the prompt are everybody's all the same.
   let sharedTokens: Int
 
@@ -18,7 +19,7 @@ public struct PrefixOwner: Sendable, Hashable {
   public static let everybody = PrefixOwner(name: nil, sharedTokens: 0)
 
   public static func user(_ name: String, sharedTokens: Int = 0) -> PrefixOwner {
-    PrefixOwner(name: name, sharedTokens: sharedTokens)
+    PrefixOwner(name: Array(name.utf8), sharedTokens: sharedTokens)
   }
 }
 
@@ -43,7 +44,7 @@ public final class PrefixCache: Sendable {
     /// 0 for the base model.
     var adapter: UInt64
     /// Nil: everybody.
-    var owner: String?
+    var owner: [UInt8]?
     /// Virtual token i as -1 - i.
     var tokens: [Int32]
   }
@@ -136,7 +137,10 @@ public final class PrefixCache: Sendable {
   }
 
   /// Forgets what belongs to a user.
-  public func remove(owner name: String) { remove { $0.owner == name } }
+  public func remove(owner name: String) {
+    let name = Array(name.utf8)
+    remove { $0.owner == name }
+  }
 
   /// Forgets everything.
   public func removeAll() { remove { _ in true } }

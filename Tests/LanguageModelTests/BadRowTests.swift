@@ -111,6 +111,9 @@ struct UsersBesideEachOtherTests {
     cache.remove(owner: "ada")
     #expect(cache.statistics.blocks == 1, "the task's own words")
     #expect(try ask("ada", 7).reusedTokens == 0)
+    // One letter in two spellings: two users, as everywhere.
+    _ = try ask("\u{E9}", 9)
+    #expect(try ask("e\u{301}", 9).reusedTokens == 0)
     cache.removeAll()
     #expect(cache.statistics.byteCount == 0)
   }

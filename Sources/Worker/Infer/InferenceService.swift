@@ -127,6 +127,8 @@ public struct InferenceService: Service {
     } catch {
       reply = answerer.failure(message, error)
     }
+    // A worker that gives up leaves the request to the next one: what it has by then may be no answer.
+    guard !Task.isCancelled else { return false }
     return await sender.send(reply, to: message, at: address)
   }
 

@@ -40,7 +40,8 @@ struct ReplySender: Sendable {
     } catch {
       // A reply address that cannot be written to: the request itself becomes a dead letter.
       let reason = MessageError(
-        .invalidReplyAddress, "the reply could not be sent to \(address.topic): \(error)")
+        (error as? KafkaError)?.isRetriable == true ? .unavailable : .invalidReplyAddress,
+        "the reply could not be sent to \(address.topic): \(error)")
       logger.warning("\(reason.message)", metadata: ["request": "\(reply.requestID)"])
       return await bury(DeadLetter(message: message, error: reason, stage: "reply"))
     }
