@@ -88,11 +88,11 @@ import Testing
   private func type(in shell: String, _ program: String, script: String) throws -> [String] {
     let folder = try TemporaryFolder()
     let answers = folder.path + "/answers"
-    for path in [answers, folder.path + "/bin", folder.path + "/work/places"] {
+    for path in [answers, folder.path + "/bin", folder.path + "/here/places"] {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
     for name in ["settings.yaml", "settings.json", "plain file"] {
-      try Data().write(to: URL(fileURLWithPath: folder.path + "/work/" + name))
+      try Data().write(to: URL(fileURLWithPath: folder.path + "/here/" + name))
     }
     for (line, _) in Self.typed {
       let words = line.split(separator: " ").dropFirst().map(String.init)
@@ -116,7 +116,7 @@ import Testing
     try script.write(toFile: file, atomically: true, encoding: .utf8)
     let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
     let result = try Programs.run(
-      program, [file], in: folder.path + "/work",
+      program, [file], in: folder.path + "/here",
       environment: [
         "PATH": folder.path + "/bin:" + path, "COMPLETIONS": completions, "HOME": folder.path,
         "LINES_TYPED": Self.typed.map(\.0).joined(separator: "\n"), "FOLDER": folder.path,
