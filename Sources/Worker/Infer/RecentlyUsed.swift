@@ -12,12 +12,8 @@ struct RecentlyUsed<Key: Hashable, Value> {
   private var clock: UInt64 = 0
 
   var count: Int { entries.count }
-  var isEmpty: Bool { entries.isEmpty }
   /// In no particular order.
   var keys: some Collection<Key> { entries.keys }
-
-  /// The value of a key, without counting as a use of it.
-  func peek(_ key: Key) -> Value? { entries[key]?.value }
 
   /// The value of a key, which becomes the most recently used.
   mutating func use(_ key: Key) -> Value? {
