@@ -10,7 +10,7 @@ struct OppuBench: AsyncParsableCommand {
     discussion: "scripts/bench builds and starts it.",
     subcommands: [
       Engine.self, StreamBench.self, IngestBench.self, JobsBench.self, TickBench.self,
-      ReactionBench.self,
+      ReactionBench.self, ChaosBench.self,
       Shift.self, Calibrate.self, Soak.self, Measure.self,
     ])
 }

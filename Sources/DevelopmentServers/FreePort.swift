@@ -7,36 +7,65 @@ public enum LocalPort {
   ///
   /// - Throws: `DevelopmentServerError.port` if there is none.
   public static func free() throws -> Int {
+    let (descriptor, port) = try bound()
+    close(descriptor)
+    return port
+  }
+
+  /// A socket that listens on a free port of 127.0.0.1; the caller closes it.
+  ///
+  /// - Throws: `DevelopmentServerError.port`.
+  static func listen() throws -> (descriptor: Int32, port: Int) {
+    let (descriptor, port) = try bound()
+    guard Foundation.listen(descriptor, 64) == 0 else {
+      defer { close(descriptor) }
+      throw DevelopmentServerError.port(port, reason: String(cString: strerror(errno)))
+    }
+    return (descriptor, port)
+  }
+
+  private static func bound() throws -> (descriptor: Int32, port: Int) {
     let descriptor = openSocket()
     guard descriptor >= 0 else {
       throw DevelopmentServerError.port(0, reason: String(cString: strerror(errno)))
     }
-    defer { close(descriptor) }
     var address = loopback(port: 0)
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let bound = withUnsafeMutablePointer(to: &address) {
+    let isBound = withUnsafeMutablePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
         bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
       }
     }
-    guard bound else {
+    guard isBound else {
+      defer { close(descriptor) }
       throw DevelopmentServerError.port(0, reason: String(cString: strerror(errno)))
     }
-    return Int(UInt16(bigEndian: address.sin_port))
+    return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
   }
 
   /// Whether something accepts connections on a port of 127.0.0.1.
   public static func isListening(_ port: Int) -> Bool {
-    guard let number = UInt16(exactly: port) else { return false }
+    guard let descriptor = connect(port) else { return false }
+    close(descriptor)
+    return true
+  }
+
+  /// A connection to a port of 127.0.0.1, which the caller closes; nil where nobody listens.
+  static func connect(_ port: Int) -> Int32? {
+    guard let number = UInt16(exactly: port) else { return nil }
     let descriptor = openSocket()
-    guard descriptor >= 0 else { return false }
-    defer { close(descriptor) }
+    guard descriptor >= 0 else { return nil }
     var address = loopback(port: number)
-    return withUnsafePointer(to: &address) {
+    let isConnected = withUnsafePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+        Foundation.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
       }
     }
+    guard isConnected else {
+      close(descriptor)
+      return nil
+    }
+    return descriptor
   }
 
   private static func openSocket() -> Int32 {

@@ -120,6 +120,30 @@ public final class KafkaAdmin: Sendable {
     }
   }
 
+  /// Deletes the oldest messages of partitions, up to and without these offsets.
+  ///
+  /// - Throws: `KafkaError` of the first partition that refuses.
+  public func deleteRecords(
+    before offsets: [TopicPartition: Int64], timeout: Duration = .seconds(15)
+  ) async throws {
+    if offsets.isEmpty { return }
+    try await blocking.run { [self] in
+      var request: OpaquePointer? = PartitionList(offsets).withPointer {
+        rd_kafka_DeleteRecords_new($0)
+      }
+      defer { rd_kafka_DeleteRecords_destroy(request) }
+      try perform(RD_KAFKA_ADMIN_OP_DELETERECORDS, timeout) { options, queue in
+        rd_kafka_DeleteRecords(handle.client, &request, 1, options, queue)
+      } read: { event in
+        guard
+          let list = rd_kafka_DeleteRecords_result_offsets(
+            rd_kafka_event_DeleteRecords_result(event))
+        else { return }
+        try PartitionList.checkErrors(in: list)
+      }
+    }
+  }
+
   /// What a group has committed.
   ///
   /// - Parameter partitions: those to ask for; nil asks for every partition of every topic.

@@ -1,7 +1,6 @@
 // Stored offsets that do not fit the topic any more: made anew, shortened, expired. Nothing is skipped and nothing
 // read again without a word.
 
-import CRDKafka
 import DevelopmentServers
 import Foundation
 import KafkaClient
@@ -141,7 +140,7 @@ extension IntegrationTests {
           try await rig.waitForIngest(messages: 20)
         }
         try await rig.produce(events(30, "b"), key: "kim", partition: 0)
-        try deleteRecords(before: 40, rig)
+        try await deleteRecords(before: 40, rig)
         var settings = WorkerConfiguration.Ingest()
         settings.onOffsetGap = policy
         try await rig.withIngest(settings) {
@@ -256,25 +255,11 @@ extension IntegrationTests {
       }
     }
 
-    private func deleteRecords(before offset: Int64, _ rig: Rig) throws {
-      var reason = [CChar](repeating: 0, count: 512)
-      let configuration = rd_kafka_conf_new()
-      rd_kafka_conf_set(
-        configuration, "bootstrap.servers", rig.kafka.bootstrapServers, &reason, reason.count)
-      let client = try #require(
-        rd_kafka_new(RD_KAFKA_PRODUCER, configuration, &reason, reason.count))
-      defer { rd_kafka_destroy(client) }
-      let list = rd_kafka_topic_partition_list_new(1)
-      defer { rd_kafka_topic_partition_list_destroy(list) }
-      rd_kafka_topic_partition_list_add(list, rig.kafka.behaviorTopic, 0).pointee.offset = offset
-      var request: OpaquePointer? = rd_kafka_DeleteRecords_new(list)
-      defer { rd_kafka_DeleteRecords_destroy(request) }
-      let queue = rd_kafka_queue_new(client)
-      defer { rd_kafka_queue_destroy(queue) }
-      rd_kafka_DeleteRecords(client, &request, 1, nil, queue)
-      let event = try #require(rd_kafka_queue_poll(queue, 10_000))
-      defer { rd_kafka_event_destroy(event) }
-      #expect(rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
+    private func deleteRecords(before offset: Int64, _ rig: Rig) async throws {
+      try await withAdmin(rig) {
+        try await $0.deleteRecords(
+          before: [TopicPartition(topic: rig.kafka.behaviorTopic, partition: 0): offset])
+      }
     }
   }
 }

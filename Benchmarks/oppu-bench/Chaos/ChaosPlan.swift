@@ -1,0 +1,119 @@
+// What a trial does to the world: drawn from its seed alone, so that a trial can be had again.
+
+import LinearAlgebra
+
+struct ChaosPlan: Sendable {
+  /// What goes wrong for a while. The rest is left in peace meanwhile, so that a late reply has one cause.
+  enum Phase: String, CaseIterable, Sendable {
+    case database, broker, workers, topics, everything, calm
+  }
+
+  enum Fault: Sendable, Equatable {
+    case databaseKilled(down: Duration)
+    case databaseHeld(Duration)
+    case databaseSlow(Duration)
+    case databaseCut
+    case databaseRefuses(Duration)
+    /// Every backend of the workers is terminated.
+    case sessionsEnded
+    case databaseReadOnly(Duration)
+    case statementTimeout(Duration)
+    case brokerKilled(down: Duration)
+    case brokerFrozen(Duration)
+    case brokerHeld(Duration)
+    case brokerSlow(Duration)
+    case brokerCut
+    case workerKilled(Int, down: Duration)
+    case workerStopped(Int, down: Duration)
+    case workerFrozen(Int, Duration)
+    /// The topic of events is deleted and made anew once all of it is read; with no worker running meanwhile, or
+    /// under their eyes.
+    case eventsMadeAnew(withWorkersDown: Bool)
+    /// The same of the topic of requests.
+    case requestsMadeAnew(withWorkersDown: Bool)
+    /// The oldest messages are deleted, all of which were read.
+    case eventsTruncated
+    case offsetsReset
+
+    /// The first word of its case.
+    var name: String {
+      let text = "\(self)"
+      return String(text.prefix { $0 != "(" })
+    }
+  }
+
+  /// What an operator types meanwhile.
+  enum Act: Sendable, Equatable {
+    case erase(user: Int)
+    case look(Int)
+    case pauseQueue(Duration)
+    case retryJobs
+  }
+
+  private var random: SplitMix64
+  private var operations: SplitMix64
+  private let workers: Int
+
+  init(seed: UInt64, workers: Int) {
+    random = SplitMix64(seed: seed)
+    operations = SplitMix64(seed: seed ^ 0x6F70_7075)
+    self.workers = workers
+  }
+
+  private mutating func seconds(_ range: ClosedRange<Double>) -> Duration {
+    .milliseconds(Int(Double.random(in: range, using: &random) * 1_000))
+  }
+
+  mutating func nextPhase() -> (phase: Phase, length: Duration) {
+    let phase = Phase.allCases.randomElement(using: &random) ?? .calm
+    return (phase, seconds(phase == .calm ? 10...30 : 30...75))
+  }
+
+  /// The pause before the next fault of a phase.
+  mutating func rest() -> Duration { seconds(1...10) }
+
+  /// Nil in a calm phase.
+  mutating func nextFault(in phase: Phase) -> Fault? {
+    let worker = Int.random(in: 0..<workers, using: &random)
+    switch phase {
+    case .calm: return nil
+    case .database:
+      return [
+        .databaseKilled(down: seconds(0...8)), .databaseHeld(seconds(1...30)),
+        .databaseSlow(seconds(5...20)), .databaseCut, .databaseRefuses(seconds(1...10)),
+        .sessionsEnded, .databaseReadOnly(seconds(2...10)), .statementTimeout(seconds(5...15)),
+      ].randomElement(using: &random)
+    case .broker:
+      return [
+        .brokerKilled(down: seconds(0...15)), .brokerFrozen(seconds(1...30)),
+        .brokerHeld(seconds(1...30)), .brokerSlow(seconds(5...20)), .brokerCut,
+      ].randomElement(using: &random)
+    case .workers:
+      return [
+        .workerKilled(worker, down: seconds(0...10)), .workerStopped(worker, down: seconds(0...5)),
+        .workerFrozen(worker, seconds(1...25)),
+      ].randomElement(using: &random)
+    case .topics:
+      let isDown = Bool.random(using: &random)
+      return [
+        .eventsMadeAnew(withWorkersDown: isDown), .requestsMadeAnew(withWorkersDown: isDown),
+        .eventsTruncated, .offsetsReset,
+      ].randomElement(using: &random)
+    case .everything:
+      let other = [Phase.database, .broker, .workers].randomElement(using: &random) ?? .workers
+      return nextFault(in: other)
+    }
+  }
+
+  /// What the operator does, and how long after the one before.
+  mutating func nextAct(users: Int) -> (act: Act, after: Duration) {
+    let pause = Duration.milliseconds(Int.random(in: 2_000...15_000, using: &operations))
+    let number = Int.random(in: 0..<1_000, using: &operations)
+    switch number % 6 {
+    case 0: return (.erase(user: number % users), pause)
+    case 1: return (.pauseQueue(.milliseconds(number * 10)), pause)
+    case 2: return (.retryJobs, pause)
+    default: return (.look(number), pause)
+    }
+  }
+}
