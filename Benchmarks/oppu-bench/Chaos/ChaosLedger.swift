@@ -1,5 +1,6 @@
 // What was sent, done and seen in a trial: what the worker is held against in the end.
 
+import ArgumentParsing
 import Foundation
 
 actor ChaosLedger {
@@ -105,6 +106,7 @@ actor ChaosLedger {
   func countCommand() { commands += 1 }
 
   func find(_ text: String) {
+    let text = Spelling.harmless(text)
     findings.append(text)
     BenchDatabase.say("FOUND: \(text)")
   }
