@@ -84,6 +84,7 @@ struct ChaosBench: AsyncParsableCommand {
     let check = ChaosCheck(stage: stage, ledger: ledger)
     try await stage.prepare()
     let supervisor = Task { try await stage.supervise() }
+    let patrol = Task { try await stage.resolveGaps() }
     let reader = Task {
       while !Task.isCancelled {
         do { try await replies.read(partitions: ChaosStage.partitions, for: traffic) } catch {
@@ -111,7 +112,8 @@ struct ChaosBench: AsyncParsableCommand {
     try? await replies.read(partitions: ChaosStage.partitions, for: traffic)
     reader.cancel()
     supervisor.cancel()
-    _ = await (reader.result, supervisor.result)
+    patrol.cancel()
+    _ = await (reader.result, supervisor.result, patrol.result)
     try await check.checkEvents()
     await check.checkRequests()
     try await check.checkJobs()

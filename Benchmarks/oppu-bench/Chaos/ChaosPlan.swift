@@ -18,7 +18,9 @@ struct ChaosPlan: Sendable {
     case sessionsEnded
     case databaseReadOnly(Duration)
     case statementTimeout(Duration)
-    case brokerKilled(down: Duration)
+    /// Stopped in order: the development broker loses acknowledged messages when it is killed, which is not the
+    /// worker's to mend.
+    case brokerStopped(down: Duration)
     case brokerFrozen(Duration)
     case brokerHeld(Duration)
     case brokerSlow(Duration)
@@ -85,7 +87,7 @@ struct ChaosPlan: Sendable {
       ].randomElement(using: &random)
     case .broker:
       return [
-        .brokerKilled(down: seconds(0...15)), .brokerFrozen(seconds(1...30)),
+        .brokerStopped(down: seconds(0...15)), .brokerFrozen(seconds(1...30)),
         .brokerHeld(seconds(1...30)), .brokerSlow(seconds(5...20)), .brokerCut,
       ].randomElement(using: &random)
     case .workers:

@@ -236,7 +236,7 @@ actor ChaosStage {
     case .databaseKilled, .databaseHeld, .databaseSlow, .databaseCut, .databaseRefuses,
       .sessionsEnded, .databaseReadOnly, .statementTimeout:
       [.database]
-    case .brokerKilled, .brokerFrozen, .brokerHeld, .brokerSlow, .brokerCut: [.broker]
+    case .brokerStopped, .brokerFrozen, .brokerHeld, .brokerSlow, .brokerCut: [.broker]
     case .workerKilled, .workerStopped, .workerFrozen, .eventsMadeAnew, .requestsMadeAnew:
       [.workers]
     case .eventsTruncated, .offsetsReset: []
@@ -266,8 +266,8 @@ actor ChaosStage {
         """)
     case .databaseReadOnly(let time): try await setting("default_transaction_read_only", "on", time)
     case .statementTimeout(let time): try await setting("statement_timeout", "'30ms'", time)
-    case .brokerKilled(let down):
-      await broker.kill()
+    case .brokerStopped(let down):
+      await broker.stop()
       try await pause(down)
       broker = try await DevelopmentBroker.start(
         executable: settings.broker, folder: settings.folder.appendingPathComponent("broker"),
@@ -395,27 +395,23 @@ actor ChaosStage {
       try await pause(.seconds(3))
       for index in members.indices { members[index].wish = .runs }
     }
-    if !isRequests { try await resolveGaps() }
   }
 
-  /// What an operator does who is told that partitions wait: has the topic read from its beginning.
-  private func resolveGaps() async throws {
-    let end = ContinuousClock.now + .seconds(45)
-    var isResolved = false
-    while .now < end {
-      try await pause(.seconds(1))
+  /// Does what an operator does who is told that partitions wait: has them read from their beginning.
+  func resolveGaps() async throws {
+    while !Task.isCancelled {
+      try await Task.sleep(for: .seconds(2))
       // Also of a schema that knows of no gaps.
       let gaps = try? await database.query(
         "SELECT partition FROM ingest_partitions p WHERE to_jsonb(p)->>'gap' IS NOT NULL"
       ).map { try $0.decode("partition", as: Int32.self) }
-      guard let gaps else { continue }
-      if gaps.isEmpty, isResolved { return }
-      guard !gaps.isEmpty else { continue }
+      guard let gaps, !gaps.isEmpty else { continue }
       let (status, output) = try await run(
         ["admin", "offsets", "reset", "--to", "beginning", "--execute"]
           + gaps.flatMap { ["--partition", "\($0)"] })
       await ledger.countCommand()
-      if status == 0 { isResolved = true } else { BenchDatabase.say("offsets reset: \(output)") }
+      BenchDatabase.say(
+        status == 0 ? "partitions \(gaps) waited and were reset" : "offsets reset: \(output)")
     }
   }
 
