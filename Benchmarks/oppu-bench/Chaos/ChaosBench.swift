@@ -50,6 +50,11 @@ struct ChaosBench: AsyncParsableCommand {
     "OPPU_SCHEDULE_LOSS_SIGNAL": "false", "OPPU_TRAIN_LEASE_MS": "10000",
     "OPPU_TRAIN_EPOCHS": "1", "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_TARGETS": "q_proj,v_proj",
     "OPPU_TRAIN_MAXIMUM_TOKENS": "4000",
+    // Workers are killed every few seconds: three attempts of a healthy job can all meet that.
+    "OPPU_TRAIN_MAXIMUM_ATTEMPTS": "10",
+    // The development broker now and then answers nobody where two members join at the same moment, until this is
+    // over.
+    "OPPU_KAFKA_PROPERTIES": "max.poll.interval.ms=60000",
   ]
 
   func run() async throws {
