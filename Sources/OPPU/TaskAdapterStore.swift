@@ -116,11 +116,12 @@ public struct TaskAdapterStore: Sendable {
   ) throws -> Trained? {
     let histories = users.map { user in
       user.history
-        + (queries ? user.queries : []).map { query in
-          HistoryItem(
+        + (queries ? user.queries : []).compactMap { query in
+          guard let gold = query.gold else { return nil }
+          return HistoryItem(
             eventID: query.id,
             occurredAt: query.occurredAt ?? user.history.last?.occurredAt ?? .distantPast,
-            input: query.input, output: query.gold)
+            input: query.input, output: gold)
         }
     }
     let clock = ContinuousClock()
