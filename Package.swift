@@ -29,16 +29,20 @@ let package = Package(
     .target(name: "Cryptography", dependencies: ["COpenSSL"]),
     .target(name: "YAML", dependencies: ["CLibYAML"]),
     .target(name: "TextTables", dependencies: ["CWideCharacters"]),
+    .target(name: "ErrorText"),
 
     .target(name: "LinearAlgebra", dependencies: ["CKernels", "COpenBLAS"]),
     .target(
       name: "LanguageModel", dependencies: ["LinearAlgebra", "CKernels", "Cryptography", "CCurl"]),
-    .target(name: "FineTuning", dependencies: ["LanguageModel", "LinearAlgebra", "CKernels"]),
     .target(
-      name: "Personalization", dependencies: ["YAML"],
+      name: "FineTuning",
+      dependencies: ["LanguageModel", "LinearAlgebra", "CKernels", "ErrorText"]),
+    .target(
+      name: "Personalization", dependencies: ["YAML", "ErrorText"],
       resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection"),
-    .target(name: "EvaluationReport", dependencies: ["Personalization", "TextTables"]),
+    .target(
+      name: "EvaluationReport", dependencies: ["Personalization", "TextTables", "ErrorText"]),
     .target(name: "KafkaClient", dependencies: ["CRDKafka", "StructuredLogging"]),
     .target(name: "PostgresClient", dependencies: ["CLibPQ", "StructuredLogging"]),
     .target(name: "DevelopmentServers", dependencies: ["StructuredLogging"]),
@@ -53,12 +57,13 @@ let package = Package(
       name: "OPPU",
       dependencies: [
         "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "Cryptography",
+        "ErrorText",
       ]),
     .target(
       name: "Evaluation",
       dependencies: [
         "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
-        "ShiftDetection", "Cryptography",
+        "ShiftDetection", "Cryptography", "ErrorText",
       ]),
     .target(
       name: "Worker",
@@ -73,7 +78,7 @@ let package = Package(
         "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
         "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
         "PostgresClient", "Storage", "ArgumentParsing", "Cryptography",
-        "StructuredLogging", "TextTables", "YAML",
+        "StructuredLogging", "TextTables", "YAML", "ErrorText",
       ]),
 
     // The guided tour of scripts/demo: an outside client of the real binary.
@@ -121,8 +126,8 @@ let package = Package(
     .testTarget(
       name: "EvaluationTests",
       dependencies: [
-        "Evaluation", "EvaluationReport", "LanguageModel", "OPPU", "Personalization",
-        "ShiftDetection",
+        "Evaluation", "EvaluationReport", "FineTuning", "LanguageModel", "OPPU",
+        "Personalization", "ShiftDetection",
       ]),
     .testTarget(
       name: "CommandLineTests", dependencies: ["oppu-worker", "ArgumentParsing", "LinearAlgebra"]),

@@ -37,8 +37,8 @@ struct Measure: ParsableCommand {
         let report = try train(
           model,
           try TrainingData.read(
-            path: path, endOfText: model.tokenizer.eos, cutoff: 2048,
-            tokenize: model.tokenizer.encode), epochs: 2)
+            path: path, cutoff: 2048, keeping: model.tokenizer.beginning,
+            example: PromptTokens(model.tokenizer).example), epochs: 2)
         figures["examples_per_s \(index)"] = report.examplesPerSecond
         figures["tokens_per_s \(index)"] = report.tokensPerSecond
         figures["last_epoch_loss \(index)"] = report.lossLastEpoch

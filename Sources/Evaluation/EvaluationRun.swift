@@ -70,6 +70,32 @@ public struct EvaluationRun: Sendable {
     public var taskAdapters: [PromptVariant: Adapter]
     /// Seconds that the task adapter of a variant took.
     public var taskSeconds: [PromptVariant: Double]
+
+    public init(
+      outcomes: [UserOutcome], leftOut: [EvaluatedUsers.LeftOut],
+      taskAdapters: [PromptVariant: Adapter], taskSeconds: [PromptVariant: Double]
+    ) {
+      self.outcomes = outcomes
+      self.leftOut = leftOut
+      self.taskAdapters = taskAdapters
+      self.taskSeconds = taskSeconds
+    }
+
+    /// Who was left out and why, in a sentence; nil where all were done.
+    public var problem: String? {
+      guard !leftOut.isEmpty else { return nil }
+      let all = leftOut.count + outcomes.count
+      let reasons = Set(leftOut.map(\.reason)).sorted().joined(separator: "; ")
+      return "\(leftOut.count) of \(all) users left out: \(reasons)"
+    }
+
+    mutating func add(_ outcome: UserOutcome) {
+      if let reason = outcome.failure {
+        leftOut.append(.init(user: outcome.user, reason: reason))
+      } else {
+        outcomes.append(outcome)
+      }
+    }
   }
 
   /// Trains, answers and keeps what is done in the folder.
@@ -95,7 +121,7 @@ public struct EvaluationRun: Sendable {
     func size(_ user: LaMPUser) -> Int { user.history.count + 5 * user.queries.count + 10 }
     for (number, user) in users.enumerated() {
       if let outcome = files.outcome(user.id) {
-        findings.outcomes.append(outcome)
+        findings.add(outcome)
         continue
       }
       let elapsed = (clock.now - start) / .seconds(1)
@@ -104,7 +130,7 @@ public struct EvaluationRun: Sendable {
         findings.leftOut.append(
           EvaluatedUsers.LeftOut(
             user: user.id,
-            reason: "the budget of \(Int(budget / .seconds(60))) minutes would be exceeded"))
+            reason: EvaluatedUsers.reason(budget)))
         continue
       }
       let left = users[number...].reduce(0) { $0 + size($1) }
@@ -114,11 +140,19 @@ public struct EvaluationRun: Sendable {
           secondsLeft: done > 0 ? perItem * Double(left) : nil))
       guard go else { throw EvaluationError.stopped }
       let begin = clock.now
-      let outcome = try evaluation.run(user, arms: plan.arms)
+      let outcome: UserOutcome
+      switch try withOwnFaults({ try evaluation.run(user, arms: plan.arms) }) {
+      case .done(let found): outcome = found
+      case .failed(let reason):
+        // Kept like an answer, so that a resumed evaluation does not try it again.
+        outcome = UserOutcome(
+          user: user.id, historyItems: user.history.count, queryIDs: [], golds: [],
+          predictions: [:], seconds: [:], trainings: [:], failure: reason)
+      }
       spent += (clock.now - begin) / .seconds(1)
       done += size(user)
       try files.keep(outcome, as: outcome.user)
-      findings.outcomes.append(outcome)
+      findings.add(outcome)
     }
     return findings
   }
@@ -203,6 +237,16 @@ public struct EvaluationRun: Sendable {
   }
 }
 
+extension EvaluatedUsers {
+  /// Why a user is left out who would not be done in time.
+  static func reason(_ budget: Duration) -> String {
+    let seconds = budget / .seconds(1)
+    let text =
+      seconds < 60 ? String(format: "%g s", seconds) : String(format: "%g minutes", seconds / 60)
+    return "the budget of \(text) would be exceeded"
+  }
+}
+
 /// Why an evaluation ended without results.
 public enum EvaluationError: Error, Equatable, CustomStringConvertible, LocalizedError {
   /// It was asked to.
@@ -222,7 +266,7 @@ public enum EvaluationError: Error, Equatable, CustomStringConvertible, Localize
       "\(folder) has no task adapter for prompts of the kind \(variant); "
         + "oppu-worker adapt --variants \(variant) trains one"
     case .noOtherUsers:
-      "the folder has no others.json, whose users task adapters are trained on; "
+      "the folder has no others.json (or OPPU's user_others.json), whose users task adapters are trained on; "
         + "name trained ones with --task-adapters, or leave out the arms task, oppu and all"
     case .folder(let problem): problem
     }

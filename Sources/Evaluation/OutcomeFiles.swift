@@ -1,7 +1,13 @@
 // What a study has done so far, as files of its results folder.
 
 import Cryptography
+import ErrorText
 import Foundation
+
+/// What tells a file of another study from a damaged one.
+private struct Mark: Decodable {
+  var fingerprint: String
+}
 
 /// Outcomes by key, each in a file of its own, all of one study.
 struct OutcomeFiles<Outcome: Codable> {
@@ -24,13 +30,18 @@ struct OutcomeFiles<Outcome: Codable> {
     do {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     } catch {
-      throw EvaluationError.folder("\(folder.path) cannot be made: \(error.localizedDescription)")
+      throw EvaluationError.folder("\(folder.path) cannot be made: \(ErrorText.reason(error))")
     }
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
     for name in names where name.hasSuffix(".json") {
-      guard read(folder.appending(path: name)) != nil else {
-        throw EvaluationError.otherSettings(folder: results.path)
+      let file = folder.appending(path: name)
+      guard read(file) == nil else { continue }
+      let other = try? JSONDecoder().decode(Mark.self, from: Data(contentsOf: file)).fingerprint
+      guard let other, other != fingerprint else {
+        throw EvaluationError.folder(
+          "\(file.path) is damaged; remove it, and what it held is computed again")
       }
+      throw EvaluationError.otherSettings(folder: results.path)
     }
   }
 

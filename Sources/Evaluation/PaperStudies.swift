@@ -60,12 +60,19 @@ public struct PaperStudies: Sendable {
     for (number, user) in users.enumerated() {
       guard progress(number, users.count) else { throw EvaluationError.stopped }
       let halves = halves(of: user)
-      like.append(try evaluation().run(halves.like, arms: arms))
-      unlike.append(try evaluation().run(halves.unlike, arms: arms))
+      let pair = try withOwnFaults {
+        (
+          try evaluation().run(halves.like, arms: arms),
+          try evaluation().run(halves.unlike, arms: arms)
+        )
+      }
+      guard let pair = pair.value else { continue }
+      like.append(pair.0)
+      unlike.append(pair.1)
     }
     func slice(_ outcomes: [UserOutcome]) -> Slice {
       Slice(
-        users: outcomes.count, n: outcomes.reduce(0) { $0 + $1.golds.count },
+        users: outcomes.count, n: outcomes.reduce(0) { $0 + $1.measured },
         arms: Summary(task: dataset.task, arms: arms, outcomes: outcomes, seed: seed)
           .estimates(outcomes))
     }
@@ -110,14 +117,20 @@ public struct PaperStudies: Sendable {
     var (own, other): ([UserOutcome], [UserOutcome]) = ([], [])
     for (number, user) in users.enumerated() {
       guard progress(number, users.count) else { throw EvaluationError.stopped }
-      own.append(try evaluation().run(user, arms: arms))
       var lines = user
       lines.history = user.history.compactMap(dataset.historyTask.plainText)
-      other.append(
-        try UserEvaluation(
-          model: model, task: dataset.task, historyTask: text, settings: plain,
-          taskAdapters: taskAdapters, seed: seed
-        ).run(lines, arms: [arms[1]]))
+      let pair = try withOwnFaults {
+        (
+          try evaluation().run(user, arms: arms),
+          try UserEvaluation(
+            model: model, task: dataset.task, historyTask: text, settings: plain,
+            taskAdapters: taskAdapters, seed: seed
+          ).run(lines, arms: [arms[1]])
+        )
+      }
+      guard let pair = pair.value else { continue }
+      own.append(pair.0)
+      other.append(pair.1)
     }
     return Study(
       name: "formats", title: "Histories in other formats",
@@ -137,11 +150,12 @@ public struct PaperStudies: Sendable {
       let evaluation = UserEvaluation(
         model: model, task: dataset.task, historyTask: dataset.historyTask, settings: settings,
         taskAdapters: taskAdapters, seed: seed)
-      let outcomes = try users.enumerated().map { number, user in
+      // A user whose training diverges is missing in this method's row, whose count says so.
+      let outcomes = try users.enumerated().compactMap { number, user in
         guard progress(index * users.count + number, methods.count * users.count) else {
           throw EvaluationError.stopped
         }
-        return try evaluation.run(user, arms: [arm])
+        return try withOwnFaults { try evaluation.run(user, arms: [arm]) }.value
       }
       let label = "\(method.rawValue), learning rate \(settings.user.training.learningRate)"
       rows.append(row(label, arm, outcomes))
@@ -157,7 +171,7 @@ public struct PaperStudies: Sendable {
       values["loss"] = Estimate(losses.reduce(0, +) / Double(losses.count))
     }
     return Study.Row(
-      label: label, values: values, n: outcomes.reduce(0) { $0 + $1.golds.count },
+      label: label, values: values, n: outcomes.reduce(0) { $0 + $1.measured },
       seconds: outcomes.reduce(0) { $0 + ($1.seconds[arm.name] ?? 0) })
   }
 
@@ -182,9 +196,10 @@ public struct PaperStudies: Sendable {
       var count = max(4, held)
       while true {
         let size = min(count, older.count)
-        guard
-          let result = try training.train(older.suffix(size) + newest, seed: seed)
-        else { break }
+        let trained = try withOwnFaults {
+          try training.train(older.suffix(size) + newest, seed: seed)
+        }
+        guard let result = trained.value.flatMap({ $0 }) else { break }
         func mean(_ losses: [Double]) -> Double {
           losses.reduce(0, +) / Double(max(1, losses.count))
         }

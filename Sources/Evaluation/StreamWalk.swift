@@ -62,6 +62,17 @@ public struct StreamOutcome: Codable, Sendable, Hashable {
   public var shifts: [Int]
   /// Of everything, training included.
   public var seconds: Double
+  /// Why the stream could not be walked to its end under this policy.
+  public var failure: String?
+}
+
+extension StreamOutcome {
+  /// Of a stream on which the policy came to nothing.
+  init(_ user: String, _ policy: StreamingPolicy, failure: String) {
+    self.init(
+      user: user, policy: policy, golds: [], predictions: [], trainings: [], alarms: [], shifts: [],
+      seconds: 0, failure: failure)
+  }
 }
 
 /// Walks along a stream.

@@ -57,6 +57,15 @@ public struct StreamingRun: Sendable {
     /// Of the users who were done under every policy.
     public var outcomes: [StreamOutcome] = []
     public var leftOut: [EvaluatedUsers.LeftOut] = []
+
+    /// Of one stream.
+    mutating func add(_ found: [StreamOutcome]) {
+      if let failed = found.first(where: { $0.failure != nil }), let reason = failed.failure {
+        leftOut.append(.init(user: failed.user, reason: "\(failed.policy.title): \(reason)"))
+      } else {
+        outcomes += found
+      }
+    }
   }
 
   /// Walks along all streams and keeps what is done in the folder.
@@ -103,13 +112,16 @@ public struct StreamingRun: Sendable {
         findings.leftOut.append(
           EvaluatedUsers.LeftOut(
             user: stream.user,
-            reason: "the budget of \(Int(budget / .seconds(60))) minutes would be exceeded"))
+            reason: EvaluatedUsers.reason(budget)))
         done += stream.items.count * plan.policies.count
         continue
       }
+      // Policies are compared on the same streams: one that fails under any of them is left out of all.
+      var outcomes: [StreamOutcome] = []
+      defer { findings.add(outcomes) }
       for (policy, outcome) in zip(plan.policies, known) {
         if let outcome {
-          findings.outcomes.append(outcome)
+          outcomes.append(outcome)
           done += stream.items.count
           continue
         }
@@ -120,17 +132,26 @@ public struct StreamingRun: Sendable {
           ).map { $0 + rest }
         }
         let begin = clock.now
-        let outcome = try walk(stream, policy) { position in
-          let left = pace.seconds(stream.items.count - position, [policy])
-          return progress(
-            EvaluationProgress(
-              stage: "\(stream.user), \(policy.title)", done: done + position, total: total,
-              secondsLeft: othersLeft.flatMap { others in left.map { $0 + others } }))
+        let walked = try withOwnFaults {
+          try walk(stream, policy) { position in
+            let left = pace.seconds(stream.items.count - position, [policy])
+            return progress(
+              EvaluationProgress(
+                stage: "\(stream.user), \(policy.title)", done: done + position, total: total,
+                secondsLeft: othersLeft.flatMap { others in left.map { $0 + others } }))
+          }
         }
-        guard let outcome else { throw EvaluationError.stopped }
-        pace.add((clock.now - begin) / .seconds(1), stream.items.count, policy)
-        try files.keep(outcome, as: key(stream, policy))
-        findings.outcomes.append(outcome)
+        let found: StreamOutcome
+        switch walked {
+        case .done(let outcome?):
+          found = outcome
+          pace.add((clock.now - begin) / .seconds(1), stream.items.count, policy)
+        case .done(nil): throw EvaluationError.stopped
+        case .failed(let reason):
+          found = StreamOutcome(stream.user, policy, failure: reason)
+        }
+        try files.keep(found, as: key(stream, policy))
+        outcomes.append(found)
         done += stream.items.count
       }
     }

@@ -47,7 +47,8 @@ public struct StreamingSummary: Sendable {
     let trainings = members.flatMap(\.trainings)
     return StreamingStudy.Policy(
       name: policy.rawValue, title: policy.title, n: answers.count,
-      value: EvaluationReport.Estimate(estimate.value, low: estimate.low, high: estimate.high),
+      value: EvaluationReport.Estimate(
+        estimate?.value, low: estimate?.low, high: estimate?.high),
       trainingSeconds: trainings.reduce(0) { $0 + $1.cost.seconds },
       trainings: trainings.count,
       trainingTokens: trainings.reduce(0) { $0 + $1.cost.tokens },
@@ -58,13 +59,14 @@ public struct StreamingSummary: Sendable {
   private func curve(_ metric: Metric, _ members: [StreamOutcome]) -> [StreamingStudy.Point] {
     let longest = members.map(\.golds.count).max() ?? 0
     let count = min(longest, Self.points)
-    return (0..<count).map { longest * ($0 + 1) / count }.map { event in
+    return (0..<count).map { longest * ($0 + 1) / count }.compactMap { event in
       let trained = members.flatMap(\.trainings).filter { $0.after < event }
+      let value = Metrics.value(
+        of: metric, predictions: members.flatMap { Array($0.predictions.prefix(event)) },
+        golds: members.flatMap { Array($0.golds.prefix(event)) }, task: task)
+      guard let value else { return nil }
       return StreamingStudy.Point(
-        event: event,
-        value: Metrics.value(
-          of: metric, predictions: members.flatMap { Array($0.predictions.prefix(event)) },
-          golds: members.flatMap { Array($0.golds.prefix(event)) }, task: task),
+        event: event, value: value,
         seconds: trained.reduce(0) { $0 + $1.cost.seconds },
         tokens: trained.reduce(0) { $0 + $1.cost.tokens })
     }

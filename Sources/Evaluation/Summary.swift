@@ -29,7 +29,7 @@ public struct Summary: Sendable {
       let answers = answers(of: arm, outcomes)
       var values: [String: Double] = [:]
       for metric in task.metrics {
-        let estimate = statistics.estimate(metric, answers: answers)
+        guard let estimate = statistics.estimate(metric, answers: answers) else { continue }
         values[metric.rawValue] = estimate.value
         results.armIntervals[arm.name, default: [:]][metric.rawValue] = Interval(
           estimate.low, estimate.high)
@@ -53,24 +53,23 @@ public struct Summary: Sendable {
     of arm: Arm, _ outcomes: [UserOutcome]
   ) -> [(user: String, gold: String, answer: String?)] {
     outcomes.flatMap { outcome in
-      zip(outcome.golds, outcome.predictions[arm.name] ?? []).map {
-        (user: outcome.user, gold: $0, answer: $1)
+      zip(outcome.golds, outcome.predictions[arm.name] ?? []).compactMap { gold, answer in
+        gold.map { (user: outcome.user, gold: $0, answer: answer) }
       }
     }
   }
 
-  /// The arm that is best by the task's first metric among those of a family.
+  /// The arm that is best by the task's first metric among those of a family; nil where none answered.
   public func best(_ family: ArmInfo.Family) -> Arm? {
     guard let metric = task.metrics.first else { return nil }
     let sign: Double = metric.higherIsBetter ? 1 : -1
-    func value(_ arm: Arm) -> Double {
+    let candidates = arms.filter { $0.family == family }.compactMap { arm in
       let answers = answers(of: arm, outcomes)
-      return sign
-        * Metrics.value(
-          of: metric, predictions: answers.map(\.answer), golds: answers.map(\.gold), task: task)
+      return Metrics.value(
+        of: metric, predictions: answers.map(\.answer), golds: answers.map(\.gold), task: task
+      ).map { (arm: arm, value: sign * $0) }
     }
-    let candidates = arms.filter { $0.family == family }
-    return candidates.max { value($0) < value($1) }
+    return candidates.max { $0.value < $1.value }?.arm
   }
 
   /// Every arm against the best prompt-based one; the best OPPU arm against every other arm.
@@ -113,7 +112,7 @@ public struct Summary: Sendable {
       guard let low = lengths.min(), let high = lengths.max() else { return nil }
       return ActivityLevel(
         level: bins.name(of: level) + " items", lowItems: low, highItems: high,
-        users: members.count, n: members.reduce(0) { $0 + $1.golds.count },
+        users: members.count, n: members.reduce(0) { $0 + $1.measured },
         arms: estimates(members))
     }
   }
@@ -125,7 +124,8 @@ public struct Summary: Sendable {
     var found: [String: [String: EvaluationReport.Estimate]] = [:]
     for arm in arms {
       for metric in task.metrics {
-        let estimate = statistics.estimate(metric, answers: answers(of: arm, members))
+        guard let estimate = statistics.estimate(metric, answers: answers(of: arm, members))
+        else { continue }
         found[arm.name, default: [:]][metric.rawValue] = EvaluationReport.Estimate(
           estimate.value, low: estimate.low, high: estimate.high)
       }

@@ -21,7 +21,8 @@ public struct UserOutcome: Sendable, Codable {
   public var user: String
   public var historyItems: Int
   public var queryIDs: [String]
-  public var golds: [String]
+  /// Nil where nobody tells.
+  public var golds: [String?]
   /// By arm, in the order of the queries; nil where no answer could be read.
   public var predictions: [String: [String?]]
   /// By arm with a model: the loss of each gold in nats per token.
@@ -30,12 +31,15 @@ public struct UserOutcome: Sendable, Codable {
   public var seconds: [String: Double]
   /// By arm.
   public var trainings: [String: Training]
+  /// Why this user has no answers; nil where there are.
+  public var failure: String?
 
   public init(
-    user: String, historyItems: Int, queryIDs: [String], golds: [String],
+    user: String, historyItems: Int, queryIDs: [String], golds: [String?],
     predictions: [String: [String?]], losses: [String: [Double]] = [:],
-    seconds: [String: Double], trainings: [String: Training]
+    seconds: [String: Double], trainings: [String: Training], failure: String? = nil
   ) {
+    self.failure = failure
     self.losses = losses
     self.user = user
     self.historyItems = historyItems
@@ -45,6 +49,9 @@ public struct UserOutcome: Sendable, Codable {
     self.seconds = seconds
     self.trainings = trainings
   }
+
+  /// Queries with a known answer.
+  public var measured: Int { golds.count { $0 != nil } }
 }
 
 /// Runs users through arms. The task adapters are trained before.
@@ -109,8 +116,8 @@ public struct UserEvaluation: Sendable {
       }
       outcome.seconds[arm.name] = (clock.now - begin) / .seconds(1)
       if !asked.isEmpty {
-        outcome.losses[arm.name] = try zip(asked, user.queries).map { question, query in
-          try loss(of: query.gold, question, prefixes)
+        outcome.losses[arm.name] = try zip(asked, user.queries).compactMap { question, query in
+          try query.gold.map { try loss(of: $0, question, prefixes) }
         }
       }
     }
@@ -127,7 +134,9 @@ public struct UserEvaluation: Sendable {
     let scores = try model.score(
       prompt: question.prompt, candidates: [Array(tokens)], adapter: question.adapter,
       prefixes: prefixes)
-    return -(scores.logProbabilities.first ?? -.infinity) / Double(tokens.count)
+    let loss = -(scores.logProbabilities.first ?? -.infinity) / Double(tokens.count)
+    guard loss.isFinite else { throw InferenceError.notFinite }
+    return loss
   }
 
   /// The commonest text, of equally common ones the first.

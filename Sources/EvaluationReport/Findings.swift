@@ -147,6 +147,11 @@ struct Findings {
   /// The claim in a sentence, with its numbers.
   var sentence: String {
     guard let metric else { return "No metric was computed." }
+    if queries == 0, !arms.isEmpty {
+      return results.users.done.isEmpty
+        ? "No user was evaluated: there is nothing to measure."
+        : "The data has no known answers: there are predictions, and nothing is measured."
+    }
     guard let bestPersonal else { return "No arm with a user's own adapter was run." }
     guard let bestPrompt else { return "No prompt-based arm was run to compare with." }
     let decimals = decimals(metric)

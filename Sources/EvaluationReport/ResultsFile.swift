@@ -1,5 +1,6 @@
 // Reading and writing results.json, with errors that name the file and the key.
 
+import ErrorText
 import Foundation
 
 /// A results file that cannot be used.
@@ -59,7 +60,7 @@ extension EvaluationResults {
       data = try Data(contentsOf: file)
     } catch {
       throw ResultsFileError(
-        file: file.path, key: "", problem: "cannot be read: \(error.localizedDescription)")
+        file: file.path, key: "", problem: "cannot be read: \(ErrorText.reason(error))")
     }
     try self.init(json: data, file: file.path)
   }

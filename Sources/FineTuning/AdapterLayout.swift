@@ -201,8 +201,8 @@ extension AdapterLayout {
       AdapterLayout(shape: shape, method: adapter.methods[0]).hasNumbers(of: self)
     else {
       throw TrainingError.adapter(
-        "it is \(adapter.methods) in \(adapter.layerCount) layers; \(method) in \(shape.layers) "
-          + "layers was expected")
+        "it is \(adapter.methods.map(\.description).joined(separator: " over ")) in "
+          + "\(adapter.layerCount) layers; \(method) in \(shape.layers) layers was expected")
     }
     let parameters = FloatBuffer(zeros: count)
     func copy(_ source: FloatBuffer?, to offset: Int, count: Int, _ what: String) throws {

@@ -98,6 +98,11 @@ public struct AdapterTrainer: Sendable {
     return weights
   }
 
+  /// The most tokens that an example has in a training: the cutoff, or what the model's context leaves.
+  public var longestExample: Int {
+    min(configuration.cutoff, model.configuration.contextLength - virtualTokens)
+  }
+
   /// What training on `examples` would need, before it starts.
   /// - Throws: `TrainingError`.
   public func memoryPlan(for examples: [TrainingExample]) throws -> MemoryPlan {
@@ -255,9 +260,9 @@ public struct AdapterTrainer: Sendable {
   /// The examples cut to the cutoff, which no example's completion may exceed.
   private func checked(_ examples: [TrainingExample]) throws -> [TrainingExample] {
     let vocabulary = weights.shape.vocabulary
-    let cutoff = min(configuration.cutoff, model.configuration.contextLength - virtualTokens)
+    let cutoff = longestExample
     return try examples.enumerated().map { index, example in
-      guard let cut = example.truncated(to: cutoff) else {
+      guard let cut = example.truncated(to: cutoff, keeping: model.tokenizer.beginning) else {
         throw TrainingError.example(
           index,
           "its completion has \(example.completion.count) tokens, more than the cutoff of "

@@ -18,6 +18,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
   /// lora_dropout; 0 for the other methods.
   public var dropout: Float
   public var baseModel: String
+  /// Of LoRA's tensors.
+  public internal(set) var form = LoRAForm.uniform
 
   public init(_ method: AdapterMethod, dropout: Float = 0, baseModel: String = "") {
     self.method = method
@@ -54,6 +56,11 @@ public struct PEFTConfiguration: Sendable, Equatable {
     var reader = Reader(file: file, object: object)
     let type = object["peft_type"]
     switch type {
+    case nil where object["lora_parameters"] != nil:
+      (method, dropout) = try reader.mlx()
+      baseModel = object["model"]?.text ?? ""
+      form = .mlx
+      return
     case .string("LORA"): (method, dropout) = try reader.lora()
     case .string("IA3"): (method, dropout) = (try reader.ia3(), 0)
     case .string("PROMPT_TUNING"): (method, dropout) = (try reader.promptTuning(), 0)
@@ -69,11 +76,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
     where !reader.known.contains(key) && !Self.harmless.contains(key) && !value.isUnset {
       throw reader.refuse("the option \(key) is set and is not supported")
     }
-    if case .string(let name)? = object["base_model_name_or_path"] {
-      baseModel = name
-    } else {
-      baseModel = ""
-    }
+    baseModel = object["base_model_name_or_path"]?.text ?? ""
+    form = reader.form
   }
 
   /// Reads the keys of one method and remembers which those are.
@@ -81,13 +85,14 @@ public struct PEFTConfiguration: Sendable, Equatable {
     let file: String
     let object: [String: JSONValue]
     var known: Set<String> = []
+    var form = LoRAForm.uniform
 
     func refuse(_ problem: String) -> PEFTError { PEFTError(file: file, problem: problem) }
 
     mutating func lora() throws -> (AdapterMethod, dropout: Float) {
       known = [
         "r", "lora_alpha", "lora_dropout", "target_modules", "bias", "init_lora_weights",
-        "use_rslora", "use_dora",
+        "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform",
       ]
       let rank = try integer("r", 1...4096)
       let alpha = try number("lora_alpha")
@@ -98,7 +103,13 @@ public struct PEFTConfiguration: Sendable, Equatable {
       guard (0...1).contains(dropout) else {
         throw refuse("lora_dropout must be 0 to 1, not \(dropout)")
       }
-      let targets = try projections("target_modules")
+      let named = try looseTargets()
+      let alphas = try pattern("alpha_pattern")
+      let isUniform =
+        named != nil && alphas.isEmpty && object["rank_pattern"]?.isUnset ?? true
+        && object["layers_to_transform"]?.isUnset ?? true
+      if !isUniform { form = .byTensors(alphas: alphas) }
+      let targets = named ?? []
       if let bias = object["bias"], bias != .string("none"), bias != .null {
         throw refuse("bias \(bias) is not supported; none is")
       }
@@ -112,6 +123,62 @@ public struct PEFTConfiguration: Sendable, Equatable {
         rank: rank, alpha: Float(alpha), targets: targets,
         rankStabilized: try flag("use_rslora"), dora: try flag("use_dora"))
       return (.lora(settings), Float(dropout))
+    }
+
+    /// mlx-lm's own form: one scale, whatever the rank is.
+    func mlx() throws -> (AdapterMethod, dropout: Float) {
+      if let type = object["fine_tune_type"], type != .string("lora") {
+        throw refuse("fine_tune_type \(type) of mlx-lm is not supported; lora is")
+      }
+      guard case .object(let parameters)? = object["lora_parameters"] else {
+        throw refuse("lora_parameters is not an object")
+      }
+      let inner = Reader(file: file, object: parameters)
+      let rank = try inner.integer("rank", 1...4096)
+      let dropout = parameters["dropout"] == nil ? 0 : try inner.number("dropout")
+      let scale = Float(try inner.number("scale"))
+      guard scale.isFinite, (0...1).contains(dropout) else {
+        throw refuse("lora_parameters has a scale or a dropout out of range")
+      }
+      return (
+        .lora(LoRASettings(rank: rank, alpha: scale * Float(rank), targets: [])), Float(dropout)
+      )
+    }
+
+    /// The projections that `target_modules` lists by their names; nil where it has paths or a pattern,
+    /// and the tensors tell.
+    private func looseTargets() throws -> [Projection]? {
+      switch object["target_modules"] {
+      case .string(let text) where Projection(rawValue: text) == nil: return nil
+      case .array(let names) where names.contains { $0.text?.contains(".") ?? false }:
+        for name in names {
+          let last = name.text?.split(separator: ".").last.map(String.init)
+          guard last.flatMap(Projection.init) != nil else {
+            throw refuse("module \(name) in target_modules is not supported")
+          }
+        }
+        return nil
+      default: return try projections("target_modules")
+      }
+    }
+
+    /// Numbers by the ends of modules' names; PEFT takes regular expressions, of which plain names
+    /// are the common case.
+    private func pattern(_ key: String) throws -> [String: Double] {
+      guard let value = object[key], !value.isUnset else { return [:] }
+      guard case .object(let members) = value else { throw refuse("\(key) is not an object") }
+      return try Dictionary(
+        uniqueKeysWithValues: members.map { name, value in
+          guard case .number(let number) = value, number.isFinite else {
+            throw refuse("\(key) has \(value) for \(name); a number was expected")
+          }
+          let name = name.hasPrefix("^") ? String(name.dropFirst()) : name
+          let isPlain = name.allSatisfy { $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }
+          guard isPlain, !name.isEmpty else {
+            throw refuse("\(key) has the pattern \(name); the end of a module's name is supported")
+          }
+          return (name, number)
+        })
     }
 
     mutating func ia3() throws -> AdapterMethod {
@@ -138,12 +205,12 @@ public struct PEFTConfiguration: Sendable, Equatable {
       return .promptTuning(virtualTokens: try integer("num_virtual_tokens", 1...65_536))
     }
 
-    private func number(_ key: String) throws -> Double {
+    func number(_ key: String) throws -> Double {
       guard case .number(let value)? = object[key] else { throw refuse("\(key) is not a number") }
       return value
     }
 
-    private func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
+    func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
       let value = try number(key)
       guard value == value.rounded(), Double(range.lowerBound) <= value,
         value <= Double(range.upperBound)
@@ -250,6 +317,8 @@ private enum JSONValue: Decodable, Equatable, CustomStringConvertible {
       self = .object(try container.decode([String: JSONValue].self))
     }
   }
+
+  var text: String? { if case .string(let text) = self { text } else { nil } }
 
   /// Null, false, and empty lists and objects.
   var isUnset: Bool {

@@ -1,6 +1,7 @@
 // Adapters in PEFT's form: a folder of adapter_config.json and adapter_model.safetensors, or
 // the same weights as bytes.
 
+import ErrorText
 import Foundation
 import LanguageModel
 import LinearAlgebra
@@ -12,12 +13,16 @@ public enum PEFTFolder {
 
   /// Writes an adapter as a folder that `PeftModel.from_pretrained` loads; the folder is made, and
   /// each file is replaced as a whole.
-  /// - Parameter baseModel: written as base_model_name_or_path.
+  /// - Parameters:
+  ///   - baseModel: written as base_model_name_or_path.
+  ///   - fingerprint: of the base model, which reading compares; PEFT passes over it.
   /// - Throws: the file system's error.
-  public static func write(_ adapter: Adapter, to folder: String, baseModel: String) throws {
+  public static func write(
+    _ adapter: Adapter, to folder: String, baseModel: String, fingerprint: String?
+  ) throws {
     let url = URL(fileURLWithPath: folder, isDirectory: true)
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    try encode(adapter).write(
+    try encode(adapter, fingerprint: fingerprint).write(
       to: url.appendingPathComponent(weightsName), options: .atomic)
     try PEFTConfiguration(adapter, baseModel: baseModel).json().write(
       to: url.appendingPathComponent(configurationName), options: .atomic)
@@ -25,27 +30,56 @@ public enum PEFTFolder {
 
   /// Reads a folder that PEFT or ``write(_:to:baseModel:)`` wrote.
   /// - Throws: `PEFTError` or `SafetensorsError` naming the file and what is wrong: an unsupported
-  ///   kind or option, tensors missing or unknown, shapes that are not the model's.
+  ///   kind or option, tensors missing or unknown, shapes that are not the model's, another base model.
   /// - Parameter under: the adapter over which a DoRA adapter was trained.
   public static func read(
     _ folder: String, model: LlamaModel, over under: Adapter? = nil
   ) throws -> Adapter {
+    let (settings, weights) = try open(folder)
+    if let fingerprint = weights.metadata[fingerprintKey], fingerprint != model.fingerprint {
+      throw PEFTError(
+        file: folder,
+        problem: "was trained on another base model, \(settings.baseModel) "
+          + "(\(fingerprint.prefix(12))…); this is \(model.path) "
+          + "(\(model.fingerprint.prefix(12))…)")
+    }
+    return try adapter(weights, settings: settings, model: model, under: under)
+  }
+
+  /// What a folder calls its base model, where that is nothing like the model's name and nothing tells
+  /// for certain which one it was; else nil.
+  public static func otherBase(of folder: String, than model: LlamaModel) throws -> String? {
+    let (settings, weights) = try open(folder)
+    guard weights.metadata[fingerprintKey] == nil, !settings.baseModel.isEmpty else { return nil }
+    /// A repository's name, or a file's without its kind: either may say more than the other.
+    func name(_ text: String) -> String {
+      let last = text.split(separator: "/").last.map { $0.lowercased() } ?? ""
+      return last.hasSuffix(".gguf") ? String(last.dropLast(5)) : last
+    }
+    let (theirs, ours) = (name(settings.baseModel), name(model.path))
+    return theirs.contains(ours) || ours.contains(theirs) ? nil : settings.baseModel
+  }
+
+  private static func open(
+    _ folder: String
+  ) throws -> (settings: PEFTConfiguration, weights: SafetensorsFile) {
     let url = URL(fileURLWithPath: folder, isDirectory: true)
     let path = url.appendingPathComponent(configurationName).path
     let json: Data
     do {
       json = try Data(contentsOf: URL(fileURLWithPath: path))
     } catch {
-      throw PEFTError(file: path, problem: "cannot be read: \(error.localizedDescription)")
+      throw PEFTError(file: path, problem: "cannot be read: \(ErrorText.reason(error))")
     }
-    return try adapter(
-      SafetensorsFile(path: url.appendingPathComponent(weightsName).path),
-      settings: PEFTConfiguration(json: json, file: path), model: model, under: under)
+    let settings = try PEFTConfiguration(json: json, file: path)
+    let name = settings.form == .mlx ? "adapters.safetensors" : weightsName
+    return (settings, try SafetensorsFile(path: url.appendingPathComponent(name).path))
   }
 
   /// An adapter's weights as the bytes of a safetensors file with PEFT's names.
   /// - Throws: `PEFTError` for a stack: PEFT keeps each of its adapters in a file of its own.
-  public static func encode(_ adapter: Adapter) throws -> Data {
+  /// - Parameter fingerprint: of the base model, for readers here.
+  public static func encode(_ adapter: Adapter, fingerprint: String? = nil) throws -> Data {
     _ = try PEFTConfiguration(adapter, baseModel: "")
     var entries: [SafetensorsFile.Entry] = []
     func add(_ name: String, _ shape: [Int], _ values: FloatBuffer) {
@@ -71,7 +105,9 @@ public enum PEFTFolder {
         }
       }
     }
-    return try SafetensorsFile.encode(entries, metadata: ["format": "pt"])
+    var metadata = ["format": "pt"]
+    metadata[fingerprintKey] = fingerprint
+    return try SafetensorsFile.encode(entries, metadata: metadata)
   }
 
   /// The adapter in bytes that ``encode(_:)`` made.
@@ -88,6 +124,12 @@ public enum PEFTFolder {
     _ file: SafetensorsFile, settings: PEFTConfiguration, model: LlamaModel, under: Adapter?
   ) throws -> Adapter {
     let configuration = model.configuration
+    if case .lora(let lora) = settings.method, LoRATensors.isNeeded(file, settings.form) {
+      let (uniform, layers) = try LoRATensors(
+        file, lora, form: settings.form, configuration: configuration
+      ).uniform()
+      return try Adapter(uniform, layers: layers, model: model, over: under)
+    }
     var tensors = Tensors(file: file)
     let adapter: Adapter
     switch settings.method {
@@ -174,6 +216,9 @@ public enum PEFTFolder {
   static func module(_ layer: Int, _ projection: Projection) -> String {
     "base_model.model.model.layers.\(layer).\(projection.moduleName)"
   }
+
+  /// Where the weights' file names the base model's exact bytes.
+  static let fingerprintKey = "oppu.base_fingerprint"
 
   /// PEFT's name of prompt tuning's embeddings.
   static let promptName = "prompt_embeddings"

@@ -71,6 +71,25 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
     if method == .ia3 { targets = IA3Settings().targets }
   }
 
+  /// Takes on the method of an adapter with its settings, as to go on from it.
+  public mutating func take(_ adapter: AdapterMethod) {
+    switch adapter {
+    case .lora(let settings):
+      method = settings.dora ? .dora : .lora
+      rank = settings.rank
+      alpha = settings.alpha
+      rankStabilized = settings.rankStabilized
+      targets = settings.targets
+    case .ia3(let settings):
+      method = .ia3
+      targets = settings.targets
+      feedForwardTargets = settings.feedForward
+    case .promptTuning(let tokens):
+      method = .promptTuning
+      virtualTokens = tokens
+    }
+  }
+
   /// The method with its settings.
   public var adapterMethod: AdapterMethod {
     switch method {

@@ -1,5 +1,6 @@
 // Training examples from JSON Lines files: one {"prompt": …, "completion": …} a line.
 
+import ErrorText
 import Foundation
 import LanguageModel
 
@@ -20,18 +21,27 @@ public enum TrainingData {
   /// The examples of a JSON Lines file: the tokens of the prompt, and those of the completion with
   /// the end-of-text token after them. Too long an example loses the oldest tokens of its prompt,
   /// never any of its completion. Empty lines are passed over.
-  /// - Parameter endOfText: the token that ends a completion.
+  /// - Parameters:
+  ///   - cutoff: the longest example in tokens.
+  ///   - beginning: the token that a cut prompt keeps in front.
+  ///   - example: the tokens of a prompt and its completion, as ``PromptTokens/example(_:_:)``.
   /// - Throws: `TrainingDataError` naming file and line.
   public static func read(
-    path: String, endOfText: Int32, cutoff: Int, tokenize: (String) -> [Int32]
+    path: String, cutoff: Int, keeping beginning: Int32?,
+    example tokens: (_ prompt: String, _ completion: String) -> TrainingExample
   ) throws -> [TrainingExample] {
-    let data: Data
+    var data: Data
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path))
     } catch {
       throw TrainingDataError(
-        file: path, line: 0, problem: "cannot be read: \(error.localizedDescription)")
+        file: path, line: 0, problem: "cannot be read: \(ErrorText.reason(error))")
     }
+    if data.starts(with: [0xFF, 0xFE]) || data.starts(with: [0xFE, 0xFF]) {
+      throw TrainingDataError(file: path, line: 0, problem: "is UTF-16; UTF-8 is expected")
+    }
+    // A byte order mark, as editors on Windows write it.
+    if data.starts(with: [0xEF, 0xBB, 0xBF]) { data = data.dropFirst(3) }
     var examples: [TrainingExample] = []
     for (index, line) in data.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated()
     {
@@ -46,9 +56,8 @@ public enum TrainingData {
       guard let completion = object["completion"] as? String else {
         throw refuse("has no text 'completion'")
       }
-      let whole = TrainingExample(
-        prompt: tokenize(prompt), completion: tokenize(completion) + [endOfText])
-      guard let example = whole.truncated(to: cutoff) else {
+      let whole = tokens(prompt, completion)
+      guard let example = whole.truncated(to: cutoff, keeping: beginning) else {
         throw refuse(
           "its completion has \(whole.completion.count) tokens, more than the cutoff of \(cutoff)")
       }

@@ -21,9 +21,15 @@ public struct TrainingExample: Sendable, Hashable, Codable {
 
   /// The example cut to at most `cutoff` tokens by dropping the oldest tokens of the prompt; nil
   /// where the completion alone is longer.
-  public func truncated(to cutoff: Int) -> TrainingExample? {
+  /// - Parameter beginning: the token that stays first where the prompt begins with it, for the model
+  ///   has seen no text without: `Tokenizer.beginning`.
+  public func truncated(to cutoff: Int, keeping beginning: Int32?) -> TrainingExample? {
     guard completion.count <= cutoff else { return nil }
     guard tokenCount > cutoff else { return self }
-    return .init(prompt: prompt.suffix(cutoff - completion.count), completion: completion)
+    let room = cutoff - completion.count
+    guard room > 0, let beginning, prompt.first == beginning else {
+      return .init(prompt: prompt.suffix(room), completion: completion)
+    }
+    return .init(prompt: [beginning] + prompt.suffix(room - 1), completion: completion)
   }
 }

@@ -1,5 +1,7 @@
 // The PEFT methods that are known here, with the settings that decide how an adapter's numbers apply.
 
+import Foundation
+
 /// The settings of a LoRA adapter (arXiv 2106.09685), by PEFT's words.
 public struct LoRASettings: Sendable, Equatable {
   public var rank: Int
@@ -50,6 +52,33 @@ public enum AdapterMethod: Sendable, Equatable {
   case ia3(IA3Settings)
   /// Prompt tuning (arXiv 2104.08691): embeddings that stand before the prompt.
   case promptTuning(virtualTokens: Int)
+}
+
+extension AdapterMethod: CustomStringConvertible {
+  /// In words: `LoRA of rank 8, alpha 16, on q_proj and v_proj`.
+  public var description: String {
+    func list(_ projections: [Projection]) -> String {
+      let names = projections.map(\.rawValue)
+      return names.count < 2
+        ? names.joined()
+        : "\(names.dropLast().joined(separator: ", ")) and \(names.last ?? "")"
+    }
+    switch self {
+    case .lora(let settings):
+      let name = settings.dora ? "DoRA" : "LoRA"
+      let alpha =
+        settings.alpha == settings.alpha.rounded()
+        ? String(format: "%.0f", settings.alpha) : "\(settings.alpha)"
+      return "\(name) of rank \(settings.rank), alpha \(alpha)"
+        + "\(settings.rankStabilized ? " (scaled by its rank's root)" : ""), on "
+        + list(settings.targets)
+    case .ia3(let settings):
+      let input =
+        settings.feedForward.isEmpty ? "" : ", by the input of \(list(settings.feedForward))"
+      return "(IA)³ on \(list(settings.targets))\(input)"
+    case .promptTuning(let tokens): return "prompt tuning with \(tokens) tokens"
+    }
+  }
 }
 
 /// Why numbers and an adapter's description, or an adapter and a model, do not fit together.

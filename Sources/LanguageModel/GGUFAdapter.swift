@@ -10,9 +10,10 @@ import LinearAlgebra
 /// Reads and writes LoRA adapters as GGUF files.
 public enum GGUFAdapter {
   /// The file that llama.cpp loads beside the base model.
+  /// - Parameter fingerprint: of the base model, which reading compares; llama.cpp passes over it.
   /// - Throws: ``AdapterError`` for what the form cannot hold: DoRA, (IA)³, prompt tuning and stacks.
   public static func encode(
-    _ adapter: Adapter, configuration: LlamaConfiguration
+    _ adapter: Adapter, configuration: LlamaConfiguration, fingerprint: String? = nil
   ) throws(AdapterError) -> Data {
     guard let settings = adapter.lora, !settings.dora else {
       throw AdapterError(
@@ -26,6 +27,7 @@ public enum GGUFAdapter {
     writer.set("general.type", .string("adapter"))
     writer.set("general.file_type", .unsigned(0))
     writer.set("adapter.type", .string("lora"))
+    if let fingerprint { writer.set(fingerprintKey, .string(fingerprint)) }
     // The reader divides by the rank, whatever the adapter's own scaling was.
     writer.set(
       "adapter.lora.alpha", .float(Double(settings.scaling) * Double(settings.rank)))
@@ -50,8 +52,18 @@ public enum GGUFAdapter {
 
   /// Reads an adapter's file. All adapted matrices must have the same rank, and every layer the same
   /// targets. Throws ``GGUFError`` for the file, ``AdapterError`` for what does not fit the model.
-  public static func read(path: String, configuration: LlamaConfiguration) throws -> Adapter {
+  /// - Parameter fingerprint: of the base model; one that the file names is compared with it.
+  public static func read(
+    path: String, configuration: LlamaConfiguration, fingerprint: String? = nil
+  ) throws -> Adapter {
     let file = try GGUFFile(path: path)
+    if let fingerprint, case .string(let theirs)? = file.metadata[fingerprintKey],
+      theirs != fingerprint
+    {
+      throw AdapterError(
+        "\(path) was trained on another base model (\(theirs.prefix(12))…) than this "
+          + "(\(fingerprint.prefix(12))…).")
+    }
     for (key, wanted) in [
       ("general.type", "adapter"),
       ("general.architecture", configuration.architecture.rawValue), ("adapter.type", "lora"),
@@ -106,6 +118,8 @@ public enum GGUFAdapter {
       rank: rank, alpha: Float(alpha), targets: Array(layers[0].keys), layers: layers,
       configuration: configuration)
   }
+
+  private static let fingerprintKey = "oppu.base_fingerprint"
 
   private static func floats(
     _ file: GGUFFile, _ name: String, rows: Int, columns: Int

@@ -8,6 +8,8 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
   public enum Problem: Equatable, Sendable {
     case cannotOpen(String)
     case notGGUF
+    /// What Git LFS leaves in the place of a file that was not fetched.
+    case pointer
     case unsupportedVersion(UInt32)
     /// The file ends inside `what`, which begins at `offset`.
     case truncated(what: String, offset: Int)
@@ -27,6 +29,10 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
     case missingTensor(String)
     case unexpectedTensor(String)
     case unsupported(what: String, found: String, supported: String)
+    /// The file is one part of a model, and another is not beside it.
+    case missingPart(part: Int, of: Int, missing: Int, name: String)
+    /// The file is one part of a model and is not called so that the others could be found.
+    case unnamedPart(part: Int, of: Int, ending: String)
   }
 
   public let path: String
@@ -41,11 +47,16 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
 
   public var description: String { "The model file \(path) \(reason)." }
 
+  /// How a Git LFS pointer begins.
+  static let pointer = Array("version https://git-lfs".utf8)
+  static let pointerReason = "is a pointer of Git LFS, not the file itself; git lfs pull fetches it"
+
   /// The description without the file's name.
   var reason: String {
     switch problem {
     case .cannotOpen(let reason): "cannot be opened: \(reason)"
     case .notGGUF: "is not a GGUF file: it does not begin with \"GGUF\""
+    case .pointer: Self.pointerReason
     case .unsupportedVersion(let version):
       "has GGUF version \(version); versions 2 and 3, little-endian, can be read"
     case .truncated(let what, let offset):
@@ -77,6 +88,10 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
       "has a tensor \"\(name)\" that its architecture as known here does not use"
     case .unsupported(let what, let found, let supported):
       "has \(what) \"\(found)\"; supported: \(supported)"
+    case .missingPart(let part, let count, let missing, let name):
+      "is part \(part) of \(count); part \(missing), \(name), is not in its folder"
+    case .unnamedPart(let part, let count, let ending):
+      "is part \(part) of \(count); the others are found by its name, which must end in \(ending)"
     }
   }
 }

@@ -1,4 +1,4 @@
-// The GGUF container: metadata and tensors of a model in one mapped file.
+// The GGUF container: metadata and tensors of a model in mapped files.
 //
 // The format is described in ggml's docs/gguf.md. Nothing in a file is trusted: every count, length
 // and offset is checked against the bytes that are there before it is used.
@@ -37,24 +37,96 @@ public struct GGUFTensor: Sendable {
   let offset: Int
 }
 
-/// An opened GGUF file. The tensors' bytes stay in the file until they are used.
+/// An opened GGUF file, or all files of a model that was cut into parts. The tensors' bytes stay in the
+/// files until they are used.
 public final class GGUFFile: Sendable {
   public let path: String
   public let version: UInt32
+  /// Of the first part; the others have none of their own.
   public let metadata: [String: GGUFValue]
-  /// In the file's order.
+  /// In the files' order.
   public let tensors: [GGUFTensor]
-  let file: MappedFile
-  private let tensorIndex: [String: Int]
+  /// In the parts' order.
+  let files: [MappedFile]
+  private let index: [String: (tensor: GGUFTensor, file: MappedFile)]
 
   /// Reads and checks everything but the weights. Throws ``GGUFError``.
   public convenience init(path: String) throws(GGUFError) {
-    try self.init(MappedFile(path: path))
+    try self.init(GGUFPart.open(path), path: path)
+  }
+
+  /// A file that is in memory already.
+  convenience init(_ file: MappedFile) throws(GGUFError) {
+    try self.init([GGUFPart(file)], path: file.path)
+  }
+
+  private init(_ parts: [GGUFPart], path: String) throws(GGUFError) {
+    var index: [String: (tensor: GGUFTensor, file: MappedFile)] = [:]
+    for part in parts {
+      for tensor in part.tensors
+      where index.updateValue((tensor, part.file), forKey: tensor.name) != nil {
+        throw part.error(.duplicateTensor(tensor.name))
+      }
+    }
+    self.path = path
+    self.index = index
+    version = parts[0].version
+    metadata = parts[0].metadata
+    tensors = parts.flatMap(\.tensors)
+    files = parts.map(\.file)
+  }
+
+  /// The tensor of that name.
+  public func tensor(_ name: String) -> GGUFTensor? { index[name]?.tensor }
+
+  func error(_ problem: GGUFError.Problem) -> GGUFError { GGUFError(path: path, problem: problem) }
+
+  /// The matrix of that name, which must have the given shape. The weights stay in the file.
+  func matrix(_ name: String, rows: Int, columns: Int) throws(GGUFError) -> QuantizedMatrix {
+    try matrix(name, shape: [columns, rows], rows: rows, columns: columns)
+  }
+
+  /// The vector of that name, expanded to f32.
+  func vector(_ name: String, count: Int) throws(GGUFError) -> [Float] {
+    let row = try matrix(name, shape: [count], rows: 1, columns: count)
+    return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+      if let base = buffer.baseAddress { row.expand(rows: 0..<1, into: base) }
+      initialized = count
+    }
+  }
+
+  private func matrix(
+    _ name: String, shape: [Int], rows: Int, columns: Int
+  ) throws(GGUFError) -> QuantizedMatrix {
+    guard let (tensor, file) = index[name] else { throw error(.missingTensor(name)) }
+    guard tensor.shape == shape else {
+      throw error(.badShape(tensor: name, shape: tensor.shape, expected: "\(shape)"))
+    }
+    return QuantizedMatrix(
+      type: tensor.type, rows: rows, columns: columns,
+      bytes: UnsafeRawBufferPointer(
+        rebasing: file.bytes[tensor.offset..<tensor.offset + tensor.byteCount]), owner: file)
+  }
+}
+
+/// One file of a model.
+struct GGUFPart {
+  let file: MappedFile
+  let version: UInt32
+  let metadata: [String: GGUFValue]
+  /// In the file's order.
+  let tensors: [GGUFTensor]
+
+  func error(_ problem: GGUFError.Problem) -> GGUFError {
+    GGUFError(path: file.path, problem: problem)
   }
 
   init(_ file: MappedFile) throws(GGUFError) {
     let path = file.path
     var cursor = GGUFCursor(bytes: file.bytes, path: path)
+    if file.bytes.starts(with: GGUFError.pointer) {
+      throw GGUFError(path: path, problem: .pointer)
+    }
     guard file.bytes.count >= 4, file.bytes.prefix(4).elementsEqual("GGUF".utf8) else {
       throw GGUFError(path: path, problem: .notGGUF)
     }
@@ -91,10 +163,10 @@ public final class GGUFFile: Sendable {
     }
 
     var described: [(name: String, shape: [Int], type: WeightType, offset: UInt64)] = []
-    var tensorIndex: [String: Int] = [:]
+    var names: Set<String> = []
     for index in 0..<tensorCount {
       let tensor = try cursor.tensor(index: index)
-      guard tensorIndex.updateValue(index, forKey: tensor.name) == nil else {
+      guard names.insert(tensor.name).inserted else {
         throw GGUFError(path: path, problem: .duplicateTensor(tensor.name))
       }
       described.append(tensor)
@@ -133,44 +205,8 @@ public final class GGUFFile: Sendable {
       throw GGUFError(
         path: path, problem: .overlapping(tensor: second.name, other: first.name))
     }
-    self.path = path
     self.file = file
     self.metadata = metadata
     self.tensors = tensors
-    self.tensorIndex = tensorIndex
-  }
-
-  /// The tensor of that name.
-  public func tensor(_ name: String) -> GGUFTensor? { tensorIndex[name].map { tensors[$0] } }
-
-  func error(_ problem: GGUFError.Problem) -> GGUFError { GGUFError(path: path, problem: problem) }
-
-  /// The matrix of that name, which must have the given shape. The weights stay in the file.
-  func matrix(_ name: String, rows: Int, columns: Int) throws(GGUFError) -> QuantizedMatrix {
-    guard let tensor = tensor(name) else { throw error(.missingTensor(name)) }
-    guard tensor.shape == [columns, rows] else {
-      throw error(
-        .badShape(tensor: name, shape: tensor.shape, expected: "\([columns, rows])"))
-    }
-    return QuantizedMatrix(
-      type: tensor.type, rows: rows, columns: columns,
-      bytes: UnsafeRawBufferPointer(
-        rebasing: file.bytes[tensor.offset..<tensor.offset + tensor.byteCount]), owner: file)
-  }
-
-  /// The vector of that name, expanded to f32.
-  func vector(_ name: String, count: Int) throws(GGUFError) -> [Float] {
-    guard let tensor = tensor(name) else { throw error(.missingTensor(name)) }
-    guard tensor.shape == [count] else {
-      throw error(.badShape(tensor: name, shape: tensor.shape, expected: "[\(count)]"))
-    }
-    let row = QuantizedMatrix(
-      type: tensor.type, rows: 1, columns: count,
-      bytes: UnsafeRawBufferPointer(
-        rebasing: file.bytes[tensor.offset..<tensor.offset + tensor.byteCount]), owner: file)
-    return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
-      if let base = buffer.baseAddress { row.expand(rows: 0..<1, into: base) }
-      initialized = count
-    }
   }
 }

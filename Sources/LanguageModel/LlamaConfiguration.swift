@@ -212,7 +212,15 @@ extension GGUFFile {
       if let fallback = `default` { return fallback }
       throw error(.missingKey(key))
     }
-    guard case .float(let number) = value, number.isFinite, number > 0 else {
+    // Some writers leave out the point of a whole number.
+    let number: Double =
+      switch value {
+      case .float(let number): number
+      case .unsigned(let number): Double(number)
+      case .signed(let number): Double(number)
+      default: 0
+      }
+    guard number.isFinite, number > 0 else {
       throw error(.badValue(key: key, found: value.summary, expected: "a positive number"))
     }
     return number

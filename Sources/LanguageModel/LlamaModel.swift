@@ -113,7 +113,7 @@ public final class LlamaModel: Sendable {
     if let stranger { throw file.error(.unexpectedTensor(stranger.name)) }
     let source = GGUFWeights(file: file, configuration: configuration)
     try self.init(
-      source, path: file.path, files: [file.file], configuration: configuration,
+      source, path: file.path, files: file.files, configuration: configuration,
       tokenizer: Tokenizer(file, vocabulary: configuration.vocabulary),
       tiesOutput: !source.has(.output), precision: precision)
   }
@@ -193,9 +193,9 @@ public final class LlamaModel: Sendable {
   }
 
   /// Names the model's exact bytes, in hexadecimal. Computed on first use (about 0.1 s per 100 MB)
-  /// and kept. Of a GGUF file it is the SHA-256. Of a folder it is the SHA-256 of the lines
-  /// `<SHA-256 of the file>  <its name>` for config.json, tokenizer.json and the weight files, in
-  /// order of name: what `sha256sum config.json model*.safetensors tokenizer.json | sha256sum` says.
+  /// and kept. Of a GGUF file it is the SHA-256. Of a folder, and of a GGUF model in parts, it is the
+  /// SHA-256 of the lines `<SHA-256 of the file>  <its name>` for config.json, tokenizer.json and the
+  /// weight files (for the parts), in order of name: what `sha256sum config.json model*.safetensors tokenizer.json | sha256sum` says.
   public var fingerprint: String {
     knownFingerprint.withLock { known in
       if let known { return known }

@@ -111,6 +111,7 @@ public struct SafetensorsFile: Sendable {
   /// - Throws: `SafetensorsError` with `name` and what is wrong.
   public init(data: Data, name: String = "safetensors data") throws {
     func refuse(_ problem: String) -> SafetensorsError { .init(file: name, problem: problem) }
+    if data.starts(with: GGUFError.pointer) { throw refuse(GGUFError.pointerReason) }
     guard data.count >= 8 else {
       throw refuse("\(data.count) bytes are too few for a safetensors file")
     }

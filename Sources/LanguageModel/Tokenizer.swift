@@ -19,6 +19,9 @@ public struct Tokenizer: Sendable {
   /// The file's chat template (Jinja), not interpreted here.
   public let chatTemplate: String?
 
+  /// What the file leaves open and how it was taken, each a sentence without its beginning; mostly none.
+  public let notes: [String]
+
   let scheme: Scheme
   let normalizer: TextNormalizer
   let tokenBytes: [[UInt8]]
@@ -65,6 +68,7 @@ public struct Tokenizer: Sendable {
     var chatTemplate: String?
     var normalizer = TextNormalizer()
     var dropsFirstBlank = false
+    var notes: [String] = []
   }
 
   init(
@@ -76,6 +80,7 @@ public struct Tokenizer: Sendable {
     addsBOS = settings.addsBOS && settings.bos != nil
     stopTokens = settings.stopTokens.union([settings.eos])
     chatTemplate = settings.chatTemplate
+    notes = settings.notes
     normalizer = settings.normalizer
     dropsFirstBlank = settings.dropsFirstBlank
     self.scheme = scheme
@@ -97,6 +102,7 @@ public struct Tokenizer: Sendable {
     addsBOS = other.addsBOS
     stopTokens = other.stopTokens
     chatTemplate = other.chatTemplate
+    notes = other.notes
     normalizer = other.normalizer
     dropsFirstBlank = other.dropsFirstBlank
     tokenBytes = other.tokenBytes
@@ -125,10 +131,14 @@ public struct Tokenizer: Sendable {
     return Tokenizer(self, scheme: .byteLevel(scheme))
   }
 
+  /// The token that every text begins with; nil where the tokenizer puts none there.
+  public var beginning: Int32? { addsBOS ? bos : nil }
+
   /// The token ids of a text whose author may control the model: special tokens written out in it
   /// become themselves.
-  public func encode(_ text: String) -> [Int32] {
-    encode(text, isContinuation: false, specials, normalizedSpecials)
+  /// - Parameter isContinuation: see ``encodeContinuation(_:)``.
+  public func encode(_ text: String, isContinuation: Bool = false) -> [Int32] {
+    encode(text, isContinuation: isContinuation, specials, normalizedSpecials)
   }
 
   /// The token ids of a text that holds what users wrote: a special token's name in it is text like any

@@ -51,9 +51,23 @@ extension Tokenizer {
   private init(
     byteLevel file: GGUFFile, _ texts: [String], _ types: [Int64], _ tokens: TokenTable
   ) throws(GGUFError) {
-    let pre =
-      file.metadata["tokenizer.ggml.pre"] == nil
-      ? "default" : try file.string("tokenizer.ggml.pre")
+    var notes: [String] = []
+    let pre: String
+    if file.metadata["tokenizer.ggml.pre"] != nil {
+      pre = try file.string("tokenizer.ggml.pre")
+    } else {
+      // Files from before there was the key. Llama 3's tokens have names that no other has.
+      let isLlama3 = ["<|begin_of_text|>", "<|end_of_text|>"].allSatisfy {
+        tokens.find($0) != nil
+      }
+      pre = isLlama3 ? "llama-bpe" : "default"
+      notes.append(
+        "the file does not say how its tokenizer cuts text into pieces (tokenizer.ggml.pre); "
+          + (isLlama3
+            ? "by its tokens' names it is Llama 3's and is read so"
+            : "GPT-2's rule is taken, which gives other tokens where the model learnt another; "
+              + "convert it anew with a current llama.cpp"))
+    }
     guard let preTokenizer = PreTokenizer(ggufName: pre) else {
       throw file.error(
         .unsupported(
@@ -93,6 +107,7 @@ extension Tokenizer {
     }
     var settings = try Settings(file, vocabulary: texts.count, addsBOS: preTokenizer == .llama3)
     settings.normalizer.composes = preTokenizer == .qwen2
+    settings.notes = notes
     self.init(
       settings, scheme: .byteLevel(byteLevel), tokenBytes: bytes, isSpecial: isSpecial,
       merges: merges,

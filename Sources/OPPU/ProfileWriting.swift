@@ -1,5 +1,6 @@
 // Profiles that the model itself writes, for prompts of training and of questions alike.
 
+import FineTuning
 import Foundation
 import LanguageModel
 import Personalization

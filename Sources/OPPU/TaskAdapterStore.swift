@@ -1,6 +1,7 @@
 // Task adapters in a folder: PEFT folders by variant, each with what it was trained on.
 
 import Cryptography
+import ErrorText
 import FineTuning
 import Foundation
 import LanguageModel
@@ -96,7 +97,8 @@ public struct TaskAdapterStore: Sendable {
       return try JSONDecoder().decode(Card.self, from: data)
     } catch {
       throw TaskAdapterError(
-        folder: file.path, problem: "is not what oppu-worker adapt writes: \(error)")
+        folder: file.path,
+        problem: "is not what oppu-worker adapt writes: \(ErrorText.reason(error))")
     }
   }
 
@@ -114,11 +116,12 @@ public struct TaskAdapterStore: Sendable {
   ) throws -> Trained? {
     let histories = users.map { user in
       user.history
-        + (queries ? user.queries : []).map { query in
-          HistoryItem(
+        + (queries ? user.queries : []).compactMap { query in
+          guard let gold = query.gold else { return nil }
+          return HistoryItem(
             eventID: query.id,
             occurredAt: query.occurredAt ?? user.history.last?.occurredAt ?? .distantPast,
-            input: query.input, output: query.gold)
+            input: query.input, output: gold)
         }
     }
     let clock = ContinuousClock()
@@ -130,7 +133,8 @@ public struct TaskAdapterStore: Sendable {
     let version = ((try? card(adaptation.variant))?.version ?? 0) + 1
     try PEFTFolder.write(
       result.adapter, to: place.path,
-      baseModel: URL(fileURLWithPath: adaptation.model.path).lastPathComponent)
+      baseModel: URL(fileURLWithPath: adaptation.model.path).lastPathComponent,
+      fingerprint: adaptation.model.fingerprint)
     let card = Card(
       task: adaptation.task.name, variant: adaptation.variant, version: version,
       sha256: try fingerprint(place), settings: adaptation.settings,

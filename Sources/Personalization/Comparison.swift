@@ -69,10 +69,11 @@ public struct EvaluationStatistics: Sendable {
     self.seed = seed
   }
 
-  /// One arm's metric. An empty list has the value 0 and an interval of no width.
+  /// One arm's metric; nil without answers.
   public func estimate(
     _ metric: Metric, answers: [(user: String, gold: String, answer: String?)]
-  ) -> Estimate {
+  ) -> Estimate? {
+    guard !answers.isEmpty else { return nil }
     let golds = answers.map(\.gold)
     let table = AnswerTable(metric, answers.map(\.answer), golds, task)
     let bootstrap = ClusterBootstrap(

@@ -7,12 +7,12 @@ public struct LaMPQuery: Codable, Sendable, Hashable {
   public var id: String
   /// The task's fields, taken out of the question's text.
   public var input: [String: JSONValue]
-  /// What the user really answered, in the task's form.
-  public var gold: String
+  /// What the user really answered, in the task's form; nil where nobody tells.
+  public var gold: String?
   /// When it was asked, where the file tells.
   public var occurredAt: Date?
 
-  public init(id: String, input: [String: JSONValue], gold: String, occurredAt: Date? = nil) {
+  public init(id: String, input: [String: JSONValue], gold: String?, occurredAt: Date? = nil) {
     self.id = id
     self.input = input
     self.gold = gold
@@ -63,7 +63,8 @@ public struct LaMPFileError: Error, Equatable, CustomStringConvertible, Localize
 }
 
 /// A folder in LaMP's format: `questions.json`, `outputs.json` and, where there is one,
-/// `others.json` with users who are no targets, for the task adapter.
+/// `others.json` with users who are no targets, for the task adapter. Or as LaMP and OPPU publish them,
+/// see ``LaMPFiles``.
 ///
 /// ```
 /// questions.json  [{"id", "user_id"?, "date"?, "input", "profile": [{"id", …fields, "date"?}]}]
@@ -96,19 +97,28 @@ public struct LaMPDataset: Sendable {
 
   /// Reads a folder.
   ///
-  /// - Parameter catalogue: where the task's `history_task` is looked up.
+  /// - Parameters:
+  ///   - catalogue: where the task's `history_task` is looked up.
+  ///   - split: of LaMP's files, which to take.
   /// - Throws: `LaMPFileError` where a file is missing, is no JSON or no list, or where no question
   ///   of it can be used; `UnknownTaskError` for a `history_task` that the catalogue lacks.
   public init(
-    folder: String, task: TaskDefinition, catalogue: TaskCatalogue = .builtIn
+    folder: String, task: TaskDefinition, catalogue: TaskCatalogue = .builtIn,
+    split: LaMPFiles.Split? = nil
   ) throws {
-    var reader = try LaMPReader(task: task, folder: folder, catalogue: catalogue)
+    if let split, LaMPFiles(folder: folder, split: split) == nil {
+      throw LaMPFileError(
+        file: "\(folder)/\(split.rawValue)_questions.json", problem: "there is no such file")
+    }
+    var reader = try LaMPReader(
+      task: task, folder: folder, files: LaMPFiles(folder: folder, split: split) ?? .own,
+      catalogue: catalogue)
     let golds = try reader.golds()
-    let targets = try reader.questions(golds: golds)
+    let targets = try reader.targets(golds: golds)
     others = try reader.others()
     self.task = task
     historyTask = reader.historyTask
-    taskName = golds.task ?? task.name
+    taskName = golds?.task ?? reader.publishedName
     users = targets.users
     queryFields =
       reader.historyTask == task
@@ -153,7 +163,7 @@ public struct LaMPDataset: Sendable {
   }
 
   /// Answers in LaMP's submission format, `{"task", "golds": [{"id", "output"}]}`, in the order of
-  /// the questions and with their ids as the file has them.
+  /// the questions and with their ids as the file of known answers has them, else as the questions' has.
   ///
   /// - Parameter answers: by question id; questions without one are left out.
   public func submission(_ answers: [String: String]) -> Data {

@@ -1,5 +1,6 @@
 // Reading the three files of a LaMP folder row by row.
 
+import ErrorText
 import Foundation
 
 /// The problems met in a folder; of a file with very many only the first are kept.
@@ -32,6 +33,9 @@ struct LaMPReader {
   struct Golds {
     var task: String?
     var outputs: [String: JSONValue] = [:]
+    /// The ids as the golds' file has them, a string or a number: what measures predictions looks
+    /// them up so.
+    var originals: [String: JSONValue] = [:]
     /// In the file's order, with their rows.
     var rows: [(id: String, row: Int)] = []
   }
@@ -60,17 +64,21 @@ struct LaMPReader {
   private let format: LaMPFormat
   private let historyFormat: LaMPFormat
   private let folder: URL
+  private let files: LaMPFiles
   private(set) var notes = LaMPNotes()
   /// The fields that queries have told so far.
   private(set) var queryFields: Set<String> = []
 
-  init(task: TaskDefinition, folder: String, catalogue: TaskCatalogue) throws {
+  init(
+    task: TaskDefinition, folder: String, files: LaMPFiles, catalogue: TaskCatalogue
+  ) throws {
     self.task = task
+    self.files = files
     self.folder = URL(fileURLWithPath: folder)
     format = try task.lamp ?? .plain(task.fields)
     var other: TaskDefinition?
     if let name = format.historyTask {
-      let url = self.folder.appendingPathComponent("questions.json")
+      let url = self.folder.appendingPathComponent(files.questions)
       if try !Self.hasAnswers(url, under: format.answerKeys) {
         other = try catalogue.task(named: name)
       }
@@ -102,8 +110,9 @@ struct LaMPReader {
 
   // MARK: Files
 
-  mutating func golds() throws -> Golds {
-    let file = "outputs.json"
+  /// Nil where no file has them.
+  mutating func golds() throws -> Golds? {
+    guard let file = files.outputs else { return nil }
     var reader = try open(file)
     let document = try Self.parsed(url(file)) { try reader.document() }
     guard let list = document.array ?? document["golds"]?.array else {
@@ -127,6 +136,7 @@ struct LaMPReader {
         continue
       }
       golds.outputs[id] = output
+      golds.originals[id] = value["id"]
       golds.rows.append((id, row))
     }
     if let name = golds.task, !names.contains(name) {
@@ -136,14 +146,36 @@ struct LaMPReader {
   }
 
   /// The names under which LaMP's files may know this task.
-  private var names: Set<String> {
-    task.name == "LaMP_2N" || task.name == "LaMP_2M" ? [task.name, "LaMP_2"] : [task.name]
+  private var names: [String] {
+    TaskCatalogue.sharedNames.filter { $0.value.contains(task.name) }.map(\.key) + [task.name]
   }
 
-  mutating func questions(
-    golds: Golds
+  /// What LaMP calls the task where no file says it.
+  var publishedName: String { names[0] }
+
+  /// The target users, and every question's id in the form that predictions are to have.
+  mutating func targets(
+    golds: Golds?
   ) throws -> (users: [LaMPUser], ids: [(text: String, original: JSONValue)]) {
-    let file = "questions.json"
+    files.holdsUsers ? try targetUsers() : try questions(golds: golds)
+  }
+
+  private mutating func targetUsers() throws
+    -> (users: [LaMPUser], ids: [(text: String, original: JSONValue)])
+  {
+    let (users, ids) = try users(files.questions, needsGolds: false)
+    let asked = users.filter { !$0.queries.isEmpty }
+    guard !asked.isEmpty else {
+      let first = notes.kept.first.map { "; the first problem is: \($0)" } ?? ""
+      throw error(files.questions, "none of its \(users.count) users has a query\(first)")
+    }
+    return (asked, ids)
+  }
+
+  private mutating func questions(
+    golds: Golds?
+  ) throws -> (users: [LaMPUser], ids: [(text: String, original: JSONValue)]) {
+    let file = files.questions
     var reader = try open(file)
     var users: [OpenUser] = []
     var positions: [String: Int] = [:]
@@ -167,9 +199,10 @@ struct LaMPReader {
           note(place, "this id stands in the file already; left out")
           return
         }
-        ids.append((id, original))
-        guard let gold = golds.outputs[id] else {
-          note(place, "outputs.json has no gold for this question; left out")
+        ids.append((id, golds?.originals[id] ?? original))
+        let gold = golds?.outputs[id]
+        guard gold != nil || golds == nil else {
+          note(place, "\(files.outputs ?? "") has no gold for this question; left out")
           return
         }
         guard let user = owner(value["user_id"], question: id, place) else { return }
@@ -192,9 +225,9 @@ struct LaMPReader {
       }
     }
     guard isList else { throw error(file, "expected a list of questions") }
-    for gold in golds.rows where !seen.contains(gold.id) {
+    for gold in golds?.rows ?? [] where !seen.contains(gold.id) {
       notes.add(
-        "outputs.json", gold.row, gold.id, "questions.json has no question of this id; left out")
+        files.outputs ?? "", gold.row, gold.id, "\(file) has no question of this id; left out")
     }
     guard !users.isEmpty else {
       let first = notes.kept.first.map { "; the first problem is: \($0)" } ?? ""
@@ -204,12 +237,19 @@ struct LaMPReader {
   }
 
   mutating func others() throws -> [LaMPUser] {
-    let file = "others.json"
-    guard FileManager.default.fileExists(atPath: url(file).path) else {
+    guard let file = files.others, FileManager.default.fileExists(atPath: url(file).path) else {
       return []
     }
+    return try users(file, needsGolds: true).users
+  }
+
+  /// The users of a file that holds them, and the ids of their queries.
+  private mutating func users(
+    _ file: String, needsGolds: Bool
+  ) throws -> (users: [LaMPUser], ids: [(text: String, original: JSONValue)]) {
     var reader = try open(file)
     var users: [LaMPUser] = []
+    var ids: [(text: String, original: JSONValue)] = []
     var seen: Set<String> = []
     var seenQueries: Set<String> = []
     var row = 0
@@ -243,12 +283,14 @@ struct LaMPReader {
             note(place, "\(name): its id \(queryID) stands in the file already; left out")
             continue
           }
-          guard let gold = item["gold"] ?? item["output"], !gold.isNull else {
+          let gold = (item["gold"] ?? item["output"]).flatMap { $0.isNull ? nil : $0 }
+          guard gold != nil || !needsGolds else {
             note(place, "\(name) (id \(queryID)) has no gold; left out")
             continue
           }
           if let query = query(item, id: queryID, gold: gold, place, name: "\(name): ") {
             user.queries.append(query)
+            ids.append((queryID, item["id"] ?? .string(queryID)))
           }
         }
         let done = finished(user, file)
@@ -260,7 +302,7 @@ struct LaMPReader {
       }
     }
     guard isList else { throw error(file, "expected a list of users") }
-    return users
+    return (users, ids)
   }
 
   private func open(_ file: String) throws -> JSONReader {
@@ -271,7 +313,7 @@ struct LaMPReader {
     do {
       return JSONReader(try Data(contentsOf: url, options: .mappedIfSafe))
     } catch let problem {
-      throw error(file, "the file cannot be read: \(problem.localizedDescription)")
+      throw error(file, "the file cannot be read: \(ErrorText.reason(problem))")
     }
   }
 
@@ -314,7 +356,7 @@ struct LaMPReader {
   }
 
   private mutating func query(
-    _ value: JSONValue, id: String, gold: JSONValue, _ place: Place, name: String = ""
+    _ value: JSONValue, id: String, gold: JSONValue?, _ place: Place, name: String = ""
   ) -> LaMPQuery? {
     var input: [String: JSONValue]
     switch value["input"] {
@@ -334,13 +376,13 @@ struct LaMPReader {
     for problem in task.cutLongFields(&input) { note(place, name + problem) }
     do {
       let content = try task.validate(input: .object(input), output: gold)
-      guard let output = content.output else {
+      guard content.output != nil || gold == nil else {
         note(place, "\(name)the gold is empty; left out")
         return nil
       }
       queryFields.formUnion(content.input.keys)
       let date = value["date"].flatMap(LaMPDate.init)?.date
-      return LaMPQuery(id: id, input: content.input, gold: output, occurredAt: date)
+      return LaMPQuery(id: id, input: content.input, gold: content.output, occurredAt: date)
     } catch {
       note(place, "\(name)\(error); left out")
       return nil
@@ -387,7 +429,8 @@ struct LaMPReader {
         "the questions of user \(user.id) have different profiles; their items are put together")
       // An item that is one of the questions with its answer would give that answer away.
       for query in user.queries {
-        for id in history.remove(input: query.input, output: query.gold) {
+        guard let gold = query.gold else { continue }
+        for id in history.remove(input: query.input, output: gold) {
           notes.add(
             file, nil, nil,
             "user \(user.id): item \(id) is question \(query.id) with its answer; left out")

@@ -32,7 +32,7 @@ extension LaMPUser {
       "\(id)\n\(JSONValue.object(input).canonical)\n\(output)"
     }
     func queries(_ users: [LaMPUser]) -> [String: String] {
-      pairs(users.flatMap { $0.queries.map { (content($0.id, $0.input, $0.gold), $0.id) } })
+      pairs(users.flatMap { $0.queries.map { (content($0.id, $0.input, $0.gold ?? ""), $0.id) } })
     }
     func events(_ users: [LaMPUser]) -> [String: String] {
       pairs(

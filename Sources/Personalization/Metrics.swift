@@ -2,13 +2,16 @@
 
 import Foundation
 
-/// Metrics over pairs of predictions and golds. Lists have equal lengths; empty lists give 0.
+/// Metrics over pairs of predictions and golds. Lists have equal lengths; empty lists give 0, but for
+/// ``value(of:predictions:golds:task:)``.
 public enum Metrics {
   /// One metric of a task. Predictions are answers in the task's form, nil where none could be read.
+  /// - Returns: nil where there is nothing to measure.
   public static func value(
     of metric: Metric, predictions: [String?], golds: [String], task: TaskDefinition
-  ) -> Double {
-    switch metric {
+  ) -> Double? {
+    guard !golds.isEmpty else { return nil }
+    return switch metric {
     case .accuracy: accuracy(predictions.map { $0.map(trimmed) }, golds.map(trimmed))
     case .macroF1:
       macroF1(predictions.map { $0.map(trimmed) }, golds.map(trimmed), labels: task.labels)

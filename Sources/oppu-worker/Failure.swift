@@ -1,6 +1,7 @@
 // How a command fails: one sentence on stderr and an exit code that a script can use.
 
 import ArgumentParsing
+import ErrorText
 import Foundation
 
 enum Failure {
@@ -13,7 +14,7 @@ enum Failure {
     } catch let error as ValidationError {
       throw error
     } catch {
-      say("\(error)")
+      say(ErrorText.sentence(error))
       throw error is SettingError ? ExitCode(2) : ExitCode.failure
     }
   }

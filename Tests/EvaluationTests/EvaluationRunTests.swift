@@ -29,7 +29,9 @@ struct EvaluationRunTests {
   private static let tags = ["funny", "tense", "sad", "dreamy"]
 
   /// A folder in LaMP's format: each user tags films in a way of their own.
-  private func writeData(to folder: URL, users: Int = 2, others: Int = 2) throws {
+  private func writeData(
+    to folder: URL, users: Int = 2, others: Int = 2, withoutHistory: Int? = nil
+  ) throws {
     func items(_ user: Int, _ count: Int, _ kind: String) -> [[String: String]] {
       (0..<count).map { number in
         [
@@ -47,7 +49,7 @@ struct EvaluationRunTests {
         let id = "\(user)-\(number)"
         questions.append([
           "id": id, "user_id": "user-\(user)", "input": input(query),
-          "profile": items(user, 8, "h"),
+          "profile": items(user, user == withoutHistory ? 0 : 8, "h"),
         ])
         golds.append(["id": id, "output": query["tag"] ?? ""])
       }
@@ -120,6 +122,19 @@ struct EvaluationRunTests {
     #expect(begun == [1])
     #expect(
       resumed.outcomes.map(\.predictions) == whole.outcomes.map(\.predictions))
+
+    // A damaged file is called so; without it, that user is done again.
+    let kept = try FileManager.default.contentsOfDirectory(
+      at: parts.folder.appending(path: "users"), includingPropertiesForKeys: nil)
+    let bytes = try Data(contentsOf: kept[0])
+    try bytes.prefix(20).write(to: kept[0])
+    do {
+      _ = try run.run()
+      Issue.record("taken")
+    } catch let error as EvaluationError {
+      #expect(error.description.contains("\(kept[0].lastPathComponent) is damaged"))
+    }
+    try bytes.write(to: kept[0])
 
     // The same folder is not for another evaluation.
     #expect(throws: EvaluationError.otherSettings(folder: parts.folder.path)) {
@@ -355,6 +370,31 @@ struct EvaluationRunTests {
     #expect(throws: TaskAdapterError.self) {
       try store.load(.plain, of: dataset.task, model: model)
     }
+  }
+
+  @Test(
+    "A user whose training diverges is left out with the reason; the others go on; a resume keeps it"
+  )
+  func diverging() throws {
+    let folder = try scratch()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writeData(to: folder, withoutHistory: 1)
+    let dataset = try LaMPDataset(folder: folder.path, task: task())
+    var plan = try plan(folder.appending(path: "out"), arms: ["base", "oppu"])
+    plan.settings.user.training.learningRate = 1e10
+    plan.settings.user.training.clip = 1e10
+    let run = EvaluationRun(model: try Self.model.get(), dataset: dataset, plan: plan)
+    let findings = try run.run()
+    #expect(findings.outcomes.map(\.user) == ["user-1"], "there is nothing to train on")
+    #expect(findings.leftOut.map(\.user) == ["user-0"])
+    #expect(findings.leftOut.first?.reason.contains("finite number") == true)
+    #expect(findings.problem?.hasPrefix("1 of 2 users left out: The ") == true)
+    let again = try run.run { progress in
+      Issue.record("\(progress.stage): all is done")
+      return false
+    }
+    #expect(again.leftOut == findings.leftOut)
+    #expect(again.outcomes.map(\.user) == ["user-1"])
   }
 
   @Test("Users beyond the time budget are left out and named")

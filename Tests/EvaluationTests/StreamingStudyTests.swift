@@ -1,6 +1,7 @@
 // Streaming studies: the order of predicting and learning by a spy, and one small study on the real model.
 
 import EvaluationReport
+import FineTuning
 import Foundation
 import LanguageModel
 import OPPU
@@ -286,6 +287,37 @@ struct StreamingStudyTests {
     }
     let none = try run(root.appending(path: "none"), budget: .zero).run(streams)
     #expect(none.outcomes.isEmpty && none.leftOut.map(\.user) == ["a", "b"])
+  }
+
+  @Test(
+    "A stream that diverges under one policy is left out of all, with the reason, also when resumed"
+  )
+  func diverging() throws {
+    let root = FileManager.default.temporaryDirectory
+      .appending(path: "oppu-streaming-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: root) }
+    let streams = [stream("a", 5, tag: "sad"), stream("b", 4, tag: "funny")]
+    let study = try run(root)
+    let files = try OutcomeFiles<StreamOutcome>(
+      folder: root.appending(path: "streams"), of: root, fingerprint: "f")
+    for walks in [4, 0] {
+      var walked = 0
+      func walk(
+        _ stream: UserStream, _ policy: StreamingPolicy, _ onEvent: (Int) -> Bool
+      ) throws -> StreamOutcome? {
+        walked += 1
+        if stream.user == "a", policy == .oracle { throw TrainingError.diverged(step: 3) }
+        return StreamOutcome(
+          user: stream.user, policy: policy, golds: [], predictions: [], trainings: [],
+          alarms: [], shifts: [], seconds: 0)
+      }
+      let findings = try study.run(
+        streams, files: files, progress: { _ in true }, walk: walk)
+      #expect(walked == walks)
+      #expect(findings.outcomes.map(\.user) == ["b", "b"])
+      #expect(findings.leftOut.map(\.user) == ["a"])
+      #expect(findings.leftOut.first?.reason.contains("at step 3") == true)
+    }
   }
 
   private final class Steps { var list: [Int] = [] }

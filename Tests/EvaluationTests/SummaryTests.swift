@@ -71,4 +71,27 @@ struct SummaryTests {
     #expect(found.activity.map(\.users) == [3, 3, 3])
     #expect(found.activity.map(\.lowItems) == [10, 40, 70])
   }
+
+  @Test(
+    "Without users there is no value, no best arm, and a sentence", arguments: ["accuracy", "mae"])
+  func nothing(metric: String) throws {
+    let task = try TaskCatalogue.builtIn.task(named: metric == "mae" ? "film_rating" : "film_tag")
+    let arms = try ["base", "oppu"].map { try Arm($0, retrieve: 2) }
+    let now = Date(timeIntervalSince1970: 0)
+    var results = EvaluationResults(
+      task: task.name, kind: task.kind.rawValue, metrics: [],
+      provenance: Provenance(
+        versions: [:], seed: 1, model: .init(name: "m", fingerprint: "f"), machine: "",
+        commandLine: "", started: now, finished: now, data: []))
+    let summary = Summary(task: task, arms: arms, outcomes: [])
+    summary.fill(&results)
+    results.users.leftOut = [.init(user: "a", reason: "the budget of 0.006 s would be exceeded")]
+    #expect(summary.best(.oppu) == nil && summary.best(.prompt) == nil)
+    #expect(results.arms.values.allSatisfy { $0.values[metric] == nil && $0.n == 0 })
+    let text = EvaluationTable(results).text
+    #expect(!text.contains("0.000") && !text.contains("best in its column"), "\(text)")
+    #expect(text.contains("No user was evaluated"))
+    #expect(text.contains("1 user was left out"), "\(text)")
+    #expect(HTMLReport([results]).html.contains("No user was evaluated"))
+  }
 }

@@ -27,7 +27,8 @@ struct ExportTests {
     let examples = try Fixtures.gradients.get().examples
     let result = try trainer.train(examples: examples)
     #expect(result.report.lossLastEpoch < result.report.lossFirstEpoch)
-    try PEFTFolder.write(result.adapter, to: folder, baseModel: "SmolLM2-135M-Instruct")
+    try PEFTFolder.write(
+      result.adapter, to: folder, baseModel: "SmolLM2-135M-Instruct", fingerprint: nil)
     if method == .lora {
       try GGUFAdapter.encode(result.adapter, configuration: model.configuration).write(
         to: URL(fileURLWithPath: folder + "/adapter.gguf"))

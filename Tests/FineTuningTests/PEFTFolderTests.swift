@@ -68,7 +68,7 @@ struct PEFTFolderTests {
     let target = FileManager.default.temporaryDirectory.appendingPathComponent(
       "oppu-peft-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: target) }
-    try PEFTFolder.write(adapter, to: target.path, baseModel: "base")
+    try PEFTFolder.write(adapter, to: target.path, baseModel: "base", fingerprint: nil)
     let again = try PEFTFolder.read(target.path, model: model)
     let settings = try PEFTConfiguration(adapter, baseModel: "base")
     #expect(
@@ -98,9 +98,9 @@ struct PEFTFolderTests {
       (#""r":true"#, "r is not a number"), (#""r":100000"#, "r must be"),
       (#""bias":"all""#, "bias"), (#""use_dora":1"#, "use_dora"),
       (#""modules_to_save":["lm_head"]"#, "modules_to_save"),
-      (#""rank_pattern":{"q_proj":4}"#, "rank_pattern"),
-      (#""alpha_pattern":{"q_proj":4}"#, "alpha_pattern"),
-      (#""layers_to_transform":[0]"#, "layers_to_transform"),
+      (#""alpha_pattern":{"(q|v)_proj":4}"#, "alpha_pattern"),
+      (#""alpha_pattern":[4]"#, "alpha_pattern"),
+      (#""target_modules":["attn.c_attn"]"#, "c_attn"),
       (#""target_modules":["c_attn"]"#, "c_attn"), (#""target_modules":[]"#, "empty"),
       (#""task_type":"SEQ_CLS""#, "SEQ_CLS"), (#""fan_in_fan_out":true"#, "fan_in_fan_out"),
       (#""init_lora_weights":"pissa""#, "pissa"), (#""lora_alpha":"8""#, "lora_alpha"),
@@ -121,6 +121,37 @@ struct PEFTFolderTests {
       Issue.record("accepted")
     } catch {
       #expect("\(error)".hasPrefix("c.json: ") && "\(error)".contains(reason), "\(error)")
+    }
+  }
+
+  @Test("an adapter of another base model is refused, with both; of a differing name is told")
+  func otherBase() throws {
+    let model = try Fixtures.model.get()
+    let adapter = try PEFTFolder.read(folder, model: model)
+    let target = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "oppu-peft-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: target) }
+    func write(_ base: String, _ fingerprint: String?) throws {
+      try PEFTFolder.write(
+        adapter, to: target.path, baseModel: base, fingerprint: fingerprint)
+    }
+    try write("other-135M", model.fingerprint)
+    _ = try PEFTFolder.read(target.path, model: model)
+    #expect(try PEFTFolder.otherBase(of: target.path, than: model) == nil, "the bytes are the same")
+    try write("other-135M", "0123456789abcdef")
+    do {
+      _ = try PEFTFolder.read(target.path, model: model)
+      Issue.record("taken")
+    } catch let error as PEFTError {
+      #expect(error.problem.contains("other-135M (0123456789ab…)"))
+      #expect(error.problem.contains("\(model.path) (\(model.fingerprint.prefix(12))…)"))
+    }
+    try write("other-135M", nil)
+    _ = try PEFTFolder.read(target.path, model: model)
+    #expect(try PEFTFolder.otherBase(of: target.path, than: model) == "other-135M")
+    for name in ["HuggingFaceTB/SmolLM2-135M-Instruct", model.path, ""] {
+      try write(name, nil)
+      #expect(try PEFTFolder.otherBase(of: target.path, than: model) == nil, "\(name)")
     }
   }
 

@@ -132,8 +132,9 @@ struct TrainerTests {
     defer { try? FileManager.default.removeItem(at: url) }
     func read(_ text: String, cutoff: Int = 6) throws -> [TrainingExample] {
       try Data(text.utf8).write(to: url)
-      return try TrainingData.read(path: url.path, endOfText: 0, cutoff: cutoff) {
-        $0.utf8.map { Int32($0) }
+      return try TrainingData.read(path: url.path, cutoff: cutoff, keeping: nil) {
+        TrainingExample(
+          prompt: $0.utf8.map { Int32($0) }, completion: $1.utf8.map { Int32($0) } + [0])
       }
     }
     let rows = try read(
@@ -156,7 +157,9 @@ struct TrainerTests {
     }
     #expect(throws: TrainingDataError.self) { try read("\n") }
     #expect(throws: TrainingDataError.self) {
-      try TrainingData.read(path: "/nonexistent", endOfText: 0, cutoff: 6) { _ in [] }
+      try TrainingData.read(path: "/nonexistent", cutoff: 6, keeping: nil) { _, _ in
+        TrainingExample(prompt: [], completion: [])
+      }
     }
   }
 

@@ -239,6 +239,36 @@ extension IntegrationTests {
       }
     }
 
+    @Test("a prompt with retrieved items is as long as training's, not longer")
+    func promptOfTraining() async throws {
+      let words = (0..<120).map { "word\($0)" }.joined(separator: " ")
+      try await Rig.with(partitions: 1) { rig in
+        try await rig.client.addEvents(
+          (0..<3).map {
+            (input: ["message": .string("\($0) \(words)")], output: "Subject \($0) \(words)")
+          }, to: Storage.Stream(userID: "kim", task: "email_subject"))
+        for retrieve in [0.0, 3] {
+          try await ask(
+            rig,
+            request(
+              "\(Int(retrieve))", task: "email_subject", text: words,
+              options: ["retrieve": .number(retrieve), "max_tokens": 4]))
+        }
+        let worker = try await rig.startWorker(
+          ["OPPU_ROLES": "infer", "OPPU_TRAIN_CUTOFF": "256"])
+        let found = try await replies(rig, 2)
+        await stop(worker)
+        // An example has room for its answer: 32 tokens of this task's and the end of text.
+        for (id, entry) in found {
+          let tokens = try #require(entry.reply["usage"]?["prompt_tokens"]?.number)
+          #expect(tokens <= 256 - 33, "\(id): \(tokens)")
+          #expect(entry.reply["status"] == "ok")
+        }
+        let retrieved = found["3"]?.reply["personalization"]?["retrieved"]?.array
+        #expect((retrieved?.count ?? 3) < 3, "what does not fit is left out")
+      }
+    }
+
     @Test("the name of a control token in a user's text is text, in prompts and in what is learnt")
     func controlTokens() async throws {
       let model = try await loadModel()

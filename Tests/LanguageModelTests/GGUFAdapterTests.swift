@@ -36,6 +36,30 @@ struct GGUFAdapterTests {
     }
   }
 
+  @Test("An adapter of another base model is refused where its file names that")
+  func otherBase() throws {
+    let model = try TinyLlama().load()
+    let adapter = try Adapter(
+      rank: 1, alpha: 1, targets: [.query],
+      layers: AdapterTests.factors(
+        model.configuration, rank: 1, targets: [.query], dora: false, seed: 2),
+      configuration: model.configuration)
+    let data = try GGUFAdapter.encode(
+      adapter, configuration: model.configuration, fingerprint: model.fingerprint)
+    try TestModel.withFile(Array(data)) { path in
+      _ = try GGUFAdapter.read(
+        path: path, configuration: model.configuration, fingerprint: model.fingerprint)
+      do {
+        _ = try GGUFAdapter.read(
+          path: path, configuration: model.configuration, fingerprint: "0123456789abcdef")
+        Issue.record("taken")
+      } catch let error as AdapterError {
+        #expect(error.description.contains("\(model.fingerprint.prefix(12))…"))
+        #expect(error.description.contains("0123456789ab…"))
+      }
+    }
+  }
+
   @Test("GGUF's order of a query's rows is that of the base model's file")
   func order() throws {
     // B is the query weights' first columns as the file has them: read as an adapter, its rows must be

@@ -51,6 +51,12 @@ struct HostileFileTests {
     #expect(throws: GGUFError.self) { try GGUFFile(path: "/dev/zero") }
     #expect(try problem([]) == .notGGUF)
     #expect(try problem(Array("PK\u{3}\u{4}whatever this is".utf8)) == .notGGUF)
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    #expect(try problem(Array(pointer.utf8)) == .pointer)
+    do {
+      _ = try SafetensorsFile(data: Data(pointer.utf8), name: "w")
+      Issue.record("taken")
+    } catch { #expect("\(error)".contains("Git LFS"), "\(error)") }
     #expect(try problem { $0.version = 1 } == .unsupportedVersion(1))
     #expect(try problem { $0.version = 3 << 24 } == .unsupportedVersion(3 << 24))
   }

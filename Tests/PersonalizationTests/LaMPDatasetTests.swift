@@ -133,7 +133,7 @@ import Testing
       #expect(data.notes.isEmpty, "\(name): \(data.notes)")
       let query = try #require(data.users.first?.queries.first)
       #expect(JSONValue.object(query.input) == fields, "\(name)")
-      #expect(query.gold.lowercased() == gold.lowercased())
+      #expect(query.gold?.lowercased() == gold.lowercased())
       // A choice needs an earlier item for its other text.
       #expect(data.users[0].history.count == (name == "LaMP_1" ? 1 : 2), "\(name)")
       for item in data.users[0].history {
@@ -476,5 +476,105 @@ import Testing
     #expect(data.users[0].history.count == 100_000 && data.notes.isEmpty)
     // A few seconds where this was written; the limit only catches a wrong order of growth.
     #expect(end - start < .seconds(120))
+  }
+
+  // MARK: As LaMP and OPPU publish them
+
+  /// Writes files of any name and gives the body their folder.
+  func withFiles<Value>(
+    _ files: [String: String], _ body: (String) throws -> Value
+  ) throws -> Value {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("lamp-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    for (name, text) in files {
+      try Data(text.utf8).write(to: folder.appendingPathComponent(name))
+    }
+    return try body(folder.path)
+  }
+
+  private static let film =
+    #""input": "Which tag? tags: [sci-fi, comedy] description: Space.", "#
+    + #""profile": [{"id": "1001", "description": "x", "tag": "sci-fi"}]"#
+
+  @Test(
+    "LaMP's own files are read as downloaded: the dev split, and one whose answers nobody tells")
+  func publishedByLaMP() throws {
+    let files = [
+      "dev_questions.json": #"[{"id": 100, \#(Self.film)}]"#,
+      "dev_outputs.json": #"{"task": "LaMP_2", "golds": [{"id": "100", "output": "comedy"}]}"#,
+      "test_questions.json": #"[{"id": "200", \#(Self.film)}, {"id": "201", \#(Self.film)}]"#,
+    ]
+    try withFiles(files) { folder in
+      let found = try #require(LaMPFiles(folder: folder))
+      #expect(found.questions == "dev_questions.json" && found.others == nil)
+      let task = try catalogue.task(named: "LaMP_2", of: found, in: folder)
+      #expect(task.name == "LaMP_2M", "the film's tag, by the first question")
+      let dev = try LaMPDataset(folder: folder, task: task, catalogue: catalogue)
+      #expect(dev.users.map(\.id) == ["100"] && dev.users[0].queries[0].gold == "comedy")
+      #expect(dev.users[0].history.count == 1 && dev.others.isEmpty && dev.notes.isEmpty)
+      // The id as the known answers have it: LaMP's script compares them so.
+      #expect(
+        String(decoding: dev.submission(["100": "sci-fi"]), as: UTF8.self)
+          == #"{"golds":[{"id":"100","output":"sci-fi"}],"task":"LaMP_2"}"# + "\n")
+
+      let test = try LaMPDataset(
+        folder: folder, task: task, catalogue: catalogue, split: .test)
+      #expect(test.users.map(\.id) == ["200", "201"])
+      #expect(test.users.allSatisfy { $0.queries[0].gold == nil })
+      #expect(test.taskName == "LaMP_2" && test.notes.isEmpty)
+      #expect(
+        String(decoding: test.submission(["200": "a", "201": "b"]), as: UTF8.self)
+          == #"{"golds":[{"id":"200","output":"a"},{"id":"201","output":"b"}],"task":"LaMP_2"}"#
+          + "\n")
+      #expect(throws: LaMPFileError.self) {
+        try LaMPDataset(folder: folder, task: task, catalogue: catalogue, split: .train)
+      }
+    }
+    try withFiles(["test_questions.json": files["test_questions.json"] ?? ""]) { folder in
+      #expect(LaMPFiles(folder: folder)?.outputs == nil, "taken where there is nothing else")
+    }
+    try withFiles(["dev_questions.json": #"[{"id": "1", "input": "article: x"}]"#]) { folder in
+      let found = try #require(LaMPFiles(folder: folder))
+      #expect(throws: LaMPFileError.self) {
+        try catalogue.task(named: "LaMP_2", of: found, in: folder)
+      }
+      let news = try #require(catalogue["LaMP_2N"])
+      #expect(throws: LaMPFileError.self, "the dev split has answers") {
+        try LaMPDataset(folder: folder, task: news, catalogue: catalogue)
+      }
+    }
+  }
+
+  @Test("OPPU's own files are read as downloaded: users with long histories, and the others")
+  func publishedByOPPU() throws {
+    func user(_ id: Int, _ queries: String) -> String {
+      #"{"user_id": \#(id), "profile": [{"id": "\#(id)01", "text": "x", "title": "y", "category": "crime"}], "#
+        + #""query": [\#(queries)]}"#
+    }
+    func query(_ id: Int, _ gold: String) -> String {
+      #"{"id": \#(id), "input": "Which? categories: [crime] article: Text \#(id)."\#(gold)}"#
+    }
+    let files = [
+      "user_top_100_history.json":
+        "[\(user(1, query(11, #", "gold": "crime""#) + "," + query(12, ""))), \(user(2, ""))]",
+      "user_others.json": "[\(user(3, query(31, #", "gold": "politics""#)))]",
+    ]
+    try withFiles(files) { folder in
+      let found = try #require(LaMPFiles(folder: folder))
+      #expect(found.paths(in: folder).count == 2)
+      let task = try catalogue.task(named: "LaMP_2", of: found, in: folder)
+      #expect(task.name == "LaMP_2N")
+      let data = try LaMPDataset(folder: folder, task: task, catalogue: catalogue)
+      #expect(data.users.map(\.id) == ["1"], "a user without a query is no target")
+      #expect(data.users[0].queries.map(\.gold) == ["crime", nil])
+      #expect(data.others.map(\.id) == ["3"])
+      #expect(data.others[0].queries.map(\.gold) == ["politics"])
+      #expect(
+        String(decoding: data.submission(["11": "crime", "12": "women"]), as: UTF8.self)
+          == #"{"golds":[{"id":11,"output":"crime"},{"id":12,"output":"women"}],"task":"LaMP_2"}"#
+          + "\n")
+    }
   }
 }

@@ -24,10 +24,11 @@ import Testing
   }
 
   @Test("the interval of a mean is that of the normal approximation, where that holds")
-  func knownInterval() {
+  func knownInterval() throws {
     let answers = answers(users: 400, queries: 1, a: 0.5, b: 0.5, seed: 11)
-    let found = EvaluationStatistics(task: labels).estimate(
-      .accuracy, answers: answers.map { ($0.user, $0.gold, $0.a) })
+    let found = try #require(
+      EvaluationStatistics(task: labels).estimate(
+        .accuracy, answers: answers.map { ($0.user, $0.gold, $0.a) }))
     let width = 2 * 1.96 * (found.value * (1 - found.value) / 400).squareRoot()
     #expect(abs((found.high - found.low) - width) < 0.1 * width)
     #expect(found.low < found.value && found.value < found.high)
@@ -51,15 +52,15 @@ import Testing
   }
 
   @Test("users whose queries go together widen the interval")
-  func clusters() {
+  func clusters() throws {
     // Each user is all right or all wrong: five users tell no more than five queries.
     let answers = (0..<50).map {
       (user: "u\($0 / 10)", gold: "sad", answer: Optional($0 / 10 < 3 ? "sad" : "funny"))
     }
     let statistics = EvaluationStatistics(task: labels)
-    let clustered = statistics.estimate(.accuracy, answers: answers)
-    let single = statistics.estimate(
-      .accuracy, answers: answers.map { ("u", $0.gold, $0.answer) })
+    let clustered = try #require(statistics.estimate(.accuracy, answers: answers))
+    let single = try #require(
+      statistics.estimate(.accuracy, answers: answers.map { ("u", $0.gold, $0.answer) }))
     #expect(clustered.high - clustered.low > 2 * (single.high - single.low))
     #expect(clustered.users == 5 && single.users == 1)
   }
@@ -102,7 +103,7 @@ import Testing
   @Test(
     "values are the metrics', whatever the metric",
     arguments: [Metric.accuracy, .macroF1, .rootMeanSquaredError])
-  func values(metric: Metric) {
+  func values(metric: Metric) throws {
     var answers = answers(users: 5, queries: 8, a: 0.7, b: 0.4, seed: 2)
     var task = labels
     if metric == .rootMeanSquaredError {
@@ -113,14 +114,17 @@ import Testing
         answers[index].b = "3"
       }
     }
-    func value(_ predictions: [String?]) -> Double {
-      Metrics.value(of: metric, predictions: predictions, golds: answers.map(\.gold), task: task)
+    func value(_ predictions: [String?]) throws -> Double {
+      try #require(
+        Metrics.value(
+          of: metric, predictions: predictions, golds: answers.map(\.gold), task: task))
     }
     let statistics = EvaluationStatistics(task: task)
-    let one = statistics.estimate(metric, answers: answers.map { ($0.user, $0.gold, $0.a) })
-    #expect(abs(one.value - value(answers.map(\.a))) < 1e-12)
+    let one = try #require(
+      statistics.estimate(metric, answers: answers.map { ($0.user, $0.gold, $0.a) }))
+    #expect(try abs(one.value - value(answers.map(\.a))) < 1e-12)
     let found = statistics.compare("a", "b", metric: metric, answers: answers)
-    let wanted = value(answers.map(\.a)) - value(answers.map(\.b))
+    let wanted = try value(answers.map(\.a)) - value(answers.map(\.b))
     #expect(abs(abs(found.difference) - abs(wanted)) < 1e-12)
     #expect(found.low <= found.difference && found.difference <= found.high)
     #expect(statistics.compare("a", "b", metric: metric, answers: answers) == found)
@@ -129,13 +133,13 @@ import Testing
     #expect(other.compare("a", "b", metric: metric, answers: answers) != found)
   }
 
-  @Test("no answers give no width and break nothing", arguments: Metric.allCases)
+  @Test("no answers give no value, no width, and break nothing", arguments: Metric.allCases)
   func empty(metric: Metric) {
     let task = metric == .meanAbsoluteError || metric == .rootMeanSquaredError ? ratings : labels
     let statistics = EvaluationStatistics(task: task)
     let found = statistics.compare("a", "b", metric: metric, answers: [])
     #expect(found.difference == 0 && found.low == 0 && found.high == 0 && found.users == 0)
-    #expect(statistics.estimate(metric, answers: []).value == 0)
+    #expect(statistics.estimate(metric, answers: []) == nil)
   }
 
   @Test("levels of activity hold about as many users each and never part equal histories")

@@ -19,8 +19,9 @@ struct Answerer: Sendable {
   private let logger: Logger
 
   init(
-    settings: WorkerConfiguration.Infer, model: ServedModel, client: PostgresClient, logger: Logger
+    configuration: WorkerConfiguration, model: ServedModel, client: PostgresClient, logger: Logger
   ) {
+    let settings = configuration.infer
     modelName = URL(fileURLWithPath: model.base.path).lastPathComponent
     let patience = DatabasePatience()
     let cache = AdapterCache(
@@ -29,8 +30,8 @@ struct Answerer: Sendable {
     self.cache = cache
     prefixes = PrefixCache(byteLimit: settings.prefixCacheBytes)
     loader = RequestLoader(
-      settings: settings, model: model, cache: cache, patience: patience, client: client,
-      logger: logger)
+      configuration: configuration, model: model, cache: cache, patience: patience,
+      client: client, logger: logger)
     let recorder = AnswerRecorder(
       answers: AnswerRepository(client), patience: patience, logger: logger)
     queue = AnswerQueue(

@@ -41,7 +41,7 @@ public struct InferenceService: Service {
       producer: producer, topics: topics, patience: configuration.infer.defaultDeadline,
       logger: logger)
     answerer = Answerer(
-      settings: configuration.infer, model: model, client: client, logger: logger)
+      configuration: configuration, model: model, client: client, logger: logger)
   }
 
   public func run() async throws {

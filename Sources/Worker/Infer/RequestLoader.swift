@@ -28,6 +28,8 @@ struct PreparedRequest: Sendable {
 
 struct RequestLoader: Sendable {
   private let settings: WorkerConfiguration.Infer
+  /// Of training's examples: a prompt is what the model has learnt to answer.
+  private let cutoff: Int
   private let model: ServedModel
   private let history: HistoryRepository
   private let adapters: AdapterRepository
@@ -44,10 +46,11 @@ struct RequestLoader: Sendable {
   private static let maximumWait = Duration.seconds(5)
 
   init(
-    settings: WorkerConfiguration.Infer, model: ServedModel, cache: AdapterCache,
+    configuration: WorkerConfiguration, model: ServedModel, cache: AdapterCache,
     patience: DatabasePatience, client: PostgresClient, logger: Logger
   ) {
-    self.settings = settings
+    settings = configuration.infer
+    cutoff = configuration.train.method.cutoff
     self.model = model
     self.cache = cache
     self.patience = patience
@@ -178,13 +181,11 @@ struct RequestLoader: Sendable {
     let maximumTokens = min(
       request.options.maximumTokens ?? request.task.maximumTokens,
       max(1, model.base.configuration.contextLength / 2))
-    let tokens = PromptTokens(model.base.tokenizer, task: request.task)
-    let builder = PromptBuilder(
-      task: request.task,
-      maximumTokens: min(
-        settings.promptTokens, model.base.configuration.contextLength - maximumTokens),
-      countTokens: { tokens.prompt($0).count })
-    let built = try builder.build(
+    let encoder = ExampleEncoder(
+      model: model.base, task: request.task, cutoff: cutoff,
+      longestPrompt: min(
+        settings.promptTokens, model.base.configuration.contextLength - maximumTokens))
+    let built = try encoder.prompts.build(
       input: request.input,
       retrieved: retrieve > 0
         ? HistoryRetriever(task: request.task, items: stored.items)
@@ -192,11 +193,11 @@ struct RequestLoader: Sendable {
         : [],
       profile: profile)
     personalization.retrieved = built.retrieved
-    let prompt = tokens.prompt(built.text)
+    let prompt = encoder.tokens.prompt(built.text)
     // What a user's own adapter computed is that user's, the task's words too.
     let shared =
       stored.record == nil
-      ? zip(prompt, tokens.prompt(built.ownWords)).prefix { $0 == $1 }.count : 0
+      ? zip(prompt, encoder.tokens.prompt(built.ownWords)).prefix { $0 == $1 }.count : 0
     let question = Question(
       task: request.task, prompt: prompt, adapter: stored.adapter, maximumTokens: maximumTokens,
       sampling: SamplingOptions(

@@ -149,8 +149,13 @@ final class JSONLines {
   private static let largestBuffer = 64 << 20
 
   init(_ path: String) throws {
-    guard let handle = FileHandle(forReadingAtPath: path) else {
-      throw MessageError(.failed, "the file \(path) cannot be read")
+    var isFolder: ObjCBool = false
+    _ = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+    guard !isFolder.boolValue, let handle = FileHandle(forReadingAtPath: path) else {
+      throw MessageError(
+        .failed,
+        isFolder.boolValue
+          ? "\(path) is a folder; a file was expected" : "the file \(path) cannot be read")
     }
     self.handle = handle
     size = Int(try handle.seekToEnd())

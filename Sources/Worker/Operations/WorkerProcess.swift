@@ -158,6 +158,7 @@ public struct WorkerProcess: Sendable {
       _ = model.base.fingerprint
       return model
     }
+    for note in model.base.tokenizer.notes { logger.warning("model file: \(note)") }
     let report = BLAS.shared.report.coreName
     logger.info(
       "model loaded",

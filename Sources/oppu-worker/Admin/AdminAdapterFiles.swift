@@ -67,10 +67,13 @@ struct AdaptersExport: AsyncParsableCommand {
               + "trained over, not over the base model alone")
         }
         switch format {
-        case .peft: try PEFTFolder.write(adapter, to: out, baseModel: settings.baseModel)
+        case .peft:
+          try PEFTFolder.write(
+            adapter, to: out, baseModel: settings.baseModel, fingerprint: bases.first)
         case .gguf:
-          try GGUFAdapter.encode(adapter, configuration: model.configuration)
-            .write(to: URL(fileURLWithPath: out), options: .atomic)
+          try GGUFAdapter.encode(
+            adapter, configuration: model.configuration, fingerprint: bases.first
+          ).write(to: URL(fileURLWithPath: out), options: .atomic)
         }
       }
       Failure.say("wrote version \(found.version) of \(stream) to \(out)")
@@ -115,8 +118,9 @@ struct AdaptersImport: AsyncParsableCommand {
         _ = FileManager.default.fileExists(atPath: from, isDirectory: &isFolder)
         let adapter =
           isFolder.boolValue
-          ? try PEFTFolder.read(from, model: model)
-          : try GGUFAdapter.read(path: from, configuration: model.configuration)
+          ? try PEFTFolder.opened(from, model: model)
+          : try GGUFAdapter.read(
+            path: from, configuration: model.configuration, fingerprint: model.fingerprint)
         try served.tryOut(adapter, task: task)
         if !train.method.user.training.canContinue(adapter) {
           Failure.say(

@@ -406,7 +406,9 @@ extension Setting {
         "Examples in an optimiser step."),
       .integer(
         "train.epochs", \.train.method.user.training.epochs, 1...1_000, "Epochs at most."),
-      .integer("train.cutoff", \.train.method.cutoff, 32...8_192, "Longest example in tokens."),
+      .integer(
+        "train.cutoff", \.train.method.cutoff, 32...8_192,
+        "Longest example in tokens, prompt and answer: in training and in answering."),
       .integer(
         "train.maximumTokens", \.train.method.user.maximumTokens, 1_000...Int.max,
         "Tokens that one job computes at most; epochs are reduced to it."),
@@ -444,7 +446,8 @@ extension Setting {
           configuration.infer.profileKind = kind
         }, show: { $0.infer.profileKind.rawValue }),
       .integer(
-        "infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
+        "infer.promptTokens", \.infer.promptTokens, 32...131_072,
+        "Tokens of prompt at most, where train.cutoff allows more."),
       .milliseconds(
         "infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
       Setting(

@@ -43,6 +43,7 @@ struct Adapt: AsyncParsableCommand {
         return arm.variant ?? .plain
       }
       let found = try method.tasks(named: task, in: data, of: catalogue)
+      try OutputFolder.prepare(out)
       try await ComputeQueue("adapt").run {
         let model = try method.loadModel()
         for (task, folder) in found {

@@ -3,6 +3,7 @@
 import ArgumentParsing
 import Evaluation
 import EvaluationReport
+import FineTuning
 import Foundation
 import LanguageModel
 import LinearAlgebra
@@ -10,13 +11,16 @@ import OPPU
 import Personalization
 import Worker
 
+extension LaMPFiles.Split: ExpressibleByArgument {}
+
 struct Evaluate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract:
       "Measure the method on data with known answers, with prompts alone and with adapters.",
     discussion: """
-      Reads folders in LaMP's format (questions.json, outputs.json, others.json). Task adapters are \
-      trained on the users of others.json, each target user's own adapter on that user's history; \
+      Reads folders in LaMP's format (questions.json, outputs.json, others.json), and LaMP's \
+      (dev_questions.json …) and OPPU's files (user_top_100_history.json, user_others.json) as they are \
+      published. Task adapters are trained on the users of others.json, each target user's own adapter on that user's history; \
       every arm then answers the same questions.
 
       Arms: base, rag-K, pag (the base model; nothing is trained), task, task+rag-K, task+pag (the \
@@ -39,6 +43,10 @@ struct Evaluate: AsyncParsableCommand {
     name: .long, help: "Folder in LaMP's format, or a folder of such folders by task.",
     completion: .directory)
   var data: String
+  @Option(
+    name: .long,
+    help: "Of LaMP's own files: train, dev or test (default: dev, or test where there is no dev).")
+  var split: LaMPFiles.Split?
   @Option(name: .long, help: "Arms with commas.") var arms = Arm.usual.joined(separator: ",")
   @Option(name: .long, help: "Results folder.", completion: .directory) var out: String
   @Option(name: .long, help: "At most so many users of a task.") var users: Int?
@@ -84,22 +92,36 @@ struct Evaluate: AsyncParsableCommand {
         throw ValidationError("--arms: each arm once, and at least one.")
       }
       let catalogue = try method.catalogue()
-      let tasks = try method.tasks(named: task, in: data, of: catalogue)
+      let tasks = try method.tasks(named: task, in: data, of: catalogue, split: split)
+      try OutputFolder.prepare(out)
       try await ComputeQueue("evaluate").run {
         let model = try method.loadModel()
         var all: [EvaluationResults] = []
+        var failed: [String] = []
         for (task, folder) in tasks {
-          let results = try evaluate(
-            task, folder, catalogue, model: model, arms: arms, settings: settings,
-            out: tasks.count == 1
-              ? URL(fileURLWithPath: out) : URL(fileURLWithPath: out).appending(path: task.name))
+          let results: EvaluationResults
+          do {
+            results = try evaluate(
+              task, folder, catalogue, model: model, arms: arms, settings: settings,
+              out: tasks.count == 1
+                ? URL(fileURLWithPath: out) : URL(fileURLWithPath: out).appending(path: task.name))
+          } catch let error as TrainingError where tasks.count > 1 {
+            // This task's adapter diverges; the other tasks go on.
+            Failure.say("\(task.name): \(error)")
+            failed.append(task.name)
+            continue
+          }
           print(EvaluationTable(results).text)
           all.append(results)
           // After each task: a page that can be looked at while the next is computed.
           try HTMLReport(all).write(
             to: URL(fileURLWithPath: out).appending(path: "report.html"))
         }
-        Failure.say("wrote \(out)/report.html")
+        if !all.isEmpty { Failure.say("wrote \(out)/report.html") }
+        guard failed.isEmpty else {
+          Failure.say("not evaluated: \(failed.joined(separator: ", "))")
+          throw ExitCode.failure
+        }
       }
     }
   }
@@ -109,7 +131,8 @@ struct Evaluate: AsyncParsableCommand {
     arms: [Arm], settings: MethodSettings, out: URL
   ) throws -> EvaluationResults {
     let started = Date()
-    var dataset = try LaMPDataset(folder: folder, task: task, catalogue: catalogue)
+    var dataset = try LaMPDataset(
+      folder: folder, task: task, catalogue: catalogue, split: split)
     if development { dataset = try dataset.development(seed: method.seed) }
     for note in dataset.notes.prefix(20) { Failure.say("\(note)") }
     if dataset.notes.count > 20 {
@@ -128,7 +151,8 @@ struct Evaluate: AsyncParsableCommand {
     var results = EvaluationResults(
       task: task.name, kind: task.kind.rawValue, metrics: [],
       provenance: try EvaluationProvenance.now(
-        model: model, data: folder, seed: method.seed, started: started))
+        model: model, files: LaMPFiles(folder: folder, split: split)?.paths(in: folder) ?? [],
+        seed: method.seed, started: started))
     try study(
       PaperStudies(
         model: model, dataset: dataset, settings: settings, taskAdapters: findings.taskAdapters,

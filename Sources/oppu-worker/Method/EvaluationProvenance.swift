@@ -7,15 +7,6 @@ import LanguageModel
 import LinearAlgebra
 
 enum EvaluationProvenance {
-  /// - Parameter data: a folder in LaMP's format.
-  static func now(
-    model: LlamaModel, data: String, seed: UInt64, started: Date
-  ) throws -> Provenance {
-    let files = ["questions.json", "outputs.json", "others.json"].map { "\(data)/\($0)" }
-      .filter { FileManager.default.fileExists(atPath: $0) }
-    return try now(model: model, files: files, seed: seed, started: started)
-  }
-
   /// - Parameter files: what was read.
   static func now(
     model: LlamaModel, files: [String], seed: UInt64, started: Date

@@ -56,34 +56,38 @@ struct MethodOptions: ParsableArguments {
 
   func loadModel() throws -> LlamaModel {
     if threads > 0 { setenv("OPPU_THREADS", String(threads), 1) }
-    return try LlamaModel.load(path: model)
+    return try LlamaModel.opened(model)
   }
 
   /// The tasks asked for with their folders: the one that is named, in the data folder itself or
   /// under its name there; without a name every folder in it that is called like a task.
+  /// - Parameter split: of LaMP's own files, which to take.
   func tasks(
-    named text: String?, in folder: String, of catalogue: TaskCatalogue
+    named text: String?, in folder: String, of catalogue: TaskCatalogue,
+    split: LaMPFiles.Split? = nil
   ) throws -> [(task: TaskDefinition, folder: String)] {
-    func holdsQuestions(_ path: String) -> Bool {
-      FileManager.default.fileExists(atPath: path + "/questions.json")
+    func task(
+      _ name: String, in path: String
+    ) throws -> (task: TaskDefinition, folder: String)? {
+      guard let files = LaMPFiles(folder: path, split: split) else { return nil }
+      return (try catalogue.task(named: name, of: files, in: path), path)
     }
     let names = (text ?? "").split(separator: ",").map(String.init)
-    if names.count == 1, holdsQuestions(folder) {
-      return [(try catalogue.task(named: names[0]), folder)]
-    }
+    if names.count == 1, let found = try task(names[0], in: folder) { return [found] }
     var found: [(task: TaskDefinition, folder: String)] = []
-    for name in names.isEmpty ? catalogue.names : names {
+    for name in names.isEmpty ? catalogue.names + TaskCatalogue.sharedNames.keys.sorted() : names {
       let path = folder + "/" + name
-      if holdsQuestions(path) {
-        found.append((try catalogue.task(named: name), path))
+      if let task = try task(name, in: path) {
+        found.append(task)
       } else if !names.isEmpty {
         throw ValidationError(
-          "--data \(folder): neither it nor \(path) has a questions.json for the task \(name).")
+          "--data \(folder): neither it nor \(path) has questions (questions.json, LaMP's "
+            + "dev_questions.json, OPPU's user_top_100_history.json) for the task \(name).")
       }
     }
     guard !found.isEmpty else {
       throw ValidationError(
-        "--data \(folder): there is no folder with a questions.json that is called like a task; "
+        "--data \(folder): there is no folder with questions that is called like a task; "
           + "the tasks are \(catalogue.names.joined(separator: ", ")).")
     }
     return found

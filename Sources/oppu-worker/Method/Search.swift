@@ -4,6 +4,7 @@ import ArgumentParsing
 import Cryptography
 import Evaluation
 import EvaluationReport
+import FineTuning
 import Foundation
 import LanguageModel
 import OPPU
@@ -62,6 +63,8 @@ struct Search: AsyncParsableCommand {
     var loss: Double?
     /// Of all users' own trainings.
     var trainingSeconds: Double?
+    /// Who is missing in the numbers, and why; nil where all are there.
+    var problem: String?
   }
 
   func run() async throws {
@@ -76,6 +79,7 @@ struct Search: AsyncParsableCommand {
       let settings = try combinations.map { changes in
         try changes.reduce(base) { try $0.setting($1.path, to: $1.value) }
       }
+      try OutputFolder.prepare(out)
       try await ComputeQueue("search").run {
         let model = try method.loadModel()
         var rows: [Row] = []
@@ -106,12 +110,23 @@ struct Search: AsyncParsableCommand {
       adapterCache: place.appending(path: "task-adapters")
         .appending(path: try Self.name(settings.ofTaskAdapters)))
     let bar = ProgressLine()
-    let findings = try EvaluationRun(model: model, dataset: dataset, plan: plan).run { progress in
-      bar.show(
-        progress.done, of: progress.total, "\(dataset.task.name) \(label): \(progress.stage)")
-      return true
+    var findings: EvaluationRun.Findings
+    var problem: String?
+    do {
+      findings = try EvaluationRun(model: model, dataset: dataset, plan: plan).run { progress in
+        bar.show(
+          progress.done, of: progress.total, "\(dataset.task.name) \(label): \(progress.stage)")
+        return true
+      }
+      problem = findings.problem
+    } catch let error as TrainingError {
+      // A task adapter that diverges, or settings that are none: the other combinations go on.
+      findings = EvaluationRun.Findings(
+        outcomes: [], leftOut: [], taskAdapters: [:], taskSeconds: [:])
+      problem = "\(error)"
     }
     bar.end()
+    if let problem { Failure.say("\(dataset.task.name) \(label): \(problem)") }
     let summary = Summary(
       task: dataset.task, arms: arms, outcomes: findings.outcomes, seed: method.seed)
     let estimates = summary.estimates(findings.outcomes)
@@ -125,10 +140,10 @@ struct Search: AsyncParsableCommand {
         settings: Dictionary(
           changes.map { ($0.path, $0.value) }, uniquingKeysWith: { $1 }),
         users: findings.outcomes.count,
-        queries: findings.outcomes.reduce(0) { $0 + $1.golds.count },
+        queries: findings.outcomes.reduce(0) { $0 + $1.measured },
         metric: metric, value: estimate?.value, low: estimate?.low, high: estimate?.high,
         loss: losses.isEmpty ? nil : losses.reduce(0, +) / Double(losses.count),
-        trainingSeconds: trainings.isEmpty ? nil : trainings.reduce(0, +))
+        trainingSeconds: trainings.isEmpty ? nil : trainings.reduce(0, +), problem: problem)
     }
   }
 
@@ -150,7 +165,8 @@ struct Search: AsyncParsableCommand {
           .init("95 %") { "\(number($0.low, "%.3f")) to \(number($0.high, "%.3f"))" },
           .init("Loss") { number($0.loss, "%.3f") },
           .init("Training s") { number($0.trainingSeconds, "%.0f") },
-        ])
+        ]
+        + (rows.contains { $0.problem != nil } ? [.init("Missing") { $0.problem ?? "" }] : []))
   }
 
   struct Change: Hashable {

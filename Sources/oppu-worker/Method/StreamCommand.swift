@@ -120,6 +120,7 @@ struct StreamCommand: AsyncParsableCommand {
       guard !names.isEmpty else {
         throw ValidationError("--events \(events) has no events that can be used.")
       }
+      try OutputFolder.prepare(out)
       try await ComputeQueue("stream").run {
         let model = try method.loadModel()
         var all: [EvaluationResults] = []

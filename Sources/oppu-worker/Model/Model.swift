@@ -14,6 +14,30 @@ struct Model: AsyncParsableCommand {
     ])
 }
 
+extension LlamaModel {
+  /// A command's model; what its file leaves open is told. Blocking.
+  static func opened(
+    _ path: String, precision: ProductPrecision = .int8
+  ) throws -> LlamaModel {
+    let model = try LlamaModel.load(path: path, precision: precision)
+    for note in model.tokenizer.notes { Failure.say("warning: \(path): \(note)") }
+    return model
+  }
+}
+
+extension PEFTFolder {
+  /// A command's adapter; where only its name tells which base model it belongs to, that is told.
+  static func opened(
+    _ folder: String, model: LlamaModel, over under: Adapter? = nil
+  ) throws -> Adapter {
+    let adapter = try read(folder, model: model, over: under)
+    if let base = try otherBase(of: folder, than: model) {
+      Failure.say("note: \(folder) calls its base model \(base); this is \(model.path)")
+    }
+    return adapter
+  }
+}
+
 /// The model of a command, with an adapter where one is named.
 struct ModelArguments: ParsableArguments {
   @Argument(help: "The model: a GGUF file or a Hugging Face folder.") var model: String
@@ -23,10 +47,10 @@ struct ModelArguments: ParsableArguments {
 
   /// Blocking; call it on a compute queue.
   func load() throws -> (model: LlamaModel, adapter: Adapter?) {
-    let model = try LlamaModel.load(path: self.model)
+    let model = try LlamaModel.opened(self.model)
     var stack: Adapter?
     for folder in adapter {
-      let next = try PEFTFolder.read(folder, model: model, over: stack)
+      let next = try PEFTFolder.opened(folder, model: model, over: stack)
       stack =
         try stack.map {
           try Adapter.stack([$0, next], configuration: model.configuration)
@@ -56,7 +80,7 @@ struct ModelTokenize: AsyncParsableCommand {
       let texts = text.isEmpty ? [try TextInput.standardInput()] : text
       let path = model
       let rows = try await ComputeQueue("model").run {
-        let model = try LlamaModel.load(path: path)
+        let model = try LlamaModel.opened(path)
         return texts.map { text in
           let ids = model.tokenizer.encode(text)
           return Row(text: text, ids: ids, tokens: ids.map { model.tokenizer.decode([$0]) })

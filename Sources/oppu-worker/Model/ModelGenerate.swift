@@ -12,6 +12,10 @@ struct ModelGenerate: AsyncParsableCommand {
 
   @OptionGroup var arguments: ModelArguments
   @Option(name: .long, help: "The prompt. Without one, stdin is read.") var prompt: String?
+  @Flag(
+    name: .long,
+    help: "Take the prompt as a message to an instruct model, in the file's chat template.")
+  var chat = false
   @Option(name: .long, help: "Tokens at most.") var maxTokens = 64
   @Option(name: .long, help: "0 is greedy; higher is more varied.") var temperature: Float = 0
   @Option(name: .long, help: "Choose among the k likeliest tokens (0: all).") var topK = 0
@@ -22,10 +26,11 @@ struct ModelGenerate: AsyncParsableCommand {
   func run() async throws {
     try await Failure.explain {
       let prompt = try prompt ?? TextInput.standardInput()
-      let result = try await ComputeQueue("model").run { [self] in
+      let (result, hasTemplate) = try await ComputeQueue("model").run { [self] in
         let (model, adapter) = try arguments.load()
         let request = GenerationRequest(
-          prompt: model.tokenizer.encode(prompt), maxTokens: maxTokens,
+          prompt: try chat ? model.tokenizer.encodeChat(prompt) : model.tokenizer.encode(prompt),
+          maxTokens: maxTokens,
           sampling: SamplingOptions(
             temperature: temperature, topK: topK, topP: topP, seed: seed),
           stopTokens: model.tokenizer.stopTokens, adapter: adapter)
@@ -38,10 +43,16 @@ struct ModelGenerate: AsyncParsableCommand {
           }
         ).first
         FileHandle.standardOutput.write(Data(decoder.finish().utf8))
-        return result
+        return (result, model.tokenizer.chatTemplate != nil)
       }
       print("")
       if let result {
+        if result.tokens.isEmpty, result.finishReason == .stop {
+          Failure.say(
+            "the model ended its text at once"
+              + (hasTemplate && !chat
+                ? ": it is an instruct model, which answers in its chat template; try --chat" : ""))
+        }
         let rate = Double(result.tokens.count) / max(result.decodeSeconds, 1e-9)
         Failure.say(
           String(

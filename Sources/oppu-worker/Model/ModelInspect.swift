@@ -33,6 +33,8 @@ struct ModelInspect: AsyncParsableCommand {
     let slidingWindow: Int?
     let ropeScaling: String
     let tokenizer: String
+    let notes: [String]
+    let chatTemplate: String?
     let parameters: Int
     let weightBytes: Int
     let types: [String: Int]
@@ -41,7 +43,8 @@ struct ModelInspect: AsyncParsableCommand {
 
     enum CodingKeys: String, CodingKey {
       case file, fingerprint, architecture, layers, width, heads, vocabulary, parameters, types
-      case tokenizer
+      case tokenizer, notes
+      case chatTemplate = "chat_template"
       case kvHeads = "kv_heads"
       case headWidth = "head_width"
       case feedForwardWidth = "feed_forward_width"
@@ -73,6 +76,7 @@ struct ModelInspect: AsyncParsableCommand {
           ),
           ("feed-forward width", "\(found.feedForwardWidth)"),
           ("vocabulary", "\(found.vocabulary)"), ("tokenizer", found.tokenizer),
+          ("chat template", found.chatTemplate ?? "none"),
           ("context", "\(found.contextLength) tokens\(window)"),
           ("RoPE scaling", found.ropeScaling), ("tensor types", types.joined(separator: ", ")),
           ("weights in memory", Show.bytes(Int64(found.weightBytes))),
@@ -82,7 +86,7 @@ struct ModelInspect: AsyncParsableCommand {
             "training, \(Self.trainingExamples) × \(Self.trainingTokens) tokens",
             Show.bytes(Int64(found.trainingBytes))
           ),
-        ])
+        ] + found.notes.map { ("note", $0) })
     }
   }
 
@@ -102,7 +106,11 @@ struct ModelInspect: AsyncParsableCommand {
       headWidth: shape.headWidth, feedForwardWidth: shape.feedForwardWidth,
       vocabulary: shape.vocabulary, contextLength: shape.contextLength,
       slidingWindow: shape.slidingWindow, ropeScaling: summary.ropeScaling,
-      tokenizer: summary.tokenizer, parameters: summary.parameters,
+      tokenizer: summary.tokenizer, notes: model.tokenizer.notes,
+      chatTemplate: model.tokenizer.chatTemplate.map {
+        ChatTemplate($0)?.name ?? "of another kind"
+      },
+      parameters: summary.parameters,
       weightBytes: summary.weightBytes, types: summary.types,
       kvBytesPerToken: summary.kvBytes / shape.contextLength, trainingBytes: plan.totalBytes)
   }
