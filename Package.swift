@@ -48,6 +48,7 @@ let package = Package(
       resources: [
         .embedInCode("Migrations/0001_initial.sql"),
         .embedInCode("Migrations/0002_logs_and_erasures.sql"),
+        .embedInCode("Migrations/0004_keyed_receipts.sql"),
       ]),
     .target(
       name: "OPPU",
@@ -125,7 +126,10 @@ let package = Package(
         "ShiftDetection",
       ]),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["oppu-worker", "ArgumentParsing", "LinearAlgebra"]),
+      name: "CommandLineTests",
+      dependencies: [
+        "oppu-worker", "ArgumentParsing", "FineTuning", "LinearAlgebra", "Personalization",
+      ]),
     .testTarget(
       name: "WorkerTests",
       dependencies: [

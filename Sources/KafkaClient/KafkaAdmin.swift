@@ -120,6 +120,29 @@ public final class KafkaAdmin: Sendable {
     }
   }
 
+  /// Deletes the messages below these offsets.
+  ///
+  /// - Throws: `KafkaError` for the request or its first partition that was refused.
+  public func deleteRecords(
+    below offsets: [TopicPartition: Int64], timeout: Duration = .seconds(10)
+  ) async throws {
+    if offsets.isEmpty { return }
+    try await blocking.run { [self] in
+      var request: OpaquePointer? = PartitionList(offsets).withPointer {
+        rd_kafka_DeleteRecords_new($0)
+      }
+      defer { rd_kafka_DeleteRecords_destroy(request) }
+      try perform(RD_KAFKA_ADMIN_OP_DELETERECORDS, timeout) { options, queue in
+        rd_kafka_DeleteRecords(handle.client, &request, 1, options, queue)
+      } read: { event in
+        guard let result = rd_kafka_event_DeleteRecords_result(event),
+          let list = rd_kafka_DeleteRecords_result_offsets(result)
+        else { return }
+        try PartitionList.checkErrors(in: list)
+      }
+    }
+  }
+
   /// What a group has committed.
   ///
   /// - Parameter partitions: those to ask for; nil asks for every partition of every topic.

@@ -1,6 +1,7 @@
 // How a command fails: one sentence on stderr and an exit code that a script can use.
 
 import ArgumentParsing
+import FineTuning
 import Foundation
 
 enum Failure {
@@ -12,6 +13,9 @@ enum Failure {
       throw error
     } catch let error as ValidationError {
       throw error
+    } catch let TrainingError.configuration(problem) {
+      // Settings of a training are given on the command line: wrong use, shown with the command's usage.
+      throw ValidationError("\(TrainingError.configuration(problem))")
     } catch {
       say("\(error)")
       throw error is SettingError ? ExitCode(2) : ExitCode.failure

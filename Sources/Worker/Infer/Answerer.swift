@@ -19,7 +19,8 @@ struct Answerer: Sendable {
   private let logger: Logger
 
   init(
-    settings: WorkerConfiguration.Infer, model: ServedModel, client: PostgresClient, logger: Logger
+    settings: WorkerConfiguration.Infer, model: ServedModel, client: PostgresClient,
+    answers: AnswerRepository, logger: Logger
   ) {
     modelName = URL(fileURLWithPath: model.base.path).lastPathComponent
     let patience = DatabasePatience()
@@ -30,9 +31,9 @@ struct Answerer: Sendable {
     prefixes = PrefixCache(byteLimit: settings.prefixCacheBytes)
     loader = RequestLoader(
       settings: settings, model: model, cache: cache, patience: patience, client: client,
-      logger: logger)
+      answers: answers, logger: logger)
     let recorder = AnswerRecorder(
-      answers: AnswerRepository(client), patience: patience, logger: logger)
+      answers: answers, patience: patience, logger: logger)
     queue = AnswerQueue(
       model: model, settings: settings, cache: cache, prefixes: prefixes, logger: logger
     ) { await recorder.record($0) }

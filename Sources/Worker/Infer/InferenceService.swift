@@ -41,7 +41,8 @@ public struct InferenceService: Service {
       producer: producer, topics: topics, patience: configuration.infer.defaultDeadline,
       logger: logger)
     answerer = Answerer(
-      settings: configuration.infer, model: model, client: client, logger: logger)
+      settings: configuration.infer, model: model, client: client,
+      answers: AnswerRepository(client, key: configuration.receiptKey), logger: logger)
   }
 
   public func run() async throws {

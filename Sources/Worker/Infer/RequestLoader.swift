@@ -45,7 +45,7 @@ struct RequestLoader: Sendable {
 
   init(
     settings: WorkerConfiguration.Infer, model: ServedModel, cache: AdapterCache,
-    patience: DatabasePatience, client: PostgresClient, logger: Logger
+    patience: DatabasePatience, client: PostgresClient, answers: AnswerRepository, logger: Logger
   ) {
     self.settings = settings
     self.model = model
@@ -53,7 +53,7 @@ struct RequestLoader: Sendable {
     self.patience = patience
     history = HistoryRepository(client)
     adapters = AdapterRepository(client)
-    answers = AnswerRepository(client)
+    self.answers = answers
     self.logger = logger
   }
 
