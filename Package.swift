@@ -52,6 +52,7 @@ let package = Package(
       resources: [
         .embedInCode("Migrations/0001_initial.sql"),
         .embedInCode("Migrations/0002_logs_and_erasures.sql"),
+        .embedInCode("Migrations/0004_keyed_receipts.sql"),
       ]),
     .target(
       name: "OPPU",
@@ -130,7 +131,10 @@ let package = Package(
         "Personalization", "ShiftDetection",
       ]),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["oppu-worker", "ArgumentParsing", "LinearAlgebra"]),
+      name: "CommandLineTests",
+      dependencies: [
+        "oppu-worker", "ArgumentParsing", "FineTuning", "LinearAlgebra", "Personalization",
+      ]),
     .testTarget(
       name: "WorkerTests",
       dependencies: [

@@ -41,7 +41,7 @@ public struct KafkaTopicReader: Sendable {
   /// - Parameters:
   ///   - partition: only this one.
   ///   - body: false ends the reading.
-  /// - Throws: `KafkaError`, also where nothing comes for 30 s; what `body` throws.
+  /// - Throws: `KafkaError`, also where nothing comes for 10 s; what `body` throws.
   public func read(
     _ topic: String, partition only: Int32? = nil, from start: Int64 = 0,
     _ body: (KafkaMessage) throws -> Bool
@@ -80,10 +80,10 @@ public struct KafkaTopicReader: Sendable {
       where position >= open[partition]?.end ?? 0 {
         open[partition] = nil
       }
-      guard ContinuousClock.now - lastProgress < .seconds(30) else {
+      guard ContinuousClock.now - lastProgress < .seconds(10) else {
         throw KafkaError(
           RD_KAFKA_RESP_ERR__TIMED_OUT,
-          "nothing came of \(open.keys.map(\.description).sorted().joined(separator: ", ")) for 30 s"
+          "nothing came of \(open.keys.map(\.description).sorted().joined(separator: ", ")) for 10 s"
         )
       }
     }

@@ -9,10 +9,17 @@ import Synchronization
 /// Several threads may call ``parallel(_:_:)`` at once, and a part may call it again: every caller
 /// works on its own computation itself, so nothing ever waits for a free thread.
 public final class ThreadPool: Sendable {
-  /// The process's pool. Its width is the environment's `OPPU_THREADS`, else the number of cores.
+  /// The process's pool. Its width is the environment's `OPPU_THREADS`, else the number of cores, or of those that
+  /// a container may use.
   public static let shared = ThreadPool(
-    width: ProcessInfo.processInfo.environment["OPPU_THREADS"].flatMap { Int($0) }
-      ?? ProcessInfo.processInfo.activeProcessorCount)
+    width: defaultWidth(
+      asked: ProcessInfo.processInfo.environment["OPPU_THREADS"],
+      cores: ProcessInfo.processInfo.activeProcessorCount, quota: CPUQuota.cores()))
+
+  /// More threads than the quota is worth would be stopped together for the rest of each period.
+  static func defaultWidth(asked: String?, cores: Int, quota: Int?) -> Int {
+    asked.flatMap { Int($0) } ?? min(cores, quota ?? cores)
+  }
 
   /// The number of threads that work on one computation, the caller's included. At least 1.
   public let width: Int

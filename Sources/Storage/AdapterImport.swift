@@ -16,11 +16,12 @@ public struct AdapterImport: Sendable {
 
   /// Stores the adapter as the next version and makes it active, with a finished job that stands for its
   /// making, in one transaction.
+  /// - Parameter isRehearsal: nothing is stored.
   /// - Returns: the version.
   /// - Throws: ``UnknownStreamError``, `PostgresError`.
-  public func store(_ adapter: NewAdapter) async throws -> Int {
+  public func store(_ adapter: NewAdapter, isRehearsal: Bool = false) async throws -> Int {
     let stream = adapter.stream
-    return try await client.withTransaction { connection in
+    return try await client.withTransaction(isRehearsal: isRehearsal) { connection in
       let known = try await connection.query(
         """
         SELECT 1 FROM user_task_state

@@ -157,17 +157,47 @@ public struct AdapterRepository: Sendable {
 
   public init(_ database: any Database) { self.database = database }
 
-  public func list(userID: String? = nil, task: String? = nil, limit: Int = 200) async throws
-    -> [AdapterRecord]
-  {
-    try await database.query(
+  /// Versions by user and task, oldest first.
+  /// - Parameter after: only those behind this one.
+  public func list(
+    userID: String? = nil, task: String? = nil, after: (Stream, version: Int)? = nil,
+    limit: Int = 200
+  ) async throws -> [AdapterRecord] {
+    let (stream, version) = after ?? (Stream(userID: "", task: ""), 0)
+    return try await database.query(
       """
       SELECT \(unsafeSQL: Self.columns) FROM adapters
-      WHERE (\(userID)::text IS NULL OR user_id = \(userID))
-        AND (\(task)::text IS NULL OR task = \(task))
+      WHERE \(Self.chosen(userID, task))
+        AND (user_id, task, version) > (\(stream.userID), \(stream.task), \(version))
       ORDER BY user_id, task, version LIMIT \(limit)
       """
     ).map(Self.record)
+  }
+
+  /// Versions of all users, the newest first.
+  /// - Parameter before: only those that an earlier job made.
+  public func newest(
+    userID: String?, task: String?, before jobID: Int64?, limit: Int
+  ) async throws -> [AdapterRecord] {
+    try await database.query(
+      """
+      SELECT \(unsafeSQL: Self.columns) FROM adapters
+      WHERE \(Self.chosen(userID, task)) AND (\(jobID)::bigint IS NULL OR job_id < \(jobID))
+      ORDER BY job_id DESC LIMIT \(limit)
+      """
+    ).map(Self.record)
+  }
+
+  public func count(userID: String?, task: String?) async throws -> Int {
+    try await database.query(
+      "SELECT count(*) AS n FROM adapters WHERE \(Self.chosen(userID, task))"
+    ).first?.decode("n") ?? 0
+  }
+
+  private static func chosen(_ userID: String?, _ task: String?) -> PostgresQuery {
+    """
+    (\(userID)::text IS NULL OR user_id = \(userID)) AND (\(task)::text IS NULL OR task = \(task))
+    """
   }
 
   public func get(_ stream: Stream, version: Int) async throws -> AdapterRecord? {

@@ -29,12 +29,16 @@ public struct RecordedAnswer: Sendable {
 
 public struct AnswerRepository: Sendable {
   private let client: PostgresClient
+  private let key: ReceiptKey
 
-  public init(_ client: PostgresClient) { self.client = client }
+  public init(_ client: PostgresClient, key: ReceiptKey = .stored) {
+    self.client = client
+    self.key = key
+  }
 
   /// What to remember before work on a user's answer begins, for ``record(_:)``.
   public func marks(of users: [String]) async throws -> ErasureMarks {
-    try await ErasureMarks.of(users, on: client)
+    try await ErasureMarks.of(users, key: key, on: client)
   }
 
   /// Records answers, each with the marks from before the work on it began; a request that was answered twice
@@ -62,7 +66,7 @@ public struct AnswerRepository: Sendable {
     try await client.withTransaction { connection in
       let users = answers.map(\.answer.stream.userID)
       try await ErasureRepository.keepOut(users, on: connection)
-      let now = try await ErasureMarks.of(users, on: connection)
+      let now = try await ErasureMarks.of(users, key: key, on: connection)
       // One statement must not meet a row twice.
       let newest = Dictionary(
         answers.filter { now.isUnchanged($0.answer.stream.userID, since: $0.marks) }

@@ -55,6 +55,25 @@ public struct Stream: Hashable, Sendable, Codable, Comparable, CustomStringConve
   }
 }
 
+extension JSONValue {
+  /// With the names of fields in snake_case: numbers of the detectors are stored under the names of their types.
+  var withFieldNames: JSONValue {
+    switch self {
+    case .array(let values): .array(values.map(\.withFieldNames))
+    case .object(let fields):
+      .object(
+        Dictionary(
+          fields.map { key, value in
+            let name = key.reduce(into: "") { name, letter in
+              name += letter.isUppercase ? "_\(letter.lowercased())" : String(letter)
+            }
+            return (name, value.withFieldNames)
+          }, uniquingKeysWith: { $1 }))
+    default: self
+    }
+  }
+}
+
 extension PostgresRow {
   func stream() throws -> Stream {
     Stream(userID: try decode("user_id"), task: try decode("task"))

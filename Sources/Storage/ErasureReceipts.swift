@@ -1,6 +1,5 @@
 // What stays of erasures: receipts, what they forbid, and what the topic is still to be told.
 
-import Cryptography
 import Foundation
 import PostgresClient
 
@@ -20,36 +19,58 @@ public struct ErasureReceipt: Sendable, Codable {
   public let erasedAt: Date
 }
 
-extension ErasureRepository {
-  /// What receipts know a user by.
-  static func hash(_ userID: String) -> String {
-    SHA256.hash(data: Data(userID.utf8)).hexadecimal
-  }
+/// Until when the messages of users are forgotten, by operators' erasures.
+struct ErasureOrders {
+  fileprivate let before: [String: Date]
+  fileprivate let hash: ReceiptKey.Hash
 
-  /// Until when the messages of users are forgotten, by hash, of those erased by an operator since a time.
+  func until(_ userID: String) throws -> Date? { try before[hash(userID)] }
+}
+
+extension ErasureRepository {
+  /// Which messages operators' erasures since a time forbid; nil: none.
+  /// - Parameter connection: inside a transaction.
   static func orders(
-    since time: Date, on database: any Database
-  ) async throws -> [String: Date] {
-    try await database.query(
+    since time: Date, key: ReceiptKey, on connection: PostgresConnection
+  ) async throws -> ErasureOrders? {
+    let isAny = try await connection.query(
+      "SELECT 1 FROM erasure_receipts WHERE erased_before >= \(time) LIMIT 1")
+    // Nearly always: only who reads what was sent before somebody was erased meets one.
+    if isAny.isEmpty { return nil }
+    let hash = try await key.hash(on: connection, isHeld: true)
+    let before = try await connection.query(
       """
-      SELECT user_sha256, max(erased_before) AS before FROM erasure_receipts
-      WHERE erased_before >= \(time) GROUP BY user_sha256
+      SELECT user_hash, max(erased_before) AS before FROM erasure_receipts
+      WHERE erased_before >= \(time) GROUP BY user_hash
       """
     ).reduce(into: [:]) {
-      $0[try $1.decode("user_sha256")] = try $1.decode("before", as: Date.self)
+      $0[try $1.decode("user_hash", as: String.self)] = try $1.decode("before", as: Date.self)
     }
+    return ErasureOrders(before: before, hash: hash)
   }
 
-  /// Receipts, the newest first.
-  /// - Parameter userID: only those of this user.
+  /// Receipts, the newest first, and how many there are.
+  /// - Parameters:
+  ///   - userID: only those of this user.
+  ///   - before: only those with a lower number.
   public static func receipts(
-    of userID: String?, limit: Int, in database: any Database
-  ) async throws -> [ErasureReceipt] {
-    try await database.query(
+    of userID: String?, key: ReceiptKey, before: Int64? = nil, limit: Int,
+    in database: any Database
+  ) async throws -> (rows: [ErasureReceipt], total: Int) {
+    var wanted: String?
+    if let userID { wanted = try await key.hash(on: database)(userID) }
+    let total = try await database.query(
       """
-      SELECT receipt_id, user_sha256, events, adapters, jobs, answers, times, erased_at
+      SELECT count(*) AS n FROM erasure_receipts
+      WHERE \(wanted)::text IS NULL OR user_hash = \(wanted)
+      """
+    ).first?.decode("n", as: Int.self)
+    let rows = try await database.query(
+      """
+      SELECT receipt_id, user_hash, events, adapters, jobs, answers, times, erased_at
       FROM erasure_receipts
-      WHERE \(userID.map(hash))::text IS NULL OR user_sha256 = \(userID.map(hash))
+      WHERE (\(wanted)::text IS NULL OR user_hash = \(wanted))
+        AND (\(before)::bigint IS NULL OR receipt_id < \(before))
       ORDER BY receipt_id DESC LIMIT \(limit)
       """
     ).map { row in
@@ -59,9 +80,10 @@ extension ErasureRepository {
       removed.jobs = try row.decode("jobs")
       removed.answers = try row.decode("answers")
       return ErasureReceipt(
-        receiptID: try row.decode("receipt_id"), userHash: try row.decode("user_sha256"),
+        receiptID: try row.decode("receipt_id"), userHash: try row.decode("user_hash"),
         removed: removed, times: try row.decode("times"), erasedAt: try row.decode("erased_at"))
     }
+    return (rows, total ?? 0)
   }
 
   /// Erasures that the topic has not been told of, some hundred of them.
@@ -89,21 +111,29 @@ public struct ErasureMarks: Sendable, Equatable {
   private let times: [String: Int64]
 
   /// - Parameter database: where the answer counts, a transaction that keeps erasures out.
-  static func of(_ users: [String], on database: any Database) async throws -> ErasureMarks {
-    let hashes = Array(Set(users.map(ErasureRepository.hash)))
+  static func of(
+    _ users: [String], key: ReceiptKey, on database: any Database
+  ) async throws -> ErasureMarks {
+    let hash = try await key.hash(on: database)
+    let users = Set(users)
+    let hashes = try users.map { try hash($0) }
     let rows = try await database.query(
       """
-      SELECT user_sha256, sum(times)::bigint AS times FROM erasure_receipts
-      WHERE user_sha256 = ANY(\(hashes)) GROUP BY user_sha256
+      SELECT user_hash, sum(times)::bigint AS times FROM erasure_receipts
+      WHERE user_hash = ANY(\(hashes)) GROUP BY user_hash
       """)
+    let found = Dictionary(
+      try rows.map {
+        (try $0.decode("user_hash", as: String.self), try $0.decode("times", as: Int64.self))
+      },
+      uniquingKeysWith: { $1 })
     return ErasureMarks(
       times: Dictionary(
-        try rows.map { (try $0.decode("user_sha256"), try $0.decode("times")) },
+        zip(users, hashes).compactMap { user, hash in found[hash].map { (user, $0) } },
         uniquingKeysWith: { $1 }))
   }
 
   func isUnchanged(_ userID: String, since earlier: ErasureMarks) -> Bool {
-    let hash = ErasureRepository.hash(userID)
-    return times[hash] == earlier.times[hash]
+    times[userID] == earlier.times[userID]
   }
 }

@@ -28,9 +28,13 @@ public struct Erasure: Sendable, Equatable {
 
 public struct ErasureRepository: Sendable {
   private let connection: PostgresConnection
+  private let key: ReceiptKey
 
   /// - Parameter connection: inside a transaction.
-  public init(_ connection: PostgresConnection) { self.connection = connection }
+  public init(_ connection: PostgresConnection, key: ReceiptKey = .stored) {
+    self.connection = connection
+    self.key = key
+  }
 
   /// The tables that hold rows of users, in the order in which they are emptied.
   ///
@@ -52,10 +56,11 @@ public struct ErasureRepository: Sendable {
   public func erase(userID: String, order: Date? = nil) async throws -> Erasure {
     try await lock(userID)
     if let order {
+      let hash = try await key.hash(on: connection, isHeld: true)(userID)
       let done = try await connection.query(
         """
         SELECT 1 FROM erasure_receipts
-        WHERE user_sha256 = \(Self.hash(userID)) AND erased_before >= \(order) LIMIT 1
+        WHERE user_hash = \(hash) AND erased_before >= \(order) LIMIT 1
         """)
       if !done.isEmpty { return Erasure(counts: ErasureCounts(), found: .before) }
     }
@@ -107,31 +112,32 @@ public struct ErasureRepository: Sendable {
   private func conclude(
     _ userID: String, _ counts: ErasureCounts, rows: Int, order: Date?
   ) async throws -> Erasure {
-    let hash = Self.hash(userID)
+    let hash = try await key.hash(on: connection, isHeld: true)(userID)
     if rows == 0 {
       let known = try await connection.execute(
         """
         UPDATE erasure_receipts SET times = times + 1,
           erased_before = greatest(erased_before, \(order))
         WHERE receipt_id =
-          (SELECT max(receipt_id) FROM erasure_receipts WHERE user_sha256 = \(hash))
+          (SELECT max(receipt_id) FROM erasure_receipts WHERE user_hash = \(hash))
         """)
       if known > 0 { return Erasure(counts: counts, found: .before) }
       let similar = try await similar(to: userID)
       // An order may have been for a name that nobody has; a message by itself always leaves a receipt.
-      if order == nil { try await leaveReceipt(userID, counts, order) }
+      if order == nil { try await leaveReceipt(userID, hash, counts, order) }
       return Erasure(counts: counts, found: .nothing(similar: similar))
     }
-    try await leaveReceipt(userID, counts, order)
+    try await leaveReceipt(userID, hash, counts, order)
     return Erasure(counts: counts, found: .something)
   }
 
-  private func leaveReceipt(_ userID: String, _ counts: ErasureCounts, _ order: Date?) async throws
-  {
+  private func leaveReceipt(
+    _ userID: String, _ hash: String, _ counts: ErasureCounts, _ order: Date?
+  ) async throws {
     try await connection.execute(
       """
-      INSERT INTO erasure_receipts (user_sha256, events, adapters, jobs, answers, erased_before)
-      VALUES (\(Self.hash(userID)), \(counts.events), \(counts.adapters), \(counts.jobs),
+      INSERT INTO erasure_receipts (user_hash, events, adapters, jobs, answers, erased_before)
+      VALUES (\(hash), \(counts.events), \(counts.adapters), \(counts.jobs),
         \(counts.answers), \(order))
       """)
     let everything = Stream(userID: userID, task: "*")

@@ -107,6 +107,54 @@ public struct HistoryRepository: Sendable {
     }
 
     public func encode(to encoder: any Encoder) throws { try message.encode(to: encoder) }
+
+    /// Microseconds since 1970, exactly as they are stored.
+    public let occurredMicroseconds: Int64
+  }
+
+  public func count(userID: String, task: String?) async throws -> Int {
+    try await database.query(
+      """
+      SELECT count(*) AS n FROM behavior_events
+      WHERE user_id = \(userID) AND (\(task)::text IS NULL OR task = \(task))
+      """
+    ).first?.decode("n") ?? 0
+  }
+
+  /// A user's events by the time when they happened, the newest first.
+  /// - Parameter before: only those behind this one.
+  public func newestRecords(
+    userID: String, task: String?, before: (microseconds: Int64, task: String, ordinal: Int64)?,
+    limit: Int
+  ) async throws -> [EventRecord] {
+    let before = before ?? (Int64.max, "", 0)
+    return try await database.query(
+      """
+      SELECT * FROM (\(Self.record) WHERE user_id = \(userID)
+        AND (\(task)::text IS NULL OR task = \(task))) AS e
+      WHERE (microseconds, task, ordinal)
+        < (\(before.microseconds), \(before.task), \(before.ordinal))
+      ORDER BY microseconds DESC, task DESC, ordinal DESC LIMIT \(limit)
+      """
+    ).map(Self.decode)
+  }
+
+  private static let record: PostgresQuery = """
+    SELECT event_id, user_id, task, kind, occurred_at, input, output, request_id, verdict, extra,
+      ordinal, topic || '-' || partition || '@' || "offset" AS place,
+      (extract(epoch FROM occurred_at) * 1000000)::bigint AS microseconds
+    FROM behavior_events
+    """
+
+  private static func decode(_ row: PostgresRow) throws -> EventRecord {
+    EventRecord(
+      eventID: try row.decode("event_id"), userID: try row.decode("user_id"),
+      task: try row.decode("task"), kind: try row.decode("kind"),
+      occurredAt: try row.decode("occurred_at"), input: try row.json("input"),
+      output: try row.decode("output"), requestID: try row.decode("request_id"),
+      verdict: try row.decode("verdict"), extra: try row.optionalJSON("extra"),
+      ordinal: try row.decode("ordinal"), place: try row.decode("place"),
+      occurredMicroseconds: try row.decode("microseconds"))
   }
 
   /// A user's events as they are stored, oldest first: those after `after`.
@@ -115,21 +163,11 @@ public struct HistoryRepository: Sendable {
   ) async throws -> [EventRecord] {
     try await database.query(
       """
-      SELECT event_id, user_id, task, kind, occurred_at, input, output, request_id, verdict, extra,
-        ordinal, topic || '-' || partition || '@' || "offset" AS place
-      FROM behavior_events
+      \(Self.record)
       WHERE user_id = \(userID) AND (\(task)::text IS NULL OR task = \(task))
         AND (task, ordinal) > (\(after.task), \(after.ordinal))
       ORDER BY task, ordinal LIMIT \(limit)
       """
-    ).map { row in
-      EventRecord(
-        eventID: try row.decode("event_id"), userID: try row.decode("user_id"),
-        task: try row.decode("task"), kind: try row.decode("kind"),
-        occurredAt: try row.decode("occurred_at"), input: try row.json("input"),
-        output: try row.decode("output"), requestID: try row.decode("request_id"),
-        verdict: try row.decode("verdict"), extra: try row.optionalJSON("extra"),
-        ordinal: try row.decode("ordinal"), place: try row.decode("place"))
-    }
+    ).map(Self.decode)
   }
 }

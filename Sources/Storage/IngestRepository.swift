@@ -104,8 +104,12 @@ public struct ZombieConsumerError: Error, CustomStringConvertible {
 
 public struct IngestRepository: Sendable {
   let client: PostgresClient
+  private let key: ReceiptKey
 
-  public init(_ client: PostgresClient) { self.client = client }
+  public init(_ client: PostgresClient, key: ReceiptKey = .stored) {
+    self.client = client
+    self.key = key
+  }
 
   /// A batch whose rows are made: what can be done before the transaction.
   public struct Prepared: Sendable {
@@ -165,10 +169,9 @@ public struct IngestRepository: Sendable {
         throw ZombieConsumerError(topic: batch.topic, partition: batch.partition)
       }
       var result = IngestResult()
-      // Nearly always none: only who reads what was sent before somebody was erased meets any.
-      var erased: [String: Date] = [:]
+      var erased: ErasureOrders?
       if let sentFrom = batch.sentFrom {
-        erased = try await ErasureRepository.orders(since: sentFrom, on: connection)
+        erased = try await ErasureRepository.orders(since: sentFrom, key: key, on: connection)
       }
       for step in prepared.steps {
         switch step {
@@ -189,7 +192,8 @@ public struct IngestRepository: Sendable {
           result.events += written
           result.duplicates += rows.events.count - written
         case .erase(let userID, let order):
-          let erasure = try await ErasureRepository(connection).erase(userID: userID, order: order)
+          let erasure = try await ErasureRepository(connection, key: key)
+            .erase(userID: userID, order: order)
           if case .nothing(let similar) = erasure.found {
             result.notFound.append((userID, similar))
           }
@@ -211,13 +215,13 @@ public struct IngestRepository: Sendable {
 
   /// The events that no operator's erasure forbids.
   private static func kept(
-    _ rows: EventRows, _ erased: [String: Date], of batch: IngestBatch
+    _ rows: EventRows, _ erased: ErasureOrders?, of batch: IngestBatch
   ) throws -> EventRows {
-    if erased.isEmpty { return rows }
+    guard let erased else { return rows }
     var until: [String: Date?] = [:]
-    let events = rows.events.filter { event in
+    let events = try rows.events.filter { event in
       let user = event.stream.userID
-      let before = until[user] ?? erased[ErasureRepository.hash(user)]
+      let before = try until[user] ?? erased.until(user)
       until[user] = .some(before)
       guard let before, let sentAt = event.sentAt else { return true }
       return sentAt > before

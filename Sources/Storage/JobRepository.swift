@@ -204,49 +204,59 @@ public struct JobRepository: Sendable {
 
   /// Takes a job out of the queue, or away from its trainer, which stops at its next step and can write nothing
   /// from now on.
+  /// - Parameter isRehearsal: nothing is changed.
   /// - Returns: the job as it was.
   /// - Throws: ``JobStateError`` for a job that is over or was never there.
   @discardableResult
-  public func cancel(_ jobID: Int64, note: String) async throws -> JobRecord {
-    guard let job = try await get(jobID) else {
-      throw JobStateError(description: "there is no job \(jobID)")
+  public func cancel(
+    _ jobID: Int64, note: String, isRehearsal: Bool = false
+  ) async throws -> JobRecord {
+    try await client.withTransaction(isRehearsal: isRehearsal) { connection in
+      guard let job = try await Self.get(jobID, on: connection) else {
+        throw JobStateError(description: "there is no job \(jobID)")
+      }
+      let closed = try await connection.execute(
+        Self.closing(
+          "j.job_id = \(jobID)", state: .cancelled, error: note, failure: nil, result: nil))
+      guard closed == 1 else {
+        throw JobStateError(
+          description: "job \(jobID) is over (\(job.state.rawValue)); there is nothing to cancel")
+      }
+      return job
     }
-    let closed = try await client.execute(
-      Self.closing(
-        "j.job_id = \(jobID)", state: .cancelled, error: note, failure: nil, result: nil))
-    guard closed == 1 else {
-      throw JobStateError(
-        description: "job \(jobID) is over (\(job.state.rawValue)); there is nothing to cancel")
-    }
-    return job
   }
 
   /// Queues a dead or cancelled job again, with all its attempts before it.
+  /// - Parameter isRehearsal: nothing is changed.
+  /// - Returns: the job as it was.
   /// - Throws: ``JobStateError`` where the job is not over or succeeded, or where another job of its stream is
   ///   queued.
-  public func retry(_ jobID: Int64) async throws {
-    do {
-      let moved = try await client.execute(
-        """
-        WITH gone AS (
-          DELETE FROM training_jobs_done WHERE job_id = \(jobID) AND state IN ('dead', 'cancelled')
-          RETURNING *)
-        INSERT INTO training_jobs_open (job_id, user_id, task, reason, change_ordinal, folded, run_at,
-          lease_token, error, failures, created_at)
-        SELECT job_id, user_id, task, reason, change_ordinal, folded, now(), lease_token, error,
-          failures, created_at FROM gone
-        """)
-      if moved == 1 { return }
-    } catch let error as PostgresError where error.isUniqueViolation {
+  @discardableResult
+  public func retry(_ jobID: Int64, isRehearsal: Bool = false) async throws -> JobRecord {
+    try await client.withTransaction(isRehearsal: isRehearsal) { connection in
+      guard let job = try await Self.get(jobID, on: connection) else {
+        throw JobStateError(description: "there is no job \(jobID)")
+      }
+      do {
+        let moved = try await connection.execute(
+          """
+          WITH gone AS (
+            DELETE FROM training_jobs_done WHERE job_id = \(jobID) AND state IN ('dead', 'cancelled')
+            RETURNING *)
+          INSERT INTO training_jobs_open (job_id, user_id, task, reason, change_ordinal, folded, run_at,
+            lease_token, error, failures, created_at)
+          SELECT job_id, user_id, task, reason, change_ordinal, folded, now(), lease_token, error,
+            failures, created_at FROM gone
+          """)
+        if moved == 1 { return job }
+      } catch let error as PostgresError where error.isUniqueViolation {
+        throw JobStateError(
+          description: "another job of the stream of job \(jobID) is queued and does its work")
+      }
       throw JobStateError(
-        description: "another job of the stream of job \(jobID) is queued and does its work")
+        description:
+          "job \(jobID) is \(job.state.rawValue); only a dead or cancelled job can be tried again")
     }
-    guard let job = try await get(jobID) else {
-      throw JobStateError(description: "there is no job \(jobID)")
-    }
-    throw JobStateError(
-      description:
-        "job \(jobID) is \(job.state.rawValue); only a dead or cancelled job can be tried again")
   }
 
   // MARK: Statements
@@ -302,22 +312,45 @@ public struct JobRepository: Sendable {
 
   // MARK: Reading
 
+  /// Jobs, the newest first.
+  /// - Parameter before: only those with a lower number.
   public func list(
-    state: JobState? = nil, userID: String? = nil, task: String? = nil, limit: Int = 200
+    state: JobState? = nil, userID: String? = nil, task: String? = nil, before: Int64? = nil,
+    limit: Int = 200
   ) async throws -> [JobRecord] {
     try await client.query(
       """
       SELECT \(unsafeSQL: Self.columns) FROM training_jobs
-      WHERE (\(state?.rawValue)::text IS NULL OR state = \(state?.rawValue))
-        AND (\(userID)::text IS NULL OR user_id = \(userID))
-        AND (\(task)::text IS NULL OR task = \(task))
+      WHERE \(Self.chosen(state, userID, task))
+        AND (\(before)::bigint IS NULL OR job_id < \(before))
       ORDER BY job_id DESC LIMIT \(limit)
       """
     ).map(Self.record)
   }
 
-  public func get(_ jobID: Int64) async throws -> JobRecord? {
+  /// How many jobs ``list(state:userID:task:before:limit:)`` would give without limits.
+  public func count(state: JobState?, userID: String?, task: String?) async throws -> Int {
     try await client.query(
+      "SELECT count(*) AS n FROM training_jobs WHERE \(Self.chosen(state, userID, task))"
+    ).first?.decode("n") ?? 0
+  }
+
+  private static func chosen(_ state: JobState?, _ userID: String?, _ task: String?)
+    -> PostgresQuery
+  {
+    """
+    (\(state?.rawValue)::text IS NULL OR state = \(state?.rawValue))
+      AND (\(userID)::text IS NULL OR user_id = \(userID))
+      AND (\(task)::text IS NULL OR task = \(task))
+    """
+  }
+
+  public func get(_ jobID: Int64) async throws -> JobRecord? {
+    try await Self.get(jobID, on: client)
+  }
+
+  private static func get(_ jobID: Int64, on database: any Database) async throws -> JobRecord? {
+    try await database.query(
       "SELECT \(unsafeSQL: Self.columns) FROM training_jobs WHERE job_id = \(jobID)"
     ).first.map(Self.record)
   }

@@ -17,6 +17,8 @@ public struct Migration: Sendable {
     Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql),
     Migration(
       number: 2, name: "logs and erasures", bytes: PackageResources._002_logs_and_erasures_sql),
+    Migration(
+      number: 4, name: "keyed receipts", bytes: PackageResources._004_keyed_receipts_sql),
   ]
 
   private init(number: Int, name: String, bytes: [UInt8]) {

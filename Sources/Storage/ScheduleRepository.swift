@@ -301,8 +301,11 @@ public struct ScheduleRepository: Sendable {
 
   /// Asks for a training because an operator wants one; a decision like any other.
   /// - Returns: the job; nil for a stream without events.
-  public func requestTraining(of stream: Stream, note: String) async throws -> EnqueuedJob? {
-    try await client.withTransaction { connection in
+  /// - Parameter isRehearsal: nothing is changed.
+  public func requestTraining(
+    of stream: Stream, note: String, isRehearsal: Bool = false
+  ) async throws -> EnqueuedJob? {
+    try await client.withTransaction(isRehearsal: isRehearsal) { connection in
       let rows = try await connection.query(
         """
         SELECT event_count FROM user_task_state
@@ -422,18 +425,35 @@ public struct ScheduleRepository: Sendable {
       ], rows: rows)
   }
 
+  /// Decisions, the newest first.
+  /// - Parameter before: only those with a lower number.
   public func decisions(
-    userID: String? = nil, task: String? = nil, reason: String? = nil, limit: Int = 200
+    userID: String? = nil, task: String? = nil, reason: String? = nil, before: Int64? = nil,
+    limit: Int = 200
   ) async throws -> [DecisionRecord] {
     try await client.query(
       """
       SELECT \(unsafeSQL: Self.decisionColumns) FROM shift_decisions
-      WHERE (\(userID)::text IS NULL OR user_id = \(userID))
-        AND (\(task)::text IS NULL OR task = \(task))
-        AND (\(reason)::text IS NULL OR reason = \(reason))
+      WHERE \(Self.chosen(userID, task, reason))
+        AND (\(before)::bigint IS NULL OR decision_id < \(before))
       ORDER BY decision_id DESC LIMIT \(limit)
       """
     ).map(Self.decision)
+  }
+
+  public func count(userID: String?, task: String?, reason: String?) async throws -> Int {
+    try await client.query(
+      "SELECT count(*) AS n FROM shift_decisions WHERE \(Self.chosen(userID, task, reason))"
+    ).first?.decode("n") ?? 0
+  }
+
+  private static func chosen(_ userID: String?, _ task: String?, _ reason: String?) -> PostgresQuery
+  {
+    """
+    (\(userID)::text IS NULL OR user_id = \(userID))
+      AND (\(task)::text IS NULL OR task = \(task))
+      AND (\(reason)::text IS NULL OR reason = \(reason))
+    """
   }
 
   public func decision(_ id: Int64) async throws -> DecisionRecord? {
@@ -452,7 +472,8 @@ public struct ScheduleRepository: Sendable {
       decisionID: try row.decode("decision_id"), userID: try row.decode("user_id"),
       task: try row.decode("task"), action: try row.decode("action"),
       reason: try row.decode("reason"), ordinal: try row.decode("ordinal"),
-      changeOrdinal: try row.decode("change_ordinal"), signals: try row.json("signals"),
+      changeOrdinal: try row.decode("change_ordinal"),
+      signals: try row.json("signals", as: JSONValue.self).withFieldNames,
       numbers: try row.json("numbers"), jobID: try row.decode("job_id"),
       decidedAt: try row.decode("decided_at"))
   }

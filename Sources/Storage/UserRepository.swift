@@ -33,7 +33,15 @@ public struct UserRepository: Sendable {
 
   public init(_ client: PostgresClient) { self.client = client }
 
-  public func streams(userID: String? = nil, limit: Int = 200) async throws -> [StreamSummary] {
+  public func count() async throws -> Int {
+    try await client.query("SELECT count(*) AS n FROM user_task_state").first?.decode("n") ?? 0
+  }
+
+  /// Streams by user and task.
+  /// - Parameter after: only those behind this one.
+  public func streams(
+    userID: String? = nil, after: Stream = Stream(userID: "", task: ""), limit: Int = 200
+  ) async throws -> [StreamSummary] {
     try await client.query(
       """
       SELECT s.user_id, s.task, s.event_count, s.scheduled_through, s.evaluation,
@@ -46,7 +54,8 @@ public struct UserRepository: Sendable {
            AND d.task = s.task AND d.reason = 'shift_detected') AS shifts
       FROM user_task_state s
       LEFT JOIN adapters a ON a.user_id = s.user_id AND a.task = s.task AND a.state = 'active'
-      WHERE \(userID)::text IS NULL OR s.user_id = \(userID)
+      WHERE (\(userID)::text IS NULL OR s.user_id = \(userID))
+        AND (s.user_id, s.task) > (\(after.userID), \(after.task))
       ORDER BY s.user_id, s.task LIMIT \(limit)
       """
     ).map { row in
@@ -57,7 +66,7 @@ public struct UserRepository: Sendable {
         lastEventAt: try row.decode("last_event_at"), activeVersion: try row.decode("version"),
         trainedThrough: try row.decode("trained_through"),
         adapterVersions: try row.decode("versions"), shifts: try row.decode("shifts"),
-        evaluation: try row.optionalJSON("evaluation"))
+        evaluation: try row.optionalJSON("evaluation", as: JSONValue.self)?.withFieldNames)
     }
   }
 

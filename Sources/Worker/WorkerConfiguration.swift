@@ -24,6 +24,8 @@ public struct WorkerConfiguration: Sendable {
   public var taskAdapters: String?
   /// How long a stop may take before the process ends all the same: below the minute that supervisors give.
   public var shutdownDeadline: Duration = .seconds(45)
+  /// A secret for the receipts of erasures; nil: the database's own alone.
+  public var erasureKey: String?
   public var kafka = Kafka()
   public var database = Database()
   public var ingest = Ingest()
@@ -32,6 +34,8 @@ public struct WorkerConfiguration: Sendable {
   public var infer = Infer()
 
   public init() {}
+
+  public var receiptKey: ReceiptKey { ReceiptKey(secret: erasureKey) }
 
   /// What stands in prompts where a request does not say, and therefore in those of the training.
   public var promptVariant: PromptVariant {
@@ -49,6 +53,8 @@ public struct WorkerConfiguration: Sendable {
     public var replyTopic = "personalization-replies"
     public var adapterEventTopic = "adapter-events"
     public var groupPrefix = "oppu"
+    /// Whether this process is known to its groups under a name that outlives it.
+    public var isStaticMember = true
 
     public var client: KafkaConfiguration {
       KafkaConfiguration(

@@ -46,10 +46,12 @@ struct Dev: AsyncParsableCommand {
           folder: home.appendingPathComponent("broker"), port: kafkaPort == 0 ? nil : kafkaPort,
           logger: logger)
         do {
-          // The development broker answers an empty fetch at once instead of holding it.
+          // The development broker answers an empty fetch at once instead of holding it, and keeps the places of
+          // static members that are gone for ever.
           let own = [
             "kafka.bootstrapServers": kafka.bootstrapServers,
             "database.url": postgres.connectionString, "kafka.idleRestMs": "200",
+            "kafka.staticMembership": "false",
           ].mapValues { SettingText(text: $0, source: .flag("dev")) }
           let configuration = try options.layers(over: own).configuration()
           try await createTopics(configuration, logger: logger)

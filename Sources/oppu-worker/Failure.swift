@@ -2,6 +2,7 @@
 
 import ArgumentParsing
 import ErrorText
+import FineTuning
 import Foundation
 
 enum Failure {
@@ -13,6 +14,9 @@ enum Failure {
       throw error
     } catch let error as ValidationError {
       throw error
+    } catch let TrainingError.configuration(problem) {
+      // Settings of a training are given on the command line: wrong use, shown with the command's usage.
+      throw ValidationError("\(TrainingError.configuration(problem))")
     } catch {
       say(ErrorText.sentence(error))
       throw error is SettingError ? ExitCode(2) : ExitCode.failure

@@ -56,14 +56,15 @@ struct OutputOptions: ParsableArguments {
     }
   }
 
+  /// A value as JSON text, its fields named and complete as ``DocumentEncoder`` has them.
   static func json(_ value: some Encodable, pretty: Bool) throws -> String {
     let encoder = JSONEncoder()
-    encoder.dateEncodingStrategy = .iso8601
     encoder.outputFormatting =
       pretty
       ? [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
       : [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
+    return String(
+      decoding: try encoder.encode(try DocumentEncoder.json(value)), as: UTF8.self)
   }
 }
 

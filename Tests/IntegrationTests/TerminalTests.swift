@@ -40,7 +40,8 @@ extension IntegrationTests {
         #expect(status == 0)
         #expect(!json.contains("\u{1B}"))
         let rows = try #require(
-          try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [[String: Any]])
+          (try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])?["rows"]
+            as? [[String: Any]])
         #expect(rows.contains { $0.values.contains { $0 as? String == Self.user } })
       }
     }

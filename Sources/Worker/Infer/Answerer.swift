@@ -19,7 +19,8 @@ struct Answerer: Sendable {
   private let logger: Logger
 
   init(
-    configuration: WorkerConfiguration, model: ServedModel, client: PostgresClient, logger: Logger
+    configuration: WorkerConfiguration, model: ServedModel, client: PostgresClient,
+    answers: AnswerRepository, logger: Logger
   ) {
     let settings = configuration.infer
     modelName = URL(fileURLWithPath: model.base.path).lastPathComponent
@@ -31,9 +32,9 @@ struct Answerer: Sendable {
     prefixes = PrefixCache(byteLimit: settings.prefixCacheBytes)
     loader = RequestLoader(
       configuration: configuration, model: model, cache: cache, patience: patience,
-      client: client, logger: logger)
+      client: client, answers: answers, logger: logger)
     let recorder = AnswerRecorder(
-      answers: AnswerRepository(client), patience: patience, logger: logger)
+      answers: answers, patience: patience, logger: logger)
     queue = AnswerQueue(
       model: model, settings: settings, cache: cache, prefixes: prefixes, logger: logger
     ) { await recorder.record($0) }

@@ -41,7 +41,8 @@ public struct InferenceService: Service {
       producer: producer, topics: topics, patience: configuration.infer.defaultDeadline,
       logger: logger)
     answerer = Answerer(
-      configuration: configuration, model: model, client: client, logger: logger)
+      configuration: configuration, model: model, client: client,
+      answers: AnswerRepository(client, key: configuration.receiptKey), logger: logger)
   }
 
   public func run() async throws {

@@ -47,7 +47,7 @@ struct RequestLoader: Sendable {
 
   init(
     configuration: WorkerConfiguration, model: ServedModel, cache: AdapterCache,
-    patience: DatabasePatience, client: PostgresClient, logger: Logger
+    patience: DatabasePatience, client: PostgresClient, answers: AnswerRepository, logger: Logger
   ) {
     settings = configuration.infer
     cutoff = configuration.train.method.cutoff
@@ -56,7 +56,7 @@ struct RequestLoader: Sendable {
     self.patience = patience
     history = HistoryRepository(client)
     adapters = AdapterRepository(client)
-    answers = AnswerRepository(client)
+    self.answers = answers
     self.logger = logger
   }
 

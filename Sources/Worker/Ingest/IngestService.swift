@@ -31,20 +31,20 @@ public struct IngestService: Service {
   ) {
     self.init(
       configuration: configuration, settings: settings, catalogue: catalogue, client: client,
-      producer: producer, slot: nil, logger: logger)
+      key: .stored, producer: producer, slot: nil, logger: logger)
   }
 
   /// - Parameter slot: where given, the consumer is a static member of its group under this number.
   init(
     configuration: WorkerConfiguration.Kafka, settings: WorkerConfiguration.Ingest,
-    catalogue: TaskCatalogue, client: PostgresClient, producer: KafkaProducer, slot: WorkerSlot?,
-    logger: Logger
+    catalogue: TaskCatalogue, client: PostgresClient, key: ReceiptKey, producer: KafkaProducer,
+    slot: WorkerSlot?, logger: Logger
   ) {
     self.slot = slot
     self.logger = logger
     kafka = configuration
     context = LaneContext(
-      settings: settings, catalogue: catalogue, repository: IngestRepository(client),
+      settings: settings, catalogue: catalogue, repository: IngestRepository(client, key: key),
       producer: producer, slots: WriterSlots(settings.writers), logger: logger)
   }
 

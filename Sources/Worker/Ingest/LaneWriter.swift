@@ -54,7 +54,9 @@ struct CheckedBatch: Sendable {
         }
       } catch {
         let reason = error as? MessageError ?? MessageError(.invalidMessage, "\(error)")
-        letters.append(DeadLetter(message: message, error: reason, stage: "decode"))
+        letters.append(
+          DeadLetter(
+            message: message, error: reason, stage: "decode", logNumber: decoder.logNumber))
       }
     }
     close()
@@ -107,7 +109,8 @@ actor LaneWriter {
         guard let reason = error.reasons[message.offset] else { continue }
         refused[message.offset] = DeadLetter(
           message: message,
-          error: reason as? MessageError ?? self.unknownRequest(message), stage: "store")
+          error: reason as? MessageError ?? self.unknownRequest(message), stage: "store",
+          logNumber: logNumber)
       }
       try await write(check(batch.messages, batch.expected, refused), refused: refused)
     } catch let error as PostgresError where error.isDataError {
@@ -122,7 +125,7 @@ actor LaneWriter {
       var refused = refused
       refused[last.offset] = DeadLetter(
         message: last, error: MessageError(.invalidMessage, "PostgreSQL refused it: \(error)"),
-        stage: "store")
+        stage: "store", logNumber: logNumber)
       try await write(check(batch.messages, batch.expected, refused), refused: refused)
     }
   }

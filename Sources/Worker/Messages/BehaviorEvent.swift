@@ -16,6 +16,15 @@ public enum BehaviorEvent: Sendable {
   /// A header of messages without a value that tell of an operator's erasure: its time, in milliseconds since 1970.
   static let orderHeader = "oppu-erased-before"
 
+  /// A header of messages that come from a dead letter: where they stood first, which names an event without an id.
+  static let placeHeader = "oppu-original-place"
+
+  /// The id of an event without one: its place in the topic. A topic that was made anew has other messages in the
+  /// same places.
+  static func place(topic: String, partition: Int32, offset: Int64, logNumber: Int64) -> String {
+    "\(topic)-\(partition)-\(offset)" + (logNumber > 0 ? ".\(logNumber)" : "")
+  }
+
   static let maximumIdentifierBytes = 128
   static let maximumUserBytes = 256
 
@@ -70,7 +79,7 @@ public struct EventDecoder: Sendable {
   private let catalogue: TaskCatalogue
   private let tasks: [String: KnownTask]
   private let times: EventTimes
-  private let logNumber: Int64
+  let logNumber: Int64
   private var reader = StrictJSONReader()
 
   /// - Parameter logNumber: how many topics there were before this one under its name; derived event ids differ
@@ -283,12 +292,13 @@ private struct EventFields {
 
   private func identifier(_ message: KafkaMessage, _ cloud: CloudEvent) throws -> String {
     // A retried produce of the same record has another offset, so producers that retry by themselves
-    // should set event_id; without one the place in the topic is the identity. A topic that was made anew has
-    // other messages in the same places.
+    // should set event_id; without one the place in the topic is the identity, of a replayed one the first.
     try Envelope.required(
       try Self.text(eventID, "event_id") ?? cloud.identifier
-        ?? "\(message.topic)-\(message.partition)-\(message.offset)"
-        + (logNumber > 0 ? ".\(logNumber)" : ""), "event_id",
+        ?? message.header(BehaviorEvent.placeHeader).map { String(decoding: $0, as: UTF8.self) }
+        ?? BehaviorEvent.place(
+          topic: message.topic, partition: message.partition, offset: message.offset,
+          logNumber: logNumber), "event_id",
       maximum: BehaviorEvent.maximumIdentifierBytes)
   }
 

@@ -11,6 +11,8 @@ struct DeadLetter: Sendable {
   let error: MessageError
   /// Where it was refused: decode or store.
   let stage: String
+  /// How many topics there were under this name before the one that it came from.
+  var logNumber: Int64 = 0
 
   static func topic(for topic: String) -> String { "\(topic)-dlt" }
 
@@ -23,7 +25,7 @@ struct DeadLetter: Sendable {
       header("offset", String(message.offset)), header("stage", stage),
       header("exception.class.name", error.code.rawValue),
       header("exception.message", error.message),
-    ]
+    ] + (logNumber > 0 ? [header("log", String(logNumber))] : [])
   }
 
   /// What is sent first: the message as it came, on its partition.

@@ -3,6 +3,7 @@
 import Foundation
 import KafkaClient
 import Personalization
+import PostgresClient
 import Storage
 
 public struct DeadLetterRecord: Sendable, Encodable {
@@ -24,6 +25,10 @@ public struct DeadLetterRecord: Sendable, Encodable {
   /// Whether the broker did not take all of the value: the letter has its beginning only.
   public let isCut: Bool
   public let headers: [String: String]
+  /// The name under which the letter is chosen: partition and offset of where it lies.
+  public let name: String
+  /// When its message was sent again.
+  public var replayedAt: Date?
   public let message: KafkaMessage
 
   private static let prefix = "__connect.errors."
@@ -31,6 +36,8 @@ public struct DeadLetterRecord: Sendable, Encodable {
 
   enum CodingKeys: String, CodingKey {
     case partition, offset, stage, code, reason, timestamp, key, preview, headers
+    case name = "letter"
+    case replayedAt = "replayed_at"
     case originalTopic = "original_topic"
     case originalPartition = "original_partition"
     case originalOffset = "original_offset"
@@ -41,6 +48,7 @@ public struct DeadLetterRecord: Sendable, Encodable {
   public init(_ message: KafkaMessage, sourceTopic: String) {
     func error(_ name: String) -> String? { message.headerText(Self.prefix + name) }
     self.message = message
+    name = "\(message.partition)-\(message.offset)"
     partition = message.partition
     offset = message.offset
     originalTopic = error("topic") ?? sourceTopic
@@ -60,19 +68,33 @@ public struct DeadLetterRecord: Sendable, Encodable {
       uniquingKeysWith: { $1 })
   }
 
-  /// The name under which the letter is chosen: partition and offset of where it lies.
-  public var name: String { "\(partition)-\(offset)" }
+  /// What it is marked by when it is replayed.
+  public var mark: DeadLetterMark {
+    DeadLetterMark(partition: partition, offset: offset, digest: LogMark(message).digest)
+  }
 
-  /// The message as it was: topic, partition, key, value, timestamp and its own headers; one header more says
-  /// which letter it comes from.
-  public var restored: OutgoingMessage {
-    OutgoingMessage(
+  /// The message as it was: topic, partition, key, value, timestamp and its own headers; two headers more say which
+  /// letter it comes from and where it stood first. A request has the time of now: its deadline begins again.
+  func restored(isRequest: Bool) -> OutgoingMessage {
+    var headers = message.headers.filter {
+      !$0.key.hasPrefix(Self.prefix) && $0.key != Self.replayHeader
+    }
+    headers.append(
+      KafkaHeader(key: Self.replayHeader, value: Data("\(message.topic)-\(name)".utf8)))
+    // A letter of a replayed message has the header already, of the first place of all.
+    if let place, !headers.contains(where: { $0.key == BehaviorEvent.placeHeader }) {
+      headers.append(KafkaHeader(key: BehaviorEvent.placeHeader, value: Data(place.utf8)))
+    }
+    return OutgoingMessage(
       topic: originalTopic, partition: originalPartition, key: message.key, value: message.value,
-      headers: message.headers.filter {
-        !$0.key.hasPrefix(Self.prefix) && $0.key != Self.replayHeader
-      }
-        + [KafkaHeader(key: Self.replayHeader, value: "\(message.topic)-\(name)")],
-      timestamp: message.timestamp)
+      headers: headers, timestamp: isRequest ? nil : message.timestamp)
+  }
+
+  private var place: String? {
+    guard let originalPartition, let originalOffset else { return nil }
+    return BehaviorEvent.place(
+      topic: originalTopic, partition: originalPartition, offset: originalOffset,
+      logNumber: message.headerText(Self.prefix + "log").flatMap { Int64($0) } ?? 0)
   }
 }
 
@@ -117,12 +139,90 @@ public struct DeadLetterBox: Sendable {
     }
   }
 
-  /// Sends letters' messages to where they came from.
-  /// - Returns: the failures by index.
-  public func replay(_ letters: [DeadLetterRecord]) async throws -> [Int: any Error] {
-    let producer = try KafkaProducer(configuration: kafka.client)
-    let failures = await producer.send(letters.map(\.restored))
+  /// Notes in letters when they were replayed.
+  public func mark(_ letters: [DeadLetterRecord], in client: PostgresClient) async throws
+    -> [DeadLetterRecord]
+  {
+    let times = try await replayTimes(of: letters.map(\.mark), in: client)
+    return letters.map { letter in
+      var letter = letter
+      letter.replayedAt = times[letter.mark]
+      return letter
+    }
+  }
+
+  /// When letters were replayed last; those that never were are not in it.
+  public func replayTimes(
+    of letters: [DeadLetterMark], in client: PostgresClient
+  ) async throws -> [DeadLetterMark: Date] {
+    try await DeadLetterMarks(client, topic: deadTopic).times(letters)
+  }
+
+  /// Sends letters' messages to where they came from, and marks the letters; those that are marked are left out.
+  ///
+  /// Marks and messages come in transactions: where the process ends in between, the messages of one are sent once
+  /// more the next time, which events drop by their ids.
+  /// - Parameter again: also those that were replayed before.
+  /// - Returns: the indices of those that were sent, and the failures by index.
+  public func replay(
+    _ letters: [DeadLetterRecord], again: Bool, in client: PostgresClient
+  ) async throws -> (sent: Set<Int>, failures: [Int: any Error]) {
+    let producer = try KafkaProducer(configuration: kafka.operatorClient)
+    var sent: Set<Int> = []
+    var failed: [Int: any Error] = [:]
+    do {
+      for begin in stride(from: 0, to: letters.count, by: 500) {
+        let indices = Array(begin..<min(begin + 500, letters.count))
+        try await client.withTransaction { connection in
+          let marks = DeadLetterMarks(connection, topic: deadTopic)
+          let mine = try await marks.add(indices.map { letters[$0].mark }, again: again)
+          let chosen = indices.filter { mine.contains(letters[$0].mark) }
+          let failures = await producer.send(
+            chosen.map { letters[$0].restored(isRequest: topic == kafka.requestTopic) })
+          for (place, index) in chosen.enumerated() {
+            if let error = failures[place] { failed[index] = error } else { sent.insert(index) }
+          }
+          if !failures.isEmpty {
+            try await marks.remove(failures.keys.map { letters[chosen[$0]].mark })
+          }
+        }
+      }
+    } catch {
+      await producer.close()
+      throw error
+    }
     await producer.close()
-    return failures
+    return (sent, failed)
+  }
+
+  /// Deletes letters below these offsets, and forgets their marks.
+  /// - Throws: `KafkaError`, also for a broker that deletes no records; `PostgresError`.
+  public func purge(below offsets: [Int32: Int64], in client: PostgresClient) async throws {
+    let admin = try KafkaAdmin(configuration: kafka.client)
+    do {
+      try await admin.deleteRecords(
+        below: Dictionary(
+          offsets.map { (TopicPartition(topic: deadTopic, partition: $0.key), $0.value) },
+          uniquingKeysWith: { $1 }))
+      await admin.close()
+    } catch {
+      await admin.close()
+      throw error
+    }
+    let marks = DeadLetterMarks(client, topic: deadTopic)
+    for (partition, offset) in offsets {
+      try await marks.forget(partition: partition, below: offset)
+    }
+  }
+
+  private var deadTopic: String { DeadLetter.topic(for: topic) }
+}
+
+extension WorkerConfiguration.Kafka {
+  /// For commands: what no broker takes within ten seconds is given up.
+  public var operatorClient: KafkaConfiguration {
+    var configuration = client
+    configuration.properties["message.timeout.ms"] = "10000"
+    return configuration
   }
 }

@@ -22,6 +22,8 @@ public struct EventFileReport: Sendable, Encodable {
   /// The first hundred lines that would become dead letters.
   public var problems: [Problem] = []
   public var invalid = 0
+  /// How many were sent; nil: none were to be.
+  public var sent: Int?
 }
 
 public struct EventImport: Sendable {
@@ -72,7 +74,7 @@ public struct EventImport: Sendable {
   /// - Throws: `KafkaError`; what was sent before stays sent, and sending it again is harmless.
   public func send(_ path: String, progress: (_ events: Int) -> Void = { _ in }) async throws -> Int
   {
-    var configuration = kafka.client
+    var configuration = kafka.operatorClient
     // Many small messages one after the other: fuller batches, a little later.
     configuration.properties.merge(["linger.ms": "20", "compression.codec": "lz4"]) { own, _ in own
     }

@@ -8,10 +8,12 @@ import Storage
 public struct UserErasure: Sendable {
   private let client: PostgresClient
   private let kafka: WorkerConfiguration.Kafka
+  private let key: ReceiptKey
 
-  public init(client: PostgresClient, kafka: WorkerConfiguration.Kafka) {
+  public init(client: PostgresClient, kafka: WorkerConfiguration.Kafka, key: ReceiptKey = .stored) {
     self.client = client
     self.kafka = kafka
+    self.key = key
   }
 
   public struct Outcome: Sendable {
@@ -34,13 +36,12 @@ public struct UserErasure: Sendable {
         .invalidMessage,
         "a user id has 1 to \(BehaviorEvent.maximumUserBytes) bytes, this one \(userID.utf8.count)")
     }
+    try await key.settle(in: client)
     let erasure = try await client.withTransaction {
-      try await ErasureRepository($0).order(userID: userID)
+      try await ErasureRepository($0, key: key).order(userID: userID)
     }
-    var configuration = kafka.client
     // Nobody waits at a terminal for longer; what is not told now is told later.
-    configuration.properties["message.timeout.ms"] = "10000"
-    let producer = try KafkaProducer(configuration: configuration)
+    let producer = try KafkaProducer(configuration: kafka.operatorClient)
     var partitions: Int?
     do {
       partitions = try await ErasureTeller(kafka: kafka, producer: producer).tell(in: client)

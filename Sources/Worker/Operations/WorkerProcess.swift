@@ -65,8 +65,8 @@ public struct WorkerProcess: Sendable {
       services.append(
         IngestService(
           configuration: configuration.kafka, settings: configuration.ingest,
-          catalogue: catalogue, client: client, producer: producer, slot: slot,
-          logger: logger.role(.ingest)))
+          catalogue: catalogue, client: client, key: configuration.receiptKey, producer: producer,
+          slot: slot, logger: logger.role(.ingest)))
       services.append(
         MaintenanceService(
           catalogue: catalogue, answerDays: configuration.infer.answerDays, client: client,
@@ -123,12 +123,16 @@ public struct WorkerProcess: Sendable {
   private func prepareDatabase(_ client: PostgresClient) async throws {
     // A wrong address is told at once; what breaks after the first answer is waited out.
     try await client.ping()
+    try await retryingDatabase("sessions", logger: logger) { try await SessionCheck.run(client) }
     let migrator = Migrator(client: client)
     try await retryingDatabase("migrations", logger: logger) {
       guard configuration.database.migrate else { return try await migrator.check() }
       for step in try await migrator.migrate() {
         logger.notice("applied migration \(step.number) (\(step.name))")
       }
+    }
+    try await retryingDatabase("erasure receipts", logger: logger) {
+      try await configuration.receiptKey.settle(in: client)
     }
   }
 

@@ -71,7 +71,7 @@ struct WorkerSlot: Sendable {
 extension WorkerConfiguration.Kafka {
   /// A consumer's properties for static membership, unless the configuration names its own.
   func membership(_ slot: WorkerSlot?) -> [String: String] {
-    guard let slot else { return [:] }
+    guard let slot, isStaticMember else { return [:] }
     // Static members do not leave the group when they end, so the session decides how soon others take over.
     let defaults = [
       "group.instance.id": "\(groupPrefix)-\(slot.number)", "session.timeout.ms": "15000",

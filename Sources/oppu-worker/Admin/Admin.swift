@@ -2,6 +2,7 @@
 
 import ArgumentParsing
 import Foundation
+import KafkaClient
 import PostgresClient
 import Storage
 import StructuredLogging
@@ -46,9 +47,21 @@ func withDatabase<T: Sendable>(
   }
 }
 
+/// Asks for a sign of life before messages are handed to a producer, which says only that it waited in vain.
+/// - Throws: `KafkaError` naming the addresses, within ten seconds.
+func requireBroker(_ configuration: WorkerConfiguration) async throws {
+  let admin = try KafkaAdmin(configuration: configuration.kafka.client)
+  do {
+    try await admin.ping(timeout: .seconds(10))
+    await admin.close()
+  } catch {
+    await admin.close()
+    throw error
+  }
+}
+
 /// Which user and task a list is about.
 struct StreamFilter: ParsableArguments {
   @Option(name: .long, help: "Only this user.") var user: String?
   @Option(name: .long, help: "Only this task.", completion: .taskNames) var task: String?
-  @Option(name: .long, help: "Rows at most.") var limit = 200
 }

@@ -23,6 +23,7 @@ struct AdaptersExport: AsyncParsableCommand {
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var output: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Argument(help: "The task.", completion: .taskNames) var task: String
   @Argument(help: "The version's number (default: the active one).") var version: Int?
@@ -30,6 +31,14 @@ struct AdaptersExport: AsyncParsableCommand {
   var format = AdapterFormat.peft
   @Option(name: .long, help: "The folder or file to write; it must not exist.", completion: .file())
   var out: String
+
+  private struct Written: Encodable {
+    let userID: String
+    let task: String
+    let version: Int
+    let format: String
+    let path: String
+  }
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
@@ -49,18 +58,18 @@ struct AdaptersExport: AsyncParsableCommand {
         throw ExitCode.failure
       }
       let weights = try await repository.weights(stream, version: found.version)
-      let (path, out, format) = (configuration.model, out, format)
+      let (model, path, format) = (configuration.model, out, format)
       try await ComputeQueue("export").run {
         let json = try JSONEncoder().encode(found.configuration)
         let name = "adapter \(stream) version \(found.version)"
         let settings = try PEFTConfiguration(json: json, file: name)
-        let model = try LlamaModel.load(path: path)
+        let base = try LlamaModel.load(path: model)
         // Behind a "+" stands the task adapter that it was trained over.
         let bases = found.baseFingerprint.split(separator: "+").map(String.init)
-        guard model.fingerprint == bases.first else {
-          throw ForeignModelError(name: name, model: path, fingerprint: found.baseFingerprint)
+        guard base.fingerprint == bases.first else {
+          throw ForeignModelError(name: name, model: model, fingerprint: found.baseFingerprint)
         }
-        let adapter = try PEFTFolder.decode(weights, settings: settings, model: model, file: name)
+        let adapter = try PEFTFolder.decode(weights, settings: settings, model: base, file: name)
         if bases.count > 1 {
           Failure.say(
             "note: \(name) is to be used over the task adapter \(bases[1].prefix(12))… that it was "
@@ -69,14 +78,19 @@ struct AdaptersExport: AsyncParsableCommand {
         switch format {
         case .peft:
           try PEFTFolder.write(
-            adapter, to: out, baseModel: settings.baseModel, fingerprint: bases.first)
+            adapter, to: path, baseModel: settings.baseModel, fingerprint: bases.first)
         case .gguf:
           try GGUFAdapter.encode(
-            adapter, configuration: model.configuration, fingerprint: bases.first
-          ).write(to: URL(fileURLWithPath: out), options: .atomic)
+            adapter, configuration: base.configuration, fingerprint: bases.first
+          ).write(to: URL(fileURLWithPath: path), options: .atomic)
         }
       }
-      Failure.say("wrote version \(found.version) of \(stream) to \(out)")
+      let done = "Wrote version \(found.version) of \(stream) to \(out)."
+      try output.print(
+        "export", executed: true,
+        Written(
+          userID: user, task: task, version: found.version, format: format.rawValue, path: path),
+        plan: done, done: done)
     }
   }
 }
@@ -101,10 +115,21 @@ struct AdaptersImport: AsyncParsableCommand {
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Argument(help: "The task.", completion: .taskNames) var task: String
   @Option(name: .long, help: "A PEFT folder, or a GGUF file.", completion: .file()) var from: String
   @Flag(name: .long, help: "Store it.") var execute = false
+
+  private struct Imported: Encodable {
+    let userID: String
+    let task: String
+    let path: String
+    let bytes: Int
+    /// The version that it becomes.
+    let version: Int
+    let replacedVersion: Int?
+  }
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
@@ -140,13 +165,14 @@ struct AdaptersImport: AsyncParsableCommand {
             differenceUpperBound: nil, promoted: true, verdict: "imported, not judged"))
       }
       let replaced = active.map { "version \($0.version)" } ?? "the base model"
-      guard execute else {
-        print("\(from) (\(adapter.weights.count) bytes) would replace \(replaced) of \(stream).")
-        print("Nothing was changed; run again with --execute.")
-        return
-      }
-      let version = try await AdapterImport(client).store(adapter)
-      Failure.say("\(from) is version \(version) of \(stream) and active; it replaced \(replaced)")
+      let version = try await AdapterImport(client).store(adapter, isRehearsal: !execute)
+      try format.print(
+        "import", executed: execute,
+        Imported(
+          userID: user, task: task, path: from, bytes: adapter.weights.count, version: version,
+          replacedVersion: active?.version),
+        plan: "\(from) (\(adapter.weights.count) bytes) would replace \(replaced) of \(stream).",
+        done: "\(from) is version \(version) of \(stream) and active; it replaced \(replaced).")
     }
   }
 }

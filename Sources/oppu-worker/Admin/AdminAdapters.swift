@@ -15,17 +15,38 @@ struct AdminAdapters: AsyncParsableCommand {
 
 struct AdaptersList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "One line per version, oldest first.")
+    commandName: "list", abstract: "One line per version, by user and task, oldest first.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var filter: StreamFilter
+  @OptionGroup var page: PageOptions
+  @Flag(name: .long, help: "The newest of all users first.") var newest = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
+      let repository = AdapterRepository(client)
+      let rows: [AdapterRecord]
+      if newest {
+        rows = try await repository.newest(
+          userID: filter.user, task: filter.task, before: page.number(), limit: page.limit + 1)
+      } else {
+        let after = try page.place(3).map { place in
+          (
+            Stream(userID: place[0].string ?? "", task: place[1].string ?? ""),
+            version: Int(try PageOptions.number(place[2]))
+          )
+        }
+        rows = try await repository.list(
+          userID: filter.user, task: filter.task, after: after, limit: page.limit + 1)
+      }
+      let total = try await repository.count(userID: filter.user, task: filter.task)
       try format.print(
-        try await AdapterRepository(client).list(
-          userID: filter.user, task: filter.task, limit: filter.limit),
+        Page(rows, limit: page.limit, total: total) { row in
+          newest
+            ? [.number(Double(row.jobID))]
+            : [.string(row.userID), .string(row.task), .number(Double(row.version))]
+        },
         empty: "There are no adapters.",
         columns: [
           .init("user") { $0.userID }, .init("task") { $0.task },
@@ -51,6 +72,20 @@ struct AdaptersShow: AsyncParsableCommand {
   @Argument(help: "The task.", completion: .taskNames) var task: String
   @Argument(help: "The version's number.") var version: Int
 
+  /// A version with the versions it was trained from, itself first.
+  private struct Shown: Encodable {
+    let record: AdapterRecord
+    let lineage: [Int]
+
+    func encode(to encoder: any Encoder) throws {
+      try record.encode(to: encoder)
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(lineage, forKey: .lineage)
+    }
+
+    enum CodingKeys: CodingKey { case lineage }
+  }
+
   func run() async throws {
     try await withDatabase(options) { client, _ in
       let found = try await AdapterRepository(client).get(
@@ -60,9 +95,10 @@ struct AdaptersShow: AsyncParsableCommand {
         throw ExitCode.failure
       }
       let line = try await AdapterRepository(client).lineage(found.stream, version: version)
+      let shown = Shown(record: found, lineage: line.map(\.version))
       let root = line.last?.parentVersion == nil ? "base model" : "(removed)"
       try format.print(
-        found,
+        shown,
         lines: [
           ("user", found.userID), ("task", found.task), ("version", "v\(found.version)"),
           ("state", found.state.rawValue),
@@ -95,6 +131,14 @@ struct AdaptersShow: AsyncParsableCommand {
   }
 }
 
+/// Which version answers after a change, and which answered before it; null: the model without an adapter.
+private struct Succession: Encodable {
+  let userID: String
+  let task: String
+  let activeVersion: Int?
+  let replacedVersion: Int?
+}
+
 struct AdaptersPromote: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "promote", abstract: "Make a stored version the one that answers.",
@@ -104,6 +148,7 @@ struct AdaptersPromote: AsyncParsableCommand {
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Argument(help: "The task.", completion: .taskNames) var task: String
   @Argument(help: "The version's number.") var version: Int
@@ -113,19 +158,19 @@ struct AdaptersPromote: AsyncParsableCommand {
   func run() async throws {
     try await withDatabase(options) { client, _ in
       let stream = Stream(userID: user, task: task)
-      let repository = AdapterRepository(client)
-      guard let found = try await repository.get(stream, version: version) else {
-        throw PromotionError(description: "\(stream) has no adapter version \(version)")
+      let (replaced, found) = try await client.withTransaction(isRehearsal: !execute) {
+        connection in
+        let repository = AdapterRepository(connection)
+        let replaced = try await repository.promote(stream, version: version, force: force)
+        return (replaced, try await repository.get(stream, version: version))
       }
-      let active = try await repository.active(stream).map { "version \($0.version)" }
-      print(
-        "Version \(version) of \(stream) (\(found.state.rawValue): \(found.gate.verdict)) would take "
-          + "the place of \(active ?? "no adapter").")
-      guard execute else { return Plan.notDone() }
-      _ = try await client.withTransaction { connection in
-        try await AdapterRepository(connection).promote(stream, version: version, force: force)
-      }
-      Failure.say("version \(version) of \(stream) is active")
+      try format.print(
+        "promote", executed: execute,
+        Succession(userID: user, task: task, activeVersion: version, replacedVersion: replaced),
+        plan:
+          "Version \(version) of \(stream) (\(found?.gate.verdict ?? "")) would take the place of "
+          + "\(replaced.map { "version \($0)" } ?? "no adapter").",
+        done: "Version \(version) of \(stream) is active.")
     }
   }
 }
@@ -135,6 +180,7 @@ struct AdaptersRollback: AsyncParsableCommand {
     commandName: "rollback", abstract: "Put back what the active version had replaced.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Argument(help: "The task.", completion: .taskNames) var task: String
   @Flag(name: .long, help: "Do it.") var execute = false
@@ -142,21 +188,17 @@ struct AdaptersRollback: AsyncParsableCommand {
   func run() async throws {
     try await withDatabase(options) { client, _ in
       let stream = Stream(userID: user, task: task)
-      guard let active = try await AdapterRepository(client).active(stream) else {
-        throw PromotionError(description: "\(stream) has no active adapter")
+      let change = try await client.withTransaction(isRehearsal: !execute) { connection in
+        try await AdapterRepository(connection).rollBack(stream, reason: "operator")
       }
-      let before = active.replacedVersion.map { "version \($0)" } ?? "no adapter"
-      print("Version \(active.version) of \(stream) would give way to what it replaced: \(before).")
-      guard execute else { return Plan.notDone() }
-      let done = try await client.withTransaction { connection in
-        try await AdapterRepository(connection).rollBack(
-          stream, expected: active.version, reason: "operator")
-      }
-      guard let done else {
-        throw PromotionError(description: "another version became active meanwhile; look again")
-      }
-      Failure.say(
-        "\(stream) is answered by \(done.to.map { "version \($0)" } ?? "no adapter") again")
+      guard let change else { throw PromotionError(description: "\(stream) has no active adapter") }
+      let before = change.to.map { "version \($0)" } ?? "no adapter"
+      try format.print(
+        "rollback", executed: execute,
+        Succession(
+          userID: user, task: task, activeVersion: change.to, replacedVersion: change.from),
+        plan: "Version \(change.from) of \(stream) would give way to what it replaced: \(before).",
+        done: "\(stream) is answered by \(before) again.")
     }
   }
 }

@@ -3,12 +3,14 @@
 import ArgumentParsing
 import Foundation
 import KafkaClient
+import Storage
 import Worker
 
 struct AdminDLQ: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "dlq", abstract: "Dead letters.",
-    subcommands: [DLQList.self, DLQShow.self, DLQReplay.self], defaultSubcommand: DLQList.self)
+    subcommands: [DLQList.self, DLQShow.self, DLQReplay.self, DLQPurge.self],
+    defaultSubcommand: DLQList.self)
 }
 
 /// Which dead letters a command is about.
@@ -21,16 +23,21 @@ struct DeadLetterOptions: ParsableArguments {
   @Option(name: .long, help: "Only this stage: decode, store or reply.") var stage: String?
   @Option(name: .long, help: "Only messages with this key (the user's id, as a rule).")
   var key: String?
-  @Option(name: .long, help: "Only messages from this RFC 3339 time on.") var since: String?
+  @Option(
+    name: .long,
+    help: "Only messages from this time on: RFC 3339, or how long ago, such as 1h or 7d.")
+  var since: String?
 
-  func filter() throws -> DeadLetterFilter {
+  func validate() throws { _ = try filter() }
+
+  func filter(now: Date = Date()) throws -> DeadLetterFilter {
     var filter = DeadLetterFilter()
     filter.code = code
     filter.stage = stage
     filter.key = key
     if let since {
-      guard let date = try? Date(since, strategy: .iso8601) else {
-        throw ValidationError("--since takes a time such as 2026-01-31T09:30:00Z.")
+      guard let date = PastTime.date(since, now: now) else {
+        throw ValidationError("--since takes a time such as 2026-01-31T09:30:00Z, or 30m, 1h, 7d.")
       }
       filter.since = date
     }
@@ -38,47 +45,73 @@ struct DeadLetterOptions: ParsableArguments {
   }
 
   func box(_ configuration: WorkerConfiguration) -> DeadLetterBox {
-    let kafka = configuration.kafka
-    return DeadLetterBox(
-      kafka: kafka, topic: of == .events ? kafka.behaviorTopic : kafka.requestTopic)
+    DeadLetterBox(kafka: configuration.kafka, topic: of.topic(configuration.kafka))
   }
 }
 
-extension OutputOptions {
-  fileprivate func print(_ letters: [DeadLetterRecord], empty: String) throws {
-    try print(
-      letters, empty: empty,
-      columns: [
-        .init("letter") { $0.name },
-        .init("from") { letter in
-          "\(letter.originalTopic)-\(Show.optional(letter.originalPartition))@\(Show.optional(letter.originalOffset))"
-        },
-        .init("time") { Show.time($0.timestamp) }, .init("key") { $0.key ?? "–" },
-        .init("stage") { $0.stage }, .init("code") { $0.code },
-        .init("reason") { $0.reason.count > 70 ? "\($0.reason.prefix(70))…" : $0.reason },
-      ])
+extension DeadLetterOptions.Source {
+  func topic(_ kafka: WorkerConfiguration.Kafka) -> String {
+    self == .events ? kafka.behaviorTopic : kafka.requestTopic
+  }
+}
+
+/// What tables of dead letters show.
+enum DLQ {
+  static var columns: [OutputOptions.TableColumn<DeadLetterRecord>] {
+    [
+      .init("letter") { $0.name },
+      .init("from") { letter in
+        "\(letter.originalTopic)-\(Show.optional(letter.originalPartition))@\(Show.optional(letter.originalOffset))"
+      },
+      .init("time") { Show.time($0.timestamp) }, .init("key") { $0.key ?? "–" },
+      .init("stage") { $0.stage }, .init("code") { $0.code },
+      .init("replayed") { Show.time($0.replayedAt) },
+      .init("reason") { $0.reason.count > 70 ? "\($0.reason.prefix(70))…" : $0.reason },
+    ]
   }
 }
 
 struct DLQList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "One line per dead letter, in each partition oldest first.")
+    commandName: "list", abstract: "One line per dead letter, by partition, oldest first.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var which: DeadLetterOptions
-  @Option(name: .long, help: "Letters at most.") var limit = 200
+  @OptionGroup var page: PageOptions
+  @Flag(name: .long, help: "The newest messages of all partitions first.") var newest = false
 
   func run() async throws {
-    try await Failure.explain {
-      let configuration = try options.load()
-      var letters: [DeadLetterRecord] = []
-      try await which.box(configuration).read(try which.filter()) { letter in
-        letters.append(letter)
-        return letters.count < limit
+    try await withDatabase(options) { client, configuration in
+      let after = try page.place(newest ? 3 : 2)?.map { try PageOptions.number($0) }
+      let box = which.box(configuration)
+      var total = 0
+      // No more than the page is kept, however many there are.
+      var letters: [(place: [Int64], letter: DeadLetterRecord)] = []
+      try await box.read(try which.filter()) { letter in
+        total += 1
+        let place = place(letter)
+        if let after, !isBehind(place, after) { return true }
+        let index = letters.firstIndex { isBehind($0.place, place) } ?? letters.count
+        letters.insert((place, letter), at: index)
+        if letters.count > page.limit + 1 { letters.removeLast() }
+        return true
       }
-      try format.print(letters, empty: "There are no such dead letters.")
+      try format.print(
+        Page(
+          try await box.mark(letters.map(\.letter), in: client), limit: page.limit, total: total
+        ) { place($0).map { .number(Double($0)) } }, empty: "There are no such dead letters.",
+        columns: DLQ.columns)
     }
+  }
+
+  private func place(_ letter: DeadLetterRecord) -> [Int64] {
+    let time = letter.timestamp.map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) } ?? 0
+    return (newest ? [time] : []) + [Int64(letter.partition), letter.offset]
+  }
+
+  private func isBehind(_ place: [Int64], _ other: [Int64]) -> Bool {
+    newest ? place.lexicographicallyPrecedes(other) : other.lexicographicallyPrecedes(place)
   }
 }
 
@@ -92,16 +125,16 @@ struct DLQShow: AsyncParsableCommand {
   @Argument(help: "The letter, as `dlq list` names it: partition-offset.") var letter: String
 
   func run() async throws {
-    try await Failure.explain {
-      let configuration = try options.load()
+    try await withDatabase(options) { client, configuration in
       var filter = DeadLetterFilter()
       filter.names = [letter]
-      var found: DeadLetterRecord?
-      try await which.box(configuration).read(filter) { letter in
-        found = letter
+      let box = which.box(configuration)
+      var read: [DeadLetterRecord] = []
+      try await box.read(filter) { letter in
+        read.append(letter)
         return false
       }
-      guard let found else {
+      guard let found = try await box.mark(read, in: client).first else {
         Failure.say("there is no dead letter \(letter)")
         throw ExitCode.failure
       }
@@ -112,77 +145,12 @@ struct DLQShow: AsyncParsableCommand {
           ("partition", Show.optional(found.originalPartition)),
           ("offset", Show.optional(found.originalOffset)), ("time", Show.time(found.timestamp)),
           ("key", found.key ?? "–"), ("stage", found.stage), ("code", found.code),
-          ("reason", found.reason),
+          ("reason", found.reason), ("replayed", Show.time(found.replayedAt)),
         ]
           + found.headers.sorted { $0.key < $1.key }.map { ("header \($0.key)", $0.value) }
           + [
             ("value", found.valueBytes.map { "\($0) bytes" } ?? "none"), ("", found.preview),
           ])
-    }
-  }
-}
-
-struct DLQReplay: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "replay", abstract: "Send dead letters' messages to where they came from.",
-    discussion: """
-      For messages that can be taken by now: a task was added, an answer is on record. Key, value, headers, \
-      partition and timestamp are the message's own. The letters stay where they are; replayed twice, an event \
-      without an event_id counts twice. Without --execute it shows which letters are meant.
-      """)
-
-  @OptionGroup(title: "Settings") var options: ConfigurationOptions
-  @OptionGroup var format: OutputOptions
-  @OptionGroup var which: DeadLetterOptions
-  @Argument(help: "Letters as `dlq list` names them; none: all that the options choose.")
-  var letters: [String] = []
-  @Flag(name: .long, help: "All letters, where neither letters nor options choose some.")
-  var all = false
-  @Flag(name: .long, help: "Send them.") var execute = false
-
-  func validate() throws {
-    let chosen = [which.code, which.stage, which.key, which.since].contains { $0 != nil }
-    guard !letters.isEmpty || chosen || all else {
-      throw ValidationError(
-        "Name letters, choose some by --code, --stage, --key or --since, or give --all.")
-    }
-  }
-
-  func run() async throws {
-    try await Failure.explain {
-      let configuration = try options.load()
-      var filter = try which.filter()
-      filter.names = Set(letters)
-      let box = which.box(configuration)
-      var chosen: [DeadLetterRecord] = []
-      try await box.read(filter) { letter in
-        chosen.append(letter)
-        return true
-      }
-      let cut = chosen.filter(\.isCut)
-      chosen.removeAll(where: \.isCut)
-      for letter in cut {
-        Failure.say(
-          "letter \(letter.name) holds only the beginning of its message; the whole is at \(letter.originalTopic)-\(Show.optional(letter.originalPartition)), offset \(Show.optional(letter.originalOffset))"
-        )
-      }
-      let missing = Set(letters).subtracting((chosen + cut).map(\.name))
-      guard missing.isEmpty else {
-        Failure.say("there is no dead letter \(missing.sorted().joined(separator: ", "))")
-        throw ExitCode.failure
-      }
-      try format.print(chosen, empty: "There are no such dead letters.")
-      guard !chosen.isEmpty else { return }
-      guard execute else {
-        if format.output == .text { print("Nothing was sent; run again with --execute.") }
-        return
-      }
-      let failures = try await box.replay(chosen)
-      for (index, error) in failures.sorted(by: { $0.key < $1.key }) {
-        Failure.say("letter \(chosen[index].name) was not sent: \(error)")
-      }
-      if format.output == .text { print("\(chosen.count - failures.count) messages sent.") }
-      if !failures.isEmpty { throw ExitCode.failure }
     }
   }
 }

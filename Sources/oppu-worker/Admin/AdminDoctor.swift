@@ -29,7 +29,7 @@ struct AdminDoctor: AsyncParsableCommand {
     var quiet = options
     if options.logLevel == .info { quiet.logLevel = .critical }
     let logger = quiet.makeLogger("admin")
-    let checks = [
+    var checks = [
       await check("matrix kernels") { try await ComputeQueue("doctor").run { Self.kernels() } },
       await check("model") {
         try await ComputeQueue("doctor").run {
@@ -42,17 +42,15 @@ struct AdminDoctor: AsyncParsableCommand {
       },
       await check("tasks") { "\(try configuration.catalogue().names.count) tasks" },
       await check("database") {
-        let client = PostgresClient(
-          PostgresConfiguration(configuration.database.url, maximumConnections: 3), logger: logger)
-        do {
-          try await client.ping()
-          let pending = try await Migrator(client: client).pending().map { "\($0.number)" }
-          await client.close()
-          return pending.isEmpty
-            ? "schema complete" : "migration \(pending.joined(separator: ", ")) is pending"
-        } catch {
-          await client.close()
-          throw error
+        try await Self.withClient(configuration, logger: logger) { client in
+          try await Migrator(client: client).check()
+          return "schema complete"
+        }
+      },
+      await check("sessions") {
+        try await Self.withClient(configuration, logger: logger) { client in
+          try await SessionCheck.run(client)
+          return "one for each connection"
         }
       },
       await check("broker and topics") {
@@ -70,8 +68,14 @@ struct AdminDoctor: AsyncParsableCommand {
           throw error
         }
       },
-      await check("offsets") { try await Self.offsets(configuration, logger: logger) },
     ]
+    // Without a broker nothing is known of them, and nobody waits for it twice.
+    let hasBroker = checks.last?.ok == true
+    checks.append(
+      await check("offsets") {
+        guard hasBroker else { throw NotLookedAt() }
+        return try await Self.offsets(configuration, logger: logger)
+      })
     try format.print(
       checks, empty: "",
       columns: [
@@ -81,19 +85,28 @@ struct AdminDoctor: AsyncParsableCommand {
     if checks.contains(where: { !$0.ok }) { throw ExitCode(3) }
   }
 
+  private static func withClient<T: Sendable>(
+    _ configuration: WorkerConfiguration, logger: Logger,
+    _ body: (PostgresClient) async throws -> T
+  ) async throws -> T {
+    let client = PostgresClient(
+      PostgresConfiguration(configuration.database.url, maximumConnections: 3), logger: logger)
+    do {
+      let result = try await body(client)
+      await client.close()
+      return result
+    } catch {
+      await client.close()
+      throw error
+    }
+  }
+
   /// Whether each stored offset fits the topic.
   private static func offsets(
     _ configuration: WorkerConfiguration, logger: Logger
   ) async throws -> String {
-    let client = PostgresClient(
-      PostgresConfiguration(configuration.database.url, maximumConnections: 3), logger: logger)
-    let positions: [PartitionPosition]
-    do {
-      positions = try await PartitionPosition.all(configuration, client: client)
-      await client.close()
-    } catch {
-      await client.close()
-      throw error
+    let positions = try await withClient(configuration, logger: logger) {
+      try await PartitionPosition.all(configuration, client: $0)
     }
     let sentences = positions.compactMap { $0.sentence(configuration.kafka.behaviorTopic) }
     guard sentences.isEmpty else {
@@ -102,6 +115,10 @@ struct AdminDoctor: AsyncParsableCommand {
     let missing = positions.reduce(0) { $0 + $1.missing }
     return "\(positions.count) partitions"
       + (missing > 0 ? ", \(missing) messages are known to be missing" : "")
+  }
+
+  private struct NotLookedAt: Error, CustomStringConvertible {
+    let description = "not looked at, for broker and topics are not as they should be"
   }
 
   private struct OffsetsDoNotFit: Error, CustomStringConvertible {

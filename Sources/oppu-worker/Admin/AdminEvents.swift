@@ -14,19 +14,42 @@ struct AdminEvents: AsyncParsableCommand {
 
 struct EventsList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "A user's events, oldest first.",
+    commandName: "list", abstract: "A user's events, by task, oldest first.",
     discussion: "-o jsonl gives the events as messages, one a line: a file for `events import`.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Option(name: .long, help: "Only this task.", completion: .taskNames) var task: String?
-  @Option(name: .long, help: "Events at most.") var limit = 200
+  @OptionGroup var page: PageOptions
+  @Flag(name: .long, help: "What happened last comes first.") var newest = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
+      let repository = HistoryRepository(client)
+      let rows: [HistoryRepository.EventRecord]
+      if newest {
+        let before = try page.place(3).map {
+          (
+            microseconds: try PageOptions.number($0[0]), task: $0[1].string ?? "",
+            ordinal: try PageOptions.number($0[2])
+          )
+        }
+        rows = try await repository.newestRecords(
+          userID: user, task: task, before: before, limit: page.limit + 1)
+      } else {
+        let after = try page.place(2).map {
+          (task: $0[0].string ?? "", ordinal: try PageOptions.number($0[1]))
+        }
+        rows = try await repository.records(
+          userID: user, task: task, after: after ?? ("", 0), limit: page.limit + 1)
+      }
+      let total = try await repository.count(userID: user, task: task)
       try format.print(
-        try await HistoryRepository(client).records(userID: user, task: task, limit: limit),
+        Page(rows, limit: page.limit, total: total) { row in
+          (newest ? [.number(Double(row.occurredMicroseconds))] : [])
+            + [.string(row.task), .number(Double(row.ordinal))]
+        },
         empty: "There are no events of \"\(user)\".",
         columns: [
           .init("task") { $0.task }, .init("number") { "\($0.ordinal)" },
@@ -50,15 +73,25 @@ struct EventsReplay: AsyncParsableCommand {
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Option(name: .long, help: "Only this task.", completion: .taskNames) var task: String?
   @Option(name: .long, help: "Into this topic [kafka.behaviorTopic].") var to: String?
   @Flag(name: .long, help: "Send them.") var execute = false
 
+  private struct Replayed: Encodable {
+    let userID: String
+    /// Null: all tasks.
+    let task: String?
+    let topic: String
+    let events: Int
+  }
+
   func run() async throws {
     try await withDatabase(options) { client, configuration in
+      if execute { try await requireBroker(configuration) }
       let producer =
-        execute ? try KafkaProducer(configuration: configuration.kafka.client) : nil
+        execute ? try KafkaProducer(configuration: configuration.kafka.operatorClient) : nil
       let topic = to ?? configuration.kafka.behaviorTopic
       let history = HistoryRepository(client)
       var after = (task: "", ordinal: Int64(0))
@@ -78,10 +111,11 @@ struct EventsReplay: AsyncParsableCommand {
         if let failure = failures?.first { throw failure.value }
       }
       await producer?.close()
-      print(
-        execute
-          ? "\(count) events of \(user) sent to \(topic)."
-          : "\(count) events of \(user) would be sent to \(topic); run again with --execute.")
+      try format.print(
+        "replay", executed: execute,
+        Replayed(userID: user, task: task, topic: topic, events: count),
+        plan: "\(count) events of \(user) would be sent to \(topic).",
+        done: "\(count) events of \(user) sent to \(topic).")
     }
   }
 }
@@ -104,9 +138,10 @@ struct EventsImport: AsyncParsableCommand {
 
   func run() async throws {
     try await Failure.explain {
-      let importer = try EventImport(configuration: try options.load())
+      let configuration = try options.load()
+      let importer = try EventImport(configuration: configuration)
       let progress = ProgressLine()
-      let report = try importer.check(file) { bytes, size in
+      var report = try importer.check(file) { bytes, size in
         progress.show(bytes >> 10, of: size >> 10, "KiB checked")
       }
       progress.end()
@@ -114,13 +149,15 @@ struct EventsImport: AsyncParsableCommand {
         Failure.say("\(file):\(problem.line): \(problem.reason) [\(problem.code)]")
       }
       let tasks = report.tasks.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
-      try format.print(
-        report,
-        lines: [
-          ("lines", "\(report.lines)"), ("events", "\(report.events)"),
-          ("users", "\(report.users)"), ("tasks", tasks.joined(separator: ", ")),
-          ("cannot be taken", "\(report.invalid)"),
-        ])
+      if format.output == .text || !execute || report.invalid > 0 && !skipInvalid {
+        try format.print(
+          report,
+          lines: [
+            ("lines", "\(report.lines)"), ("events", "\(report.events)"),
+            ("users", "\(report.users)"), ("tasks", tasks.joined(separator: ", ")),
+            ("cannot be taken", "\(report.invalid)"),
+          ])
+      }
       guard report.invalid == 0 || skipInvalid else {
         Failure.say("nothing was sent; correct the lines, or leave them out with --skip-invalid")
         throw ExitCode.failure
@@ -129,12 +166,18 @@ struct EventsImport: AsyncParsableCommand {
         if format.output == .text { print("Nothing was sent; run again with --execute.") }
         return
       }
+      try await requireBroker(configuration)
       let sending = ProgressLine()
       let sent = try await importer.send(file) { events in
         sending.show(events, of: report.events, "events sent")
       }
       sending.end()
-      if format.output == .text { print("\(sent) events sent.") }
+      report.sent = sent
+      if format.output == .text {
+        print("\(sent) events sent.")
+      } else {
+        try format.print(report, lines: [])
+      }
     }
   }
 }

@@ -13,7 +13,13 @@ struct AdminJobs: AsyncParsableCommand {
     ], defaultSubcommand: JobsList.self)
 }
 
-extension JobState: ExpressibleByArgument {}
+extension JobState: ExpressibleByArgument {
+  /// Numbers of jobs by the names of all states.
+  static func byName(_ counts: [JobState: Int]) -> [String: Int] {
+    Dictionary(
+      allCases.map { ($0.rawValue, counts[$0] ?? 0) }, uniquingKeysWith: { first, _ in first })
+  }
+}
 
 struct JobsList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -22,13 +28,19 @@ struct JobsList: AsyncParsableCommand {
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var filter: StreamFilter
+  @OptionGroup var page: PageOptions
   @Option(name: .long, help: "Only jobs in this state.") var state: JobState?
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
+      let repository = JobRepository(client)
+      let rows = try await repository.list(
+        state: state, userID: filter.user, task: filter.task, before: page.number(),
+        limit: page.limit + 1)
+      let total = try await repository.count(
+        state: state, userID: filter.user, task: filter.task)
       try format.print(
-        try await JobRepository(client).list(
-          state: state, userID: filter.user, task: filter.task, limit: filter.limit),
+        Page(rows, limit: page.limit, total: total) { [.number(Double($0.jobID))] },
         empty: "There are no such jobs.",
         columns: [
           .init("job") { "\($0.jobID)" }, .init("user") { $0.userID }, .init("task") { $0.task },
@@ -95,34 +107,44 @@ struct JobsEnqueue: AsyncParsableCommand {
       """)
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The user's id.") var user: String
   @Argument(help: "The task.", completion: .taskNames) var task: String
   @Option(name: .long, help: "Why, for the decision's record.") var note =
     "asked for by an operator"
   @Flag(name: .long, help: "Do it.") var execute = false
 
+  private struct Asked: Encodable {
+    let userID: String
+    let task: String
+    /// Null in a plan for which a new job is to be made.
+    let jobID: Int64?
+    /// Whether a job of the stream was queued already.
+    let isFolded: Bool
+    let events: Int64?
+  }
+
   func run() async throws {
     try await withDatabase(options) { client, _ in
       let stream = Stream(userID: user, task: task)
-      guard
-        let known = try await UserRepository(client).streams(userID: user).first(where: {
-          $0.task == task
-        })
-      else {
-        Failure.say("\(stream) has no events; there is nothing to train on")
-        throw ExitCode.failure
+      let job = try await ScheduleRepository(client).requestTraining(
+        of: stream, note: note, isRehearsal: !execute)
+      guard let job else {
+        throw JobStateError(description: "\(stream) has no events; there is nothing to train on")
       }
-      guard execute else {
-        print("A training on the \(known.events) events of \(stream) would be queued.")
-        return Plan.notDone()
-      }
-      guard
-        let job = try await ScheduleRepository(client).requestTraining(of: stream, note: note)
-      else { throw JobStateError(description: "\(stream) was erased meanwhile") }
-      Failure.say(
-        job.isFolded
-          ? "job \(job.jobID) of \(stream) was queued already and is now first"
-          : "job \(job.jobID) of \(stream) is queued")
+      let events = try await UserRepository(client).streams(userID: user)
+        .first { $0.task == task }?.events
+      try format.print(
+        "enqueue", executed: execute,
+        Asked(
+          userID: user, task: task, jobID: execute || job.isFolded ? job.jobID : nil,
+          isFolded: job.isFolded, events: events),
+        plan: job.isFolded
+          ? "Job \(job.jobID) of \(stream) is queued already and would be the first."
+          : "A training on the \(Show.optional(events)) events of \(stream) would be queued.",
+        done: job.isFolded
+          ? "Job \(job.jobID) of \(stream) was queued already and is now first."
+          : "Job \(job.jobID) of \(stream) is queued.")
     }
   }
 }
@@ -132,15 +154,15 @@ struct JobsRetry: AsyncParsableCommand {
     commandName: "retry", abstract: "Queue a dead or cancelled job again.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The job's number.") var job: Int64
   @Flag(name: .long, help: "Do it.") var execute = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      let found = try await JobPlan.show(job, "would be queued again", client)
-      guard execute else { return Plan.notDone() }
-      try await JobRepository(client).retry(job)
-      Failure.say("job \(job) of \(found.stream) is queued again")
+      let found = try await JobRepository(client).retry(job, isRehearsal: !execute)
+      try JobChange(job: found, state: .queued).print(
+        "retry", execute, format, plan: "would be queued again", done: "is queued again")
     }
   }
 }
@@ -151,35 +173,48 @@ struct JobsCancel: AsyncParsableCommand {
     discussion: "A trainer at work on it stops at its next step and stores nothing.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The job's number.") var job: Int64
   @Option(name: .long, help: "Why, for the job's record.") var note = "cancelled by an operator"
   @Flag(name: .long, help: "Do it.") var execute = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      let found = try await JobPlan.show(job, "would be cancelled", client)
-      guard execute else { return Plan.notDone() }
-      try await JobRepository(client).cancel(job, note: note)
-      Failure.say("job \(job) of \(found.stream) is cancelled")
+      let found = try await JobRepository(client).cancel(job, note: note, isRehearsal: !execute)
+      try JobChange(job: found, state: .cancelled).print(
+        "cancel", execute, format, plan: "would be cancelled", done: "is cancelled")
     }
   }
 }
 
-enum JobPlan {
-  /// Says what would become of a job, and returns it.
-  static func show(_ id: Int64, _ what: String, _ client: PostgresClient) async throws -> JobRecord
-  {
-    guard let found = try await JobRepository(client).get(id) else {
-      Failure.say("there is no job \(id)")
-      throw ExitCode.failure
-    }
-    print(
-      "Job \(id) of \(found.stream) (\(found.reason), \(found.state.rawValue), "
-        + "\(found.attempts) attempts) \(what).")
-    return found
-  }
-}
+/// What becomes of a job.
+private struct JobChange: Encodable {
+  let jobID: Int64
+  let userID: String
+  let task: String
+  let reason: String
+  let stateBefore: JobState
+  let state: JobState
+  let attempts: Int
 
-enum Plan {
-  static func notDone() { print("Nothing was changed; run again with --execute.") }
+  init(job: JobRecord, state: JobState) {
+    jobID = job.jobID
+    userID = job.userID
+    task = job.task
+    reason = job.reason
+    stateBefore = job.state
+    self.state = state
+    attempts = job.attempts
+  }
+
+  func print(
+    _ action: String, _ execute: Bool, _ format: OutputOptions, plan: String, done: String
+  ) throws {
+    let stream = Stream(userID: userID, task: task)
+    try format.print(
+      action, executed: execute, self,
+      plan: "Job \(jobID) of \(stream) (\(reason), \(stateBefore.rawValue), \(attempts) attempts) "
+        + "\(plan).",
+      done: "Job \(jobID) of \(stream) \(done).")
+  }
 }

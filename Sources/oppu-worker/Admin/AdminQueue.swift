@@ -2,6 +2,7 @@
 
 import ArgumentParsing
 import Foundation
+import PostgresClient
 import Storage
 
 struct AdminQueue: AsyncParsableCommand {
@@ -38,7 +39,7 @@ struct QueueShow: AsyncParsableCommand {
       let status = Status(
         control: try await queue.control(), secondsOfLastHour: try await queue.secondsOfLastHour(),
         budget: configuration.schedule.trainingSecondsPerHour,
-        jobs: Dictionary(uniqueKeysWithValues: counts.map { ($0.key.rawValue, $0.value) }))
+        jobs: JobState.byName(counts))
       let control = status.control
       let state =
         if let paused = control?.pausedAt {
@@ -58,25 +59,40 @@ struct QueueShow: AsyncParsableCommand {
   }
 }
 
+/// What stopping and opening the queue is about.
+private struct QueueChange: Encodable {
+  let paused: Bool
+  let note: String?
+  let queued: Int
+  let running: Int
+
+  init(paused: Bool, note: String?, _ client: PostgresClient) async throws {
+    let counts = try await JobRepository(client).counts()
+    self.paused = paused
+    self.note = note
+    queued = counts[.queued] ?? 0
+    running = counts[.running] ?? 0
+  }
+}
+
 struct QueuePause: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pause", abstract: "Give out no jobs until `resume`; running ones go on.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Option(name: .long, help: "Why, for those who wonder.") var note: String?
   @Flag(name: .long, help: "Do it.") var execute = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      guard execute else {
-        let counts = try await JobRepository(client).counts()
-        print(
-          "\(counts[.queued] ?? 0) queued jobs would wait; \(counts[.running] ?? 0) running ones "
-            + "would go on.")
-        return Plan.notDone()
-      }
-      try await JobQueue(client).pause(note: note)
-      Failure.say("the queue is paused; `admin queue resume` opens it")
+      let change = try await QueueChange(paused: true, note: note, client)
+      if execute { try await JobQueue(client).pause(note: note) }
+      try format.print(
+        "pause", executed: execute, change,
+        plan:
+          "\(change.queued) queued jobs would wait; \(change.running) running ones would go on.",
+        done: "The queue is paused; `admin queue resume` opens it.")
     }
   }
 }
@@ -86,16 +102,16 @@ struct QueueResume: AsyncParsableCommand {
     commandName: "resume", abstract: "Give out jobs again.")
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
+  @OptionGroup var format: OutputOptions
   @Flag(name: .long, help: "Do it.") var execute = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      guard execute else {
-        print("Jobs would be given out again.")
-        return Plan.notDone()
-      }
-      try await JobQueue(client).resume()
-      Failure.say("the queue is open")
+      let change = try await QueueChange(paused: false, note: nil, client)
+      if execute { try await JobQueue(client).resume() }
+      try format.print(
+        "resume", executed: execute, change,
+        plan: "Jobs would be given out again; \(change.queued) wait.", done: "The queue is open.")
     }
   }
 }

@@ -17,14 +17,20 @@ struct ShiftsList: AsyncParsableCommand {
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
   @OptionGroup var filter: StreamFilter
+  @OptionGroup var page: PageOptions
   @Flag(name: .long, help: "Every decision of the scheduler.") var all = false
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
+      let repository = ScheduleRepository(client)
+      let reason = all ? nil : "shift_detected"
+      let rows = try await repository.decisions(
+        userID: filter.user, task: filter.task, reason: reason, before: page.number(),
+        limit: page.limit + 1)
+      let total = try await repository.count(
+        userID: filter.user, task: filter.task, reason: reason)
       try format.print(
-        try await ScheduleRepository(client).decisions(
-          userID: filter.user, task: filter.task, reason: all ? nil : "shift_detected",
-          limit: filter.limit),
+        Page(rows, limit: page.limit, total: total) { [.number(Double($0.decisionID))] },
         empty: all ? "The scheduler has decided nothing yet." : "No shift was detected.",
         columns: [
           .init("decision") { "\($0.decisionID)" }, .init("user") { $0.userID },

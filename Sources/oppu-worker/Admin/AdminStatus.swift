@@ -22,7 +22,7 @@ struct AdminStatus: AsyncParsableCommand {
       let jobs = try await JobRepository(client).counts()
       let status = Status(
         totals: try await UserRepository(client).totals(),
-        jobs: Dictionary(uniqueKeysWithValues: jobs.map { ($0.key.rawValue, $0.value) }),
+        jobs: JobState.byName(jobs),
         partitions: try await IngestRepository(client).partitions())
       let jobText = JobState.allCases.map { "\(jobs[$0] ?? 0) \($0.rawValue)" }
         .joined(separator: ", ")

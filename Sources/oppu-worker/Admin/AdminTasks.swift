@@ -69,15 +69,35 @@ struct TasksValidate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "validate", abstract: "Check a task file; exit code 3 where it cannot be taken.")
 
+  @OptionGroup var format: OutputOptions
   @Argument(help: "The YAML file.", completion: .file(extensions: ["yaml", "yml"])) var file: String
 
+  private struct Finding: Encodable {
+    let file: String
+    let ok: Bool
+    let tasks: [String]
+    /// Why it cannot be taken.
+    let error: String?
+  }
+
   func run() async throws {
+    var finding: Finding
     do {
       let tasks = try TaskCatalogue.loading(path: file)
-      print("\(file): \(tasks.names.joined(separator: ", "))")
+      finding = Finding(file: file, ok: true, tasks: tasks.names, error: nil)
     } catch {
-      Failure.say("\(error)")
-      throw ExitCode(3)
+      finding = Finding(file: file, ok: false, tasks: [], error: "\(error)")
     }
+    switch format.output {
+    case .text:
+      if let error = finding.error {
+        Failure.say(error)
+      } else {
+        print("\(file): \(finding.tasks.joined(separator: ", "))")
+      }
+    case .json, .jsonl:
+      Swift.print(try OutputOptions.json(finding, pretty: format.output == .json))
+    }
+    if !finding.ok { throw ExitCode(3) }
   }
 }

@@ -18,12 +18,20 @@ struct UsersList: AsyncParsableCommand {
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
-  @Option(name: .long, help: "Rows at most.") var limit = 200
+  @OptionGroup var page: PageOptions
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
+      let repository = UserRepository(client)
+      let after = try page.place(2).map {
+        Stream(userID: $0[0].string ?? "", task: $0[1].string ?? "")
+      }
+      let rows = try await repository.streams(
+        after: after ?? Stream(userID: "", task: ""), limit: page.limit + 1)
       try format.print(
-        try await UserRepository(client).streams(limit: limit),
+        Page(rows, limit: page.limit, total: try await repository.count()) {
+          [.string($0.userID), .string($0.task)]
+        },
         empty: "No user has done anything yet.",
         columns: [
           .init("user") { $0.userID }, .init("task") { $0.task },
@@ -53,6 +61,8 @@ struct UsersShow: AsyncParsableCommand {
         Failure.say("there is no user \"\(user)\"")
         throw ExitCode.failure
       }
+      // One document, also of a user with several tasks.
+      guard format.output == .text else { return try format.print(streams, empty: "", columns: []) }
       for stream in streams {
         try format.print(
           stream,
@@ -69,7 +79,7 @@ struct UsersShow: AsyncParsableCommand {
                 signal["explanation"]?.string ?? "not looked at yet"
               )
             })
-        if format.output == .text { print("") }
+        print("")
       }
     }
   }
@@ -98,7 +108,8 @@ struct UsersErase: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
-      let erasure = UserErasure(client: client, kafka: configuration.kafka)
+      let erasure = UserErasure(
+        client: client, kafka: configuration.kafka, key: configuration.receiptKey)
       let plan = try await erasure.plan(user)
       let outcome = execute ? try await erasure.execute(user) : nil
       try format.print(
@@ -149,13 +160,19 @@ struct UsersReceipts: AsyncParsableCommand {
 
   @OptionGroup(title: "Settings") var options: ConfigurationOptions
   @OptionGroup var format: OutputOptions
+  @OptionGroup var page: PageOptions
   @Option(name: .long, help: "Only those of this user.") var user: String?
-  @Option(name: .long, help: "Rows at most.") var limit = 200
 
   func run() async throws {
-    try await withDatabase(options) { client, _ in
+    try await withDatabase(options) { client, configuration in
+      let key = configuration.receiptKey
+      try await key.settle(in: client)
+      let receipts = try await ErasureRepository.receipts(
+        of: user, key: key, before: page.number(), limit: page.limit + 1, in: client)
       try format.print(
-        try await ErasureRepository.receipts(of: user, limit: limit, in: client),
+        Page(receipts.rows, limit: page.limit, total: receipts.total) {
+          [.number(Double($0.receiptID))]
+        },
         empty: "Nobody was erased.",
         columns: [
           .init("receipt") { "\($0.receiptID)" }, .init("user (hash)") { $0.userHash },

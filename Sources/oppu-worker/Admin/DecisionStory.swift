@@ -55,8 +55,8 @@ enum DecisionStory {
 
   /// A signal with its statistic and threshold.
   static func signal(_ signal: JSONValue) -> String {
-    let verdict = signal["isAlarm"]?.bool == true ? "ALARM" : "no alarm"
-    let known: Set = ["kind", "feature", "isAlarm", "before", "after", "explanation"]
+    let verdict = signal["is_alarm"]?.bool == true ? "ALARM" : "no alarm"
+    let known: Set = ["kind", "feature", "is_alarm", "before", "after", "explanation"]
     var text = "\(verdict), \(signal["explanation"]?.string ?? signal["feature"]?.string ?? "?")"
     let rest = (signal.object ?? [:]).filter { !known.contains($0.key) && $0.value != .null }
     for (key, value) in rest.sorted(by: { $0.key < $1.key }) {

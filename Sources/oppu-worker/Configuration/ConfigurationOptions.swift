@@ -26,7 +26,8 @@ struct ConfigurationOptions: ParsableArguments {
   var database: String?
 
   @Option(
-    name: .long, help: "Base model, a GGUF file [model].", completion: .file(extensions: ["gguf"]))
+    name: .long, help: "Base model, a GGUF file or a Hugging Face folder [model].",
+    completion: .file(extensions: ["gguf"]))
   var model: String?
 
   @Option(

@@ -173,6 +173,16 @@ extension Setting {
       .milliseconds(
         "shutdown.deadlineMs", \.shutdownDeadline,
         "How long a stop may take before the process ends all the same."),
+      Setting(
+        key: "erasure.key",
+        help: "Secret over the receipts of erased users, the same for all processes.",
+        apply: { configuration, text in
+          guard !text.isEmpty else { return }
+          guard text.utf8.count >= 16 else {
+            throw SettingError(key: "erasure.key", problem: "a secret has at least 16 bytes")
+          }
+          configuration.erasureKey = text
+        }, show: { $0.erasureKey == nil ? "" : mask }),
     ]
   }
 
@@ -217,6 +227,9 @@ extension Setting {
       .text(
         "kafka.groupPrefix", \.kafka.groupPrefix,
         "Consumer groups are PREFIX-ingest and PREFIX-infer."),
+      .flag(
+        "kafka.staticMembership", \.kafka.isStaticMember,
+        "A killed worker is back under its name at once; false: one that ends leaves its groups."),
     ]
   }
 
