@@ -176,7 +176,7 @@ struct RequestLoader: Sendable {
       personalization.profileVersion = written?.version
     }
     let maximumTokens = min(
-      request.options.maximumTokens ?? request.task.maximumTokens,
+      request.options.maximumTokens ?? min(request.task.maximumTokens, settings.maximumTokens),
       max(1, model.base.configuration.contextLength / 2))
     let tokens = PromptTokens(model.base.tokenizer, task: request.task)
     let builder = PromptBuilder(

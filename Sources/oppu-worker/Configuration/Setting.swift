@@ -445,6 +445,9 @@ extension Setting {
         }, show: { $0.infer.profileKind.rawValue }),
       .integer(
         "infer.promptTokens", \.infer.promptTokens, 32...131_072, "Tokens of prompt at most."),
+      .integer(
+        "infer.maximumTokens", \.infer.maximumTokens, 1...RequestOptions.maximumTokens,
+        "Tokens of an answer that a request may ask for; one that asks for more is refused."),
       .milliseconds(
         "infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
       Setting(
