@@ -76,21 +76,20 @@ import Testing
   )
   func stalls() {
     var watch = StallWatch()
-    func look(_ next: Int64, _ end: Int64, at second: Int) -> [TopicPartition] {
-      watch.look(at: [partition: (next, end)], now: start + .seconds(second))
+    /// Looks every three seconds, as ingest does; returns when it was told.
+    func look(_ next: Int64, _ end: Int64, from: Int, to: Int) -> [Int] {
+      stride(from: from, through: to, by: 3).filter {
+        watch.look(at: [partition: (next, end)], now: start + .seconds($0)) == [partition]
+      }
     }
-    #expect(look(5, 10, at: 0).isEmpty)
-    #expect(look(5, 12, at: 59).isEmpty)
-    #expect(look(5, 12, at: 60) == [partition])
-    #expect(look(5, 12, at: 63).isEmpty)
-    #expect(look(6, 12, at: 110).isEmpty, "it moves")
-    #expect(look(12, 12, at: 111).isEmpty)
-    #expect(look(12, 12, at: 300).isEmpty, "at the end there is nothing to come")
-    #expect(look(12, 13, at: 301).isEmpty)
-    #expect(look(12, 13, at: 359).isEmpty)
-    #expect(look(12, 13, at: 361) == [partition])
-    #expect(watch.look(at: [:], now: start + .seconds(400)).isEmpty)
-    #expect(look(12, 13, at: 401).isEmpty, "it was paused, or another's, in between")
+    #expect(look(5, 10, from: 0, to: 150) == [60, 120])
+    #expect(look(6, 10, from: 153, to: 210).isEmpty, "it moves")
+    #expect(look(10, 10, from: 213, to: 300).isEmpty, "at the end there is nothing to come")
+    #expect(look(10, 11, from: 303, to: 360) == [360])
+    #expect(watch.look(at: [:], now: start + .seconds(363)).isEmpty, "it was paused")
+    #expect(look(10, 11, from: 366, to: 423).isEmpty)
+    #expect(look(10, 11, from: 600, to: 657).isEmpty, "the broker was away")
+    #expect(look(10, 11, from: 660, to: 660) == [660])
   }
 
   @Test(

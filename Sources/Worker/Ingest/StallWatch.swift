@@ -6,13 +6,18 @@ import KafkaClient
 /// Whether partitions stand still. A pure value, shown again and again where each of them stands.
 struct StallWatch: Sendable {
   static let limit = Duration.seconds(60)
+  /// Looks come every few seconds. After one that failed it begins anew: while the broker is away nothing can come.
+  static let memory = Duration.seconds(15)
   private var places: [TopicPartition: (next: Int64, since: ContinuousClock.Instant)] = [:]
+  private var lookedAt: ContinuousClock.Instant?
 
   /// - Parameter partitions: the next offset to come of those that are fetched, and where their logs end.
   /// - Returns: those that have been behind in the same place for a minute, each once a minute.
   mutating func look(
     at partitions: [TopicPartition: (next: Int64, end: Int64)], now: ContinuousClock.Instant
   ) -> [TopicPartition] {
+    if let lookedAt, now - lookedAt > Self.memory { self.places = [:] }
+    lookedAt = now
     var stalled: [TopicPartition] = []
     var places: [TopicPartition: (next: Int64, since: ContinuousClock.Instant)] = [:]
     for (partition, place) in partitions {
