@@ -114,11 +114,14 @@ public final class KafkaConsumer: Sendable {
     var messages: [KafkaMessage] = []
     var topics = TopicNames()
     var bytes = 0
+    var isAtEnd = false
     while messages.count < maximum, bytes < Self.maximumBytes {
       // Waits in slices, so that a cancelled caller is not kept waiting.
       let left = messages.isEmpty ? deadline - ContinuousClock.now : .zero
       let slice = idleRest > .zero ? Self.listening : .milliseconds(100)
-      guard let event = handle.poll(min(left, slice)) ?? rest(atMost: left) else {
+      let event = handle.poll(isAtEnd ? .zero : min(left, slice)) ?? rest(atMost: left)
+      isAtEnd = false
+      guard let event else {
         if !messages.isEmpty { break }
         if isCancelled.isRaised { throw CancellationError() }
         if isClosed.load(ordering: .acquiring) || left <= .zero { return .idle }
@@ -148,6 +151,7 @@ public final class KafkaConsumer: Sendable {
         if let partition = KafkaHandle.partition(of: event) {
           _ = ended.withLock { $0.insert(partition) }
         }
+        isAtEnd = true  // perhaps of the last one: then the rest begins at once
       case RD_KAFKA_EVENT_ERROR where Self.halts(rd_kafka_event_error(event)):
         guard let partition = KafkaHandle.partition(of: event) else { continue }
         let reason = rd_kafka_event_error_string(event).map { String(cString: $0) }
