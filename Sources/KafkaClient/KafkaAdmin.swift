@@ -190,7 +190,7 @@ public final class KafkaAdmin: Sendable {
     of partition: TopicPartition, timeout: Duration = .seconds(10)
   ) async throws -> (low: Int64, high: Int64) {
     try await blocking.run { [handle] in
-      try queryWatermarks(handle.client, partition, timeout)
+      try KafkaClient.watermarks(handle.client, partition, timeout)
     }
   }
 

@@ -44,6 +44,10 @@ public final class KafkaConsumer: Sendable {
   private let idleRest: Duration
   /// What the caller has paused; a rest between fetches must not resume it.
   private let paused = Mutex<Set<TopicPartition>>([])
+  /// Partitions of which all was fetched that there is, as far as is known since the last rest.
+  private let ended = Mutex<Set<TopicPartition>>([])
+  /// Bytes of values that `next` returns at most, but for the last message.
+  private static let maximumBytes = 32 << 20
   /// How long a consumer with an `idleRest` listens between two rests.
   private static let listening = Duration.milliseconds(50)
 
@@ -58,6 +62,8 @@ public final class KafkaConsumer: Sendable {
     var configuration = configuration
     configuration.properties.merge(properties) { $1 }
     idleRest = configuration.idleRest
+    // Told only where it is listened to: a rest comes after a fetch that found nothing.
+    let endsAreTold = ["enable.partition.eof": idleRest > .zero ? "true" : "false"]
     handle = try KafkaHandle(
       RD_KAFKA_CONSUMER, configuration,
       defaults: [
@@ -65,7 +71,7 @@ public final class KafkaConsumer: Sendable {
         "auto.offset.reset": "earliest", "partition.assignment.strategy": "range,roundrobin",
         "topic.metadata.refresh.interval.ms": "10000", "queued.max.messages.kbytes": "16384",
       ],
-      forced: ["group.id": group],
+      forced: endsAreTold.merging(["group.id": group]) { $1 },
       events: RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT,
       logger: logger)
     if topics.isEmpty { return }
@@ -107,11 +113,15 @@ public final class KafkaConsumer: Sendable {
     let deadline = ContinuousClock.now + timeout
     var messages: [KafkaMessage] = []
     var topics = TopicNames()
-    while messages.count < maximum {
+    var bytes = 0
+    var isAtEnd = false
+    while messages.count < maximum, bytes < Self.maximumBytes {
       // Waits in slices, so that a cancelled caller is not kept waiting.
       let left = messages.isEmpty ? deadline - ContinuousClock.now : .zero
       let slice = idleRest > .zero ? Self.listening : .milliseconds(100)
-      guard let event = handle.poll(min(left, slice)) ?? rest(atMost: left) else {
+      let event = handle.poll(isAtEnd ? .zero : min(left, slice)) ?? rest(atMost: left)
+      isAtEnd = false
+      guard let event else {
         if !messages.isEmpty { break }
         if isCancelled.isRaised { throw CancellationError() }
         if isClosed.load(ordering: .acquiring) || left <= .zero { return .idle }
@@ -125,13 +135,23 @@ public final class KafkaConsumer: Sendable {
             handle.logger.warning("\(KafkaError(message.pointee.err))")
             continue
           }
+          bytes += message.pointee.len
           messages.append(KafkaMessage(copying: message, topic: topics.name(of: message)))
+        }
+        if idleRest > .zero, let last = messages.last {
+          _ = ended.withLock { $0.remove(last.topicPartition) }
         }
       case RD_KAFKA_EVENT_REBALANCE:
         let rebalance = try rebalanceEvent(event)
         if messages.isEmpty { return rebalance }
         due.withLock { $0 = rebalance }
         return .messages(messages)
+      case RD_KAFKA_EVENT_ERROR
+      where rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        if let partition = KafkaHandle.partition(of: event) {
+          _ = ended.withLock { $0.insert(partition) }
+        }
+        isAtEnd = true  // perhaps of the last one: then the rest begins at once
       case RD_KAFKA_EVENT_ERROR where Self.halts(rd_kafka_event_error(event)):
         guard let partition = KafkaHandle.partition(of: event) else { continue }
         let reason = rd_kafka_event_error_string(event).map { String(cString: $0) }
@@ -152,26 +172,26 @@ public final class KafkaConsumer: Sendable {
     code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || code == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED
   }
 
-  /// Stops fetching for a while where a rest is configured, and returns what the group said meanwhile.
+  /// Stops fetching for a while where a rest is configured and everything was fetched that there is, and returns
+  /// what the group said meanwhile. A rest discards what is on its way: before its end was seen a partition may
+  /// have a large message to bring, or look for the place where its log begins now.
   private func rest(atMost left: Duration) -> OpaquePointer? {
     guard idleRest > .zero, left > .zero else { return nil }
-    var assigned: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>?
-    guard rd_kafka_assignment(handle.client, &assigned) == RD_KAFKA_RESP_ERR_NO_ERROR,
-      let assigned
-    else { return nil }
-    defer { rd_kafka_topic_partition_list_destroy(assigned) }
-    rd_kafka_pause_partitions(handle.client, assigned)
+    let fetched = Self.assignment(handle.client).subtracting(paused.withLock { $0 })
+    guard !fetched.isEmpty, ended.withLock({ fetched.isSubset(of: $0) }) else { return nil }
+    let list = PartitionList(fetched)
+    _ = list.withPointer { rd_kafka_pause_partitions(handle.client, $0) }
     let event = handle.poll(min(left, idleRest))
     // A partition that was taken away meanwhile gives an error of its own, which is harmless.
     paused.withLock { paused in
-      let rested = PartitionList.offsets(of: assigned).keys.filter { !paused.contains($0) }
-      _ = PartitionList(rested).withPointer { rd_kafka_resume_partitions(handle.client, $0) }
+      _ = PartitionList(fetched.subtracting(paused)).withPointer {
+        rd_kafka_resume_partitions(handle.client, $0)
+      }
     }
-    if assigned.pointee.cnt > 0, let first = assigned.pointee.elems?.pointee {
-      // librdkafka's broker thread may sleep for a second before it sees the change; a request wakes it.
-      var (low, high): (Int64, Int64) = (0, 0)
-      rd_kafka_query_watermark_offsets(
-        handle.client, first.topic, first.partition, &low, &high, 1_000)
+    ended.withLock { $0 = [] }
+    // librdkafka's broker thread may sleep for a second before it sees the change; a request wakes it.
+    if let first = fetched.first {
+      _ = try? logOffsets(handle.client, of: [first], at: KafkaOffset.end, .seconds(1))
     }
     return event
   }
@@ -353,6 +373,21 @@ public final class KafkaConsumer: Sendable {
     }
   }
 
+  /// The offsets that the group has committed, of partitions where it has.
+  ///
+  /// - Throws: `KafkaError`.
+  public func committed(
+    _ partitions: [TopicPartition], timeout: Duration = .seconds(5)
+  ) async throws -> [TopicPartition: Int64] {
+    if partitions.isEmpty { return [:] }
+    return try await command { client in
+      let list = PartitionList(partitions)
+      try check(list.withPointer { rd_kafka_committed(client, $0, timeout.milliseconds) })
+      try list.checkErrors()
+      return list.offsets.filter { $0.value >= 0 }
+    }
+  }
+
   /// The offset after the last message that `next` returned, of partitions that returned any.
   ///
   /// - Throws: `KafkaError`.
@@ -370,13 +405,15 @@ public final class KafkaConsumer: Sendable {
   public func watermarks(
     of partition: TopicPartition, timeout: Duration = .seconds(10)
   ) async throws -> (low: Int64, high: Int64) {
-    try await command { try queryWatermarks($0, partition, timeout) }
+    try await command { try KafkaClient.watermarks($0, partition, timeout) }
   }
 
   /// Leaves the group and ends the consumer; a `next` that waits returns. Takes at most some 10 s.
   public func close() async {
     guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let work: @Sendable () throws -> Void = { [handle] in
+      // One that has failed for good is no member any more.
+      if handle.fatalError() != nil { return }
       if let error = rd_kafka_consumer_close_queue(handle.client, handle.queue) {
         handle.logger.warning("closing a consumer: \(KafkaError(owning: error))")
         return
@@ -403,7 +440,10 @@ public final class KafkaConsumer: Sendable {
   ) async throws -> T {
     try await control.run { [self] in
       try checkOpen()
-      return try work(handle.client)
+      do { return try work(handle.client) } catch let error as KafkaError {
+        // librdkafka only says that it has failed before; why is what tells what can be done.
+        throw error.code == RD_KAFKA_RESP_ERR__FATAL.rawValue ? handle.fatalError() ?? error : error
+      }
     }
   }
 
@@ -436,16 +476,4 @@ private struct TopicNames {
 
 func check(_ code: rd_kafka_resp_err_t, topic: String? = nil) throws {
   if code != RD_KAFKA_RESP_ERR_NO_ERROR { throw KafkaError(code, topic: topic) }
-}
-
-/// Asks the partition's leader; blocks.
-func queryWatermarks(
-  _ client: OpaquePointer, _ partition: TopicPartition, _ timeout: Duration
-) throws -> (low: Int64, high: Int64) {
-  var (low, high): (Int64, Int64) = (0, 0)
-  try check(
-    rd_kafka_query_watermark_offsets(
-      client, partition.topic, partition.partition, &low, &high, timeout.milliseconds),
-    topic: partition.description)
-  return (low, high)
 }

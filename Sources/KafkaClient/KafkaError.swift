@@ -62,6 +62,18 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible, Lo
     ].contains { $0.rawValue == code }
   }
 
+  /// Whether a consumer failed for good because the group took another member for the owner of its static name.
+  public var isFenced: Bool {
+    isFatal && code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue
+  }
+
+  /// Whether the topic may not be written to: only who gives out rights can change that.
+  public var isForbidden: Bool {
+    [
+      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+    ].contains { $0.rawValue == code }
+  }
+
   public var description: String {
     "Kafka: \(message) [\(name)]" + (topic.map { " (topic \"\($0)\")" } ?? "")
   }

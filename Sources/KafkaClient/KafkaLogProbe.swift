@@ -11,10 +11,13 @@ public final class KafkaLogProbe: Sendable {
   private let blocking = BlockingQueue(label: "oppu.kafka.probe")
   private let isClosed = Atomic(false)
 
-  /// - Parameter group: whose right to read is used; the group is not joined, and nothing is committed.
+  /// - Parameters:
+  ///   - group: whose right to read is used; the group is not joined, and nothing is committed.
+  ///   - seesOpenTransactions: logs then end where the next message is written, and messages of transactions that
+  ///     are open or were aborted are read too; else logs end where the first open transaction begins.
   /// - Throws: `KafkaError` for settings that librdkafka refuses.
   public init(
-    configuration: KafkaConfiguration, group: String,
+    configuration: KafkaConfiguration, group: String, seesOpenTransactions: Bool = false,
     logger: Logger = Logger(label: "oppu.kafka")
   ) throws {
     var configuration = configuration
@@ -24,6 +27,7 @@ public final class KafkaLogProbe: Sendable {
       forced: [
         "group.id": group, "enable.auto.commit": "false", "auto.offset.reset": "error",
         "enable.partition.eof": "true", "check.crcs": "true", "queued.min.messages": "1",
+        "isolation.level": seesOpenTransactions ? "read_uncommitted" : "read_committed",
       ], events: RD_KAFKA_EVENT_FETCH, logger: logger)
   }
 
@@ -36,33 +40,8 @@ public final class KafkaLogProbe: Sendable {
     of partitions: [TopicPartition], timeout: Duration = .seconds(3)
   ) async throws -> [TopicPartition: (low: Int64, high: Int64)] {
     if partitions.isEmpty { return [:] }
-    return try await blocking.run { [self] in
-      let low = try offsets(of: partitions, KafkaOffset.beginning, timeout)
-      let high = try offsets(of: Array(low.keys), KafkaOffset.end, timeout)
-      var ends: [TopicPartition: (low: Int64, high: Int64)] = [:]
-      for (partition, high) in high { ends[partition] = low[partition].map { ($0, high) } }
-      return ends
-    }
-  }
-
-  /// One request to each leader for all of its partitions. (`rd_kafka_query_watermark_offsets` of librdkafka 2.0
-  /// waits for ever where a broker is gone.)
-  private func offsets(
-    of partitions: [TopicPartition], _ place: Int64, _ timeout: Duration
-  ) throws -> [TopicPartition: Int64] {
-    if partitions.isEmpty { return [:] }
-    // The protocol's words for the two ends stand where a time would.
-    let list = PartitionList(
-      Dictionary(partitions.map { ($0, place) }, uniquingKeysWith: { $1 }))
-    try check(
-      list.withPointer {
-        rd_kafka_offsets_for_times(handle.client, $0, timeout.milliseconds)
-      }, topic: partitions.first?.topic)
-    return list.withPointer { list in
-      let failed = Set(
-        PartitionList.elements(of: list).filter { $0.err != RD_KAFKA_RESP_ERR_NO_ERROR }
-          .map { TopicPartition(topic: String(cString: $0.topic), partition: $0.partition) })
-      return PartitionList.offsets(of: list).filter { $0.value >= 0 && !failed.contains($0.key) }
+    return try await blocking.run { [handle] in
+      try logEnds(handle.client, of: partitions, timeout).ends
     }
   }
 

@@ -50,22 +50,28 @@ public struct KafkaMessage: Hashable, Sendable {
   public var offset: Int64
   /// Nil is Kafka's null, which is not an empty key.
   public var key: Data?
-  /// Nil is a tombstone.
+  /// Nil is a tombstone. Of one that nobody could send on (`KafkaProducer.maximumBytes`) only the beginning is here.
   public var value: Data?
+  /// Bytes of the whole value.
+  public var valueSize: Int
   /// In the order they were written; a key may come more than once.
   public var headers: [KafkaHeader]
   /// To the millisecond.
   public var timestamp: Date?
 
+  /// Bytes of a value that are here where not all of it is.
+  static let keptBytes = 65_536
+
   public init(
     topic: String, partition: Int32, offset: Int64, key: Data?, value: Data?,
-    headers: [KafkaHeader] = [], timestamp: Date? = nil
+    valueSize: Int? = nil, headers: [KafkaHeader] = [], timestamp: Date? = nil
   ) {
     self.topic = topic
     self.partition = partition
     self.offset = offset
     self.key = key
     self.value = value
+    self.valueSize = valueSize ?? value?.count ?? 0
     self.headers = headers
     self.timestamp = timestamp
   }
@@ -80,10 +86,11 @@ extension KafkaMessage {
   /// Copies a message out of librdkafka's memory, which stays librdkafka's.
   init(copying message: UnsafePointer<rd_kafka_message_t>, topic: String) {
     let native = message.pointee
+    let kept = native.len > KafkaProducer.maximumBytes ? Self.keptBytes : native.len
     self.init(
       topic: topic, partition: native.partition, offset: native.offset,
       key: native.key.map { Data(bytes: $0, count: native.key_len) },
-      value: native.payload.map { Data(bytes: $0, count: native.len) },
+      value: native.payload.map { Data(bytes: $0, count: kept) }, valueSize: native.len,
       headers: Self.headers(of: message))
     var kind = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
     let milliseconds = rd_kafka_message_timestamp(message, &kind)

@@ -37,6 +37,9 @@ public struct OutgoingMessage: Sendable {
 /// the messages under way fail with a retriable error, since nobody knows whether they were
 /// written, and the next `send` opens a new session.
 public final class KafkaProducer: Sendable {
+  /// Bytes of a message at most, unless the configuration says otherwise (`message.max.bytes`).
+  public static let maximumBytes = 104_857_600
+
   private let configuration: KafkaConfiguration
   private let logger: Logger
   private let blocking = BlockingQueue(label: "oppu.kafka.flush")
@@ -85,7 +88,7 @@ public final class KafkaProducer: Sendable {
         "enable.idempotence": "true", "acks": "all", "linger.ms": "2",
         "delivery.timeout.ms": "120000",
         // The broker decides how large a message may be: what was read can be sent on.
-        "message.max.bytes": "104857600",
+        "message.max.bytes": "\(maximumBytes)",
       ], events: RD_KAFKA_EVENT_DR, logger: logger)
     let pump = EventPump()
     pump.start(handle) { [handle] in deliver($0, of: handle) }

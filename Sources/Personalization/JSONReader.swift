@@ -226,10 +226,9 @@ struct JSONReader {
       try digits()
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
-    if isWhole, let whole = Int64(text), whole.magnitude > 1 << 53 { return .integer(whole) }
     guard let value = Double(text), value.isFinite else {
       throw problem("the number \(text.prefix(40)) is too large")
     }
-    return .number(value)
+    return isWhole ? .whole(text) : .number(value)
   }
 }

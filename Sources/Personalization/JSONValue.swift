@@ -3,13 +3,13 @@
 import Foundation
 
 /// A JSON value. Numbers are doubles; whole numbers that a double cannot hold exactly (beyond 2^53,
-/// such as other systems' identifiers) stay 64-bit integers, so that keeping a field never alters it.
+/// such as other systems' identifiers) keep their digits, so that keeping a field never alters it.
 public enum JSONValue: Codable, Sendable, Hashable {
   case null
   case bool(Bool)
   case number(Double)
-  /// A whole number beyond ±2^53.
-  case integer(Int64)
+  /// A whole number beyond ±2^53, in its digits.
+  case integer(String)
   case string(String)
   case array([JSONValue])
   case object([String: JSONValue])
@@ -23,7 +23,9 @@ public enum JSONValue: Codable, Sendable, Hashable {
     } else if let value = try? container.decode(Bool.self) {
       self = .bool(value)
     } else if let value = try? container.decode(Int64.self) {
-      self = value.magnitude > 1 << 53 ? .integer(value) : .number(Double(value))
+      self = .whole(String(value))
+    } else if let value = try? container.decode(UInt64.self) {
+      self = .whole(String(value))
     } else if let value = try? container.decode(Double.self) {
       self = .number(value)
     } else if let value = try? container.decode([JSONValue].self) {
@@ -45,7 +47,15 @@ public enum JSONValue: Codable, Sendable, Hashable {
       } else {
         try container.encode(value)
       }
-    case .integer(let value): try container.encode(value)
+    case .integer(let digits):
+      // The encoders know no longer ones.
+      if let value = Int64(digits) {
+        try container.encode(value)
+      } else if let value = UInt64(digits) {
+        try container.encode(value)
+      } else {
+        try container.encode(Double(digits))
+      }
     case .string(let value): try container.encode(value)
     case .array(let value): try container.encode(value)
     case .object(let value): try container.encode(value)
@@ -55,6 +65,12 @@ public enum JSONValue: Codable, Sendable, Hashable {
   /// Reads one JSON text. Throws Foundation's `DecodingError` where it is not JSON.
   public init(json: String) throws {
     self = try JSONDecoder().decode(JSONValue.self, from: Data(json.utf8))
+  }
+
+  /// A whole number, of digits as JSON writes them, perhaps with a minus before.
+  static func whole(_ digits: String) -> JSONValue {
+    guard let value = Int64(digits), value.magnitude <= 1 << 53 else { return .integer(digits) }
+    return .number(Double(value))
   }
 
   public var string: String? { if case .string(let value) = self { value } else { nil } }
@@ -69,7 +85,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
   public var number: Double? {
     switch self {
     case .number(let value): value
-    case .integer(let value): Double(value)
+    case .integer(let digits): Double(digits)
     default: nil
     }
   }
@@ -95,7 +111,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
     case .null, .object: return nil
     case .bool(let value): return value ? "true" : "false"
     case .number(let value): return Self.text(of: value)
-    case .integer(let value): return String(value)
+    case .integer(let digits): return digits
     case .string(let value): return value
     case .array(let values):
       let texts = values.compactMap(\.plainText)
@@ -123,7 +139,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
     case .number(let value):
       // JSON has no infinities; a decoder never makes one, a caller might.
       text += value.isFinite ? Self.text(of: value) : "null"
-    case .integer(let value): text += String(value)
+    case .integer(let digits): text += digits
     case .string(let value): Self.write(value, to: &text)
     case .array(let values):
       text += "["

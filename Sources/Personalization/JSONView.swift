@@ -85,9 +85,7 @@ public struct JSONView {
     case .bool: return .bool(node.flag)
     case .string: return .string(Self.string(text, node))
     case .number:
-      if node.flag, let whole = Int64(String(decoding: raw, as: UTF8.self)) {
-        return whole.magnitude > 1 << 53 ? .integer(whole) : .number(Double(whole))
-      }
+      if node.flag { return .whole(String(decoding: raw, as: UTF8.self)) }
       return .number(Self.number(text, node))
     case .array:
       var values: [JSONValue] = []
@@ -102,6 +100,23 @@ public struct JSONView {
       forEachMember { name, value in members[Self.string(text, name.node)] = value.value }
       return .object(members)
     }
+  }
+
+  /// The text of a number that names something: a whole number's digits, another's shortest form. Nil where
+  /// another number would have the same text, for a double tells no more than 15 digits apart; and for anything
+  /// but a number.
+  public var identifierText: String? {
+    guard node.kind == .number else { return nil }
+    if !node.flag {
+      let value = Self.number(text, node)
+      let digits = raw.prefix { $0 | 0x20 != UInt8(ascii: "e") }.filter {
+        $0 &- UInt8(ascii: "0") < 10
+      }
+      guard digits.drop(while: { $0 == UInt8(ascii: "0") }).count <= 15,
+        value.isNormal || value == 0
+      else { return nil }
+    }
+    return value.plainText
   }
 
   // MARK: Forms

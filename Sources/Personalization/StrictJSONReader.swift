@@ -2,7 +2,8 @@
 // an index, out of which single fields are taken without building the rest.
 //
 // Strict means RFC 8259 and more: UTF-8 without gaps, no lone surrogates, no U+0000 (PostgreSQL cannot store it),
-// no member twice in an object, no number beyond a double, a bounded depth.
+// no member twice in an object, no number that a double cannot tell from 0 or from infinity, none with more digits
+// behind its point than PostgreSQL can store, a bounded depth.
 
 import Foundation
 
@@ -33,6 +34,8 @@ struct JSONNode: Sendable {
 public struct StrictJSONReader: Sendable {
   /// How deep arrays and objects may stand in each other.
   public static let maximumDepth = 32
+  /// Digits behind a number's point, its exponent reckoned in, that PostgreSQL's numeric can hold.
+  static let maximumScale = 16_383
   /// Offsets are 32 bits wide.
   static let maximumBytes = 1 << 30
 
@@ -258,26 +261,54 @@ private struct JSONScan {
     if startsWithZero, whole > 1 { throw error("a number that begins with 0") }
     var isLong = whole > 18
     var isInteger = true
+    var scale = 0
     if position < count, base[position] == UInt8(ascii: ".") {
       position += 1
       isInteger = false
-      guard digits() > 0 else { throw error("a number without digits after the point") }
+      scale = digits()
+      guard scale > 0 else { throw error("a number without digits after the point") }
+      isLong = isLong || scale > 300
     }
+    let mantissaEnd = position
     if position < count, base[position] | 0x20 == UInt8(ascii: "e") {
       position += 1
       isInteger = false
       isLong = true
-      if position < count,
-        base[position] == UInt8(ascii: "+") || base[position] == UInt8(ascii: "-")
-      {
-        position += 1
-      }
-      guard digits() > 0 else { throw error("a number without digits in its exponent") }
+      scale -= try exponent()
     }
     append(.number, isInteger, from: start, to: position)
-    if isLong, !JSONView.number(base, nodes[nodes.count - 1]).isFinite {
-      throw JSONReadingError(problem: "a number beyond what a double holds", offset: start)
+    guard isLong else { return }
+    func refused(_ problem: String) -> JSONReadingError {
+      JSONReadingError(problem: problem, offset: start)
     }
+    let value = JSONView.number(base, nodes[nodes.count - 1])
+    guard value.isFinite else { throw refused("a number beyond what a double holds") }
+    let isZero = !(start..<mantissaEnd).contains {
+      (UInt8(ascii: "1")...UInt8(ascii: "9")).contains(base[$0])
+    }
+    guard value != 0 || isZero else { throw refused("a number that a double cannot tell from 0") }
+    guard scale <= StrictJSONReader.maximumScale else {
+      throw refused(
+        "a number with more than \(StrictJSONReader.maximumScale) digits behind its point, which PostgreSQL cannot store,"
+      )
+    }
+  }
+
+  /// After an `e`; one that no number can have is as good as any other such.
+  private mutating func exponent() throws -> Int {
+    var isNegative = false
+    if position < count,
+      base[position] == UInt8(ascii: "+") || base[position] == UInt8(ascii: "-")
+    {
+      isNegative = base[position] == UInt8(ascii: "-")
+      position += 1
+    }
+    let first = position
+    guard digits() > 0 else { throw error("a number without digits in its exponent") }
+    let size = (first..<position).reduce(0) {
+      min($0 * 10 + Int(base[$1] - UInt8(ascii: "0")), 1 << 30)
+    }
+    return isNegative ? -size : size
   }
 
   // MARK: Strings

@@ -142,6 +142,8 @@ public struct WorkerConfiguration: Sendable {
     public var profileKind = UserProfile.Kind.computed
     /// Tokens of prompt at most, within the model's context.
     public var promptTokens = 1_024
+    /// Tokens that a request may ask for at most; longer computations hold up the others of their pass.
+    public var maximumTokens = RequestOptions.maximumTokens
     public var defaultDeadline: Duration = .seconds(60)
     public var adapterCacheBytes = 256 << 20
     /// Topics that a request may name for its reply, beside `kafka.replyTopic`; `*` stands for anything.

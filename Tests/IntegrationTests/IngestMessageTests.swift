@@ -78,11 +78,10 @@ extension IntegrationTests {
       var tombstone = Bad("tombstone of nobody", "", "no user id")
       tombstone.value = nil
       tombstone.key = nil
-      // Beyond what PostgreSQL's numeric holds, though a double takes it for 0.
-      var number = Bad(
+      // Beyond what PostgreSQL's numeric holds.
+      let number = Bad(
         "too many digits", event(["note": "?"]).replacing("\"?\"", with: "1e-200000"),
-        "PostgreSQL refused it")
-      number.stage = "store"
+        "cannot tell from 0")
       var binary = Bad("CloudEvent without id", event([:]), "\"id\"")
       binary.headers = [
         KafkaHeader(key: "ce_specversion", value: "1.0"), KafkaHeader(key: "ce_type", value: "t"),
@@ -162,6 +161,36 @@ extension IntegrationTests {
             #expect(letter.value == bad.value, "\(bad.name)")
           }
         }
+      }
+    }
+
+    @Test(
+      "a message that PostgreSQL refuses costs some twenty transactions among a thousand others")
+    func refused() async throws {
+      try await Rig.with(partitions: 1) { rig in
+        // No check at the border can know of this one. The sequence counts attempts, also those rolled back.
+        for statement in [
+          "ALTER TABLE behavior_events ADD CONSTRAINT poison CHECK (event_id <> '617')",
+          "CREATE SEQUENCE attempts",
+          """
+          CREATE FUNCTION attempt() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM nextval('attempts'); RETURN NEW; END $$
+          """,
+          """
+          CREATE TRIGGER attempt BEFORE UPDATE OF next_offset ON ingest_partitions
+            FOR EACH ROW EXECUTE FUNCTION attempt()
+          """,
+        ] { try await rig.client.execute(PostgresQuery(unsafeSQL: statement)) }
+        try await rig.produce(
+          (0..<1_000).map { Self.event(["event_id": .string("\($0)")]) }, key: "kim", partition: 0)
+        try await rig.withIngest { try await rig.waitForIngest(messages: 1_000) }
+        #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == 999)
+        let letter = try #require(
+          try await rig.read("\(rig.kafka.behaviorTopic)-dlt", count: 1).first)
+        #expect(letter.text("__connect.errors.stage") == "store")
+        #expect(letter.text("__connect.errors.exception.message")?.contains("poison") == true)
+        let attempts = try await rig.client.number("SELECT last_value FROM attempts")
+        #expect(attempts <= 30, "\(attempts)")
       }
     }
 

@@ -1,4 +1,4 @@
-// librdkafka's own broker for tests: in this process, with the group protocol in full.
+// librdkafka's own broker for tests: in this process, with the group protocol in full, and with faults on request.
 
 import CRDKafka
 import KafkaClient
@@ -8,6 +8,12 @@ final class MockBroker: @unchecked Sendable {
   let bootstrapServers: String
   private let client: OpaquePointer
   private let cluster: OpaquePointer
+
+  /// Kinds of requests, by the protocol's numbers.
+  enum Request: Int16 {
+    case produce = 0
+    case heartbeat = 12
+  }
 
   init() throws {
     var reason = [CChar](repeating: 0, count: 512)
@@ -37,4 +43,21 @@ final class MockBroker: @unchecked Sendable {
       rd_kafka_mock_topic_create(cluster, topic.name, topic.partitions, 1)
     }
   }
+
+  /// Answers the next requests of a kind with an error, whoever sends them.
+  func fail(_ request: Request, _ times: Int, with code: rd_kafka_resp_err_t) {
+    let codes = [rd_kafka_resp_err_t](repeating: code, count: times)
+    rd_kafka_mock_push_request_errors_array(cluster, request.rawValue, times, codes)
+  }
+
+  /// Fails no more of them.
+  func mend(_ request: Request) {
+    rd_kafka_mock_clear_request_errors(cluster, request.rawValue)
+  }
+
+  /// Takes no connections any more, and cuts those that there are.
+  func goDown() { rd_kafka_mock_broker_set_down(cluster, -1) }
+
+  /// Answers everything that much later.
+  func delay(milliseconds: Int32) { rd_kafka_mock_broker_set_rtt(cluster, -1, milliseconds) }
 }

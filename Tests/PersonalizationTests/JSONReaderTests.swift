@@ -12,7 +12,7 @@ import Testing
   @Test(
     "texts are read as Foundation reads them",
     arguments: [
-      "null", " true ", "-0", "12", "-1.5e3", "1E-2", "9007199254740993", "123456789012345678901",
+      "null", " true ", "-0", "12", "-1.5e3", "1E-2", "9007199254740993", "14695981039346656037",
       "[]", "[1, [2, {}], \"\"]", "{\"a\": {\"b\": [false]}, \"\": 1}",
       "\"é\\u00e9\\ud83d\\ude00\"",
       "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\u{FEFF}[1]", "\"\\u0000\"",
@@ -20,6 +20,14 @@ import Testing
   func valid(text: String) throws {
     let plain = text.hasPrefix("\u{FEFF}") ? String(text.unicodeScalars.dropFirst()) : text
     #expect(try read(text) == JSONValue(json: plain))
+  }
+
+  @Test("a whole number keeps its digits, however many")
+  func digits() throws {
+    let text = "123456789012345678901"
+    #expect(try read(text) == .integer(text))
+    #expect(try JSONValue(reading: Data(text.utf8)).plainText == text)
+    #expect(try JSONValue(reading: Data("-\(text)".utf8)).canonical == "-\(text)")
   }
 
   @Test(

@@ -50,9 +50,64 @@ import Testing
   @Test("identifiers may be numbers, also those that a double cannot hold")
   func numbers() throws {
     let event = try WorkerTests.event(
-      filmTag(["event_id": .integer(9_007_199_254_740_993), "user_id": 4711]))
+      filmTag(["event_id": .integer("9007199254740993"), "user_id": 4711]))
     #expect(event.eventID == "9007199254740993")
     #expect(event.stream.userID == "4711")
+  }
+
+  @Test("64-bit unsigned numbers name different users and events, digit by digit")
+  func unsignedNumbers() throws {
+    let texts = ["14695981039346656037", "14695981039346656038"]
+    let events = try texts.map { text in
+      try WorkerTests.event(filmTag(["event_id": .integer(text), "user_id": .integer(text)]))
+    }
+    #expect(events.map(\.eventID) == texts)
+    #expect(events.map(\.stream.userID) == texts)
+    let event = try WorkerTests.event(filmTag(["input": ["film": .integer(texts[0])]]))
+    #expect(event.input.value == ["film": .integer(texts[0])])
+    #expect(event.input.value["film"]?.plainText == texts[0])
+  }
+
+  @Test(
+    "a number that other numbers cannot be told from names nobody",
+    arguments: ["1.0000000000000000001", "14695981039346656037.5", "1e-310"])
+  func unclearNumber(_ number: String) throws {
+    let error = #expect(throws: MessageError.self) {
+      _ = try BehaviorEvent(
+        message(
+          #"{"user_id": \#(number), "task": "film_tag", "input": {"film": "F"}, "output": "funny"}"#
+        ), catalogue: .builtIn)
+    }
+    #expect(error?.message.contains("cannot be told from") == true)
+  }
+
+  @Test(
+    "numbers that PostgreSQL cannot hold, or a double cannot tell from 0, are refused at the border",
+    arguments: ["1e-20000", "0e-20000", "-1e-400", "1e-99999999999999999999"])
+  func tooSmall(_ number: String) throws {
+    let error = #expect(throws: MessageError.self) {
+      _ = try BehaviorEvent(
+        message(
+          #"{"user_id": "kim", "task": "film_tag", "input": {"film": "F", "x": \#(number)}, "output": "funny"}"#
+        ), catalogue: .builtIn)
+    }
+    #expect(error?.message.contains("number") == true)
+  }
+
+  @Test(
+    "a value of which only the beginning was kept is refused by its whole size, which the dead letter tells"
+  )
+  func cut() throws {
+    var message = message(filmTag())
+    message.valueSize = 500_000_000
+    let error = try #require(
+      #expect(throws: MessageError.self) { try BehaviorEvent(message, catalogue: .builtIn) })
+    #expect(error.message.contains("500000000 bytes"))
+    let letter = DeadLetter(message: message, error: error, stage: "decode").outgoing
+    #expect(letter.value == message.value)
+    #expect(
+      letter.headers.last { $0.key == "__connect.errors.value.bytes" }?.value
+        == Data("500000000".utf8))
   }
 
   @Test("fields that are not part of the contract are kept")

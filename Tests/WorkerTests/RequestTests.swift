@@ -56,6 +56,40 @@ private func options(_ fields: [String: JSONValue]) throws -> RequestOptions {
     #expect(options.deadline == .milliseconds(1500))
   }
 
+  @Test("more tokens than the operator allows are refused, with the number that is allowed")
+  func maximumTokens() throws {
+    func ask(for tokens: Int) throws -> RequestOptions {
+      try RequestOptions(["max_tokens": .number(Double(tokens))], maximumTokens: 512)
+    }
+    #expect(try ask(for: 512).maximumTokens == 512)
+    let error = #expect(throws: MessageError.self) { try ask(for: 513) }
+    #expect(error?.code == .invalidMessage)
+    #expect(error?.message.contains("max_tokens must be a whole number from 1 to 512") == true)
+  }
+
+  @Test("64-bit unsigned numbers name different users and requests, digit by digit")
+  func unsignedNumbers() throws {
+    for text in ["14695981039346656037", "14695981039346656038"] {
+      let request = try request([
+        "user_id": .integer(text), "request_id": .integer(text), "input": ["film": .integer(text)],
+      ])
+      #expect(request.userID == text)
+      #expect(request.requestID == text)
+      #expect(JSONValue.object(request.input).canonical == #"{"film":\#(text)}"#)
+    }
+    for name in ["user_id", "request_id"] {
+      let fields =
+        name == "user_id"
+        ? #""user_id": 0.30000000000000000001"#
+        : #""user_id": "kim", "request_id": 0.30000000000000000001"#
+      #expect(throws: MessageError.unclearNumber(name)) {
+        try PersonalizationRequest(
+          message(#"{\#(fields), "task": "film_tag", "input": {"film": "F"}}"#, topic: "requests"),
+          catalogue: .builtIn)
+      }
+    }
+  }
+
   @Test("an adapter is chosen by name or version")
   func adapters() throws {
     #expect(try options(["adapter": "active"]).adapter == .active)

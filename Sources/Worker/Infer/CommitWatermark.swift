@@ -8,12 +8,17 @@ struct CommitWatermark: Sendable {
   private var done: Set<Int64> = []
   /// The next offset to read once everything before it is done; nil as long as nothing is.
   private(set) var next: Int64?
+  /// The next offset to read.
+  private(set) var read: Int64?
 
   /// How many offsets are not done, or wait for one that is not.
   var count: Int { open.count - head }
 
   /// A message was read. Offsets only grow; they may leave gaps.
-  mutating func begin(_ offset: Int64) { open.append(offset) }
+  mutating func begin(_ offset: Int64) {
+    open.append(offset)
+    read = offset + 1
+  }
 
   /// All that a message asked for has been done.
   mutating func finish(_ offset: Int64) {

@@ -26,6 +26,8 @@ public struct InferenceService: Service {
 
   /// How long partitions that are taken away, and a stop, wait for the replies that are under way.
   private static let drain = Duration.seconds(20)
+  /// How long reading waits for a free place before it is paused.
+  private static let patience = Duration.seconds(1)
 
   init(
     configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel,
@@ -47,57 +49,113 @@ public struct InferenceService: Service {
 
   public func run() async throws {
     let kafka = configuration.kafka
-    let consumer = try KafkaConsumer(
-      configuration: kafka.client, group: "\(kafka.groupPrefix)-infer",
-      topics: [kafka.requestTopic],
-      properties: kafka.membership(slot), logger: logger)
-    do {
-      try await withThrowingDiscardingTaskGroup { group in
-        group.addTask { await followChanges() }
-        while !Task.isShuttingDownGracefully {
-          for message in try await next(consumer) {
-            let place = open.begin(message)
-            group.addTask {
-              open.finish(place, isDone: await process(message))
+    try await withThrowingDiscardingTaskGroup { group in
+      group.addTask { await followChanges() }
+      // Requests that are under way outlive a consumer that is made anew.
+      try await kafka.asMember(slot, logger: logger) {
+        let consumer = try KafkaConsumer(
+          configuration: kafka.client, group: "\(kafka.groupPrefix)-infer",
+          topics: [kafka.requestTopic], properties: kafka.membership(slot), logger: logger)
+        do {
+          var intake = Intake()
+          while !Task.isShuttingDownGracefully {
+            for message in try await next(consumer, &intake) {
+              let place = open.begin(message)
+              group.addTask {
+                open.finish(place, isDone: await process(message))
+              }
             }
           }
+          try? await within(Self.drain) { [open] in await open.wait(untilAtMost: 0) }
+          await commit(consumer)
+        } catch {
+          open.lose(nil)
+          await consumer.close()
+          throw error
         }
-        try? await within(Self.drain) { [open] in await open.wait(untilAtMost: 0) }
-        await commit(consumer)
-        group.cancelAll()
+        await consumer.close()
       }
-    } catch {
-      await consumer.close()
-      throw error
+      group.cancelAll()
     }
-    await consumer.close()
     logger.info("infer stopped")
   }
 
-  /// Answers what the group says, commits what is done, and returns new requests: no more than may be under way.
-  private func next(_ consumer: KafkaConsumer) async throws -> [KafkaMessage] {
+  /// What a consumer reads.
+  private struct Intake {
+    var assigned: Set<TopicPartition> = []
+    var isPaused = false
+  }
+
+  /// Answers what the group says, commits what is done, and returns new requests: about as many as may be under
+  /// way.
+  private func next(
+    _ consumer: KafkaConsumer, _ intake: inout Intake
+  ) async throws -> [KafkaMessage] {
     await commit(consumer)
     let limit = 4 * configuration.infer.batchSize
-    // Enough is under way; as soon as a place is free there is something to commit too.
-    if open.count >= limit { await open.wait(untilAtMost: limit - 1) }
+    try await makeRoom(limit, consumer, &intake)
     let event = try await consumer.next(
-      maximumMessages: limit - open.count, timeout: .milliseconds(open.count > 0 ? 50 : 500))
+      maximumMessages: max(1, limit - open.count), timeout: .milliseconds(open.count > 0 ? 50 : 500)
+    )
     switch event {
     case .assigned(let partitions):
-      try await consumer.assign(
-        Dictionary(uniqueKeysWithValues: partitions.map { ($0, KafkaOffset.stored) }))
+      intake.assigned.formUnion(partitions)
+      try await consumer.assign(await starts(of: partitions, consumer))
+      if intake.isPaused { try await consumer.pause(partitions) }
       logger.info("infer assigned", metadata: ["partitions": "\(partitions.count)"])
     case .revoked(let partitions, let lost):
-      if !lost {
+      intake.assigned.subtract(partitions)
+      if lost {
+        open.lose(partitions)
+      } else {
         try? await within(Self.drain) { [open] in await open.wait(untilDone: partitions) }
         await commit(consumer)
+        open.forget(partitions)
       }
-      open.forget(partitions)
       try await consumer.unassign(partitions)
     case .messages(let messages): return messages
     case .idle, .halted: break
     }
     return []
+  }
+
+  /// Waits a little for a free place where enough is under way; where none comes, fetching stops but not polling:
+  /// a member that does not poll is put out of its group, however long the computation takes that it waits for.
+  private func makeRoom(
+    _ limit: Int, _ consumer: KafkaConsumer, _ intake: inout Intake
+  ) async throws {
+    if open.count >= limit, !intake.isPaused {
+      try? await within(Self.patience) { [open] in await open.wait(untilAtMost: limit - 1) }
+      if open.count >= limit {
+        try await consumer.pause(Array(intake.assigned))
+        intake.isPaused = true
+      }
+    }
+    if intake.isPaused, open.count < limit {
+      try await consumer.resume(Array(intake.assigned))
+      intake.isPaused = false
+    }
+  }
+
+  /// Where partitions begin: where the group stands, but for those that this process has lost in between.
+  private func starts(
+    of partitions: [TopicPartition], _ consumer: KafkaConsumer
+  ) async -> [TopicPartition: Int64] {
+    var starts = Dictionary(
+      partitions.map { ($0, KafkaOffset.stored) }, uniquingKeysWith: { $1 })
+    let lost = open.lost(among: partitions)
+    guard !lost.isEmpty else { return starts }
+    do {
+      let committed = try await consumer.committed(lost)
+      for partition in lost {
+        starts[partition] =
+          open.regain(partition, committed: committed[partition]) ?? KafkaOffset.stored
+      }
+    } catch {
+      logger.warning("requests that are under way may be answered twice: \(error)")
+      open.forget(lost)
+    }
+    return starts
   }
 
   private func commit(_ consumer: KafkaConsumer) async {
@@ -123,7 +181,8 @@ public struct InferenceService: Service {
     let reply: PersonalizationReply
     do {
       if let refusal = address.refusal { throw refusal }
-      let request = try PersonalizationRequest(message, catalogue: catalogue)
+      let request = try PersonalizationRequest(
+        message, catalogue: catalogue, maximumTokens: configuration.infer.maximumTokens)
       reply = await answerer.answer(request, receivedAt: message.timestamp ?? Date())
     } catch {
       reply = answerer.failure(message, error)

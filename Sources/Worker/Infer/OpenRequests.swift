@@ -16,7 +16,12 @@ final class OpenRequests: Sendable {
     let term: Int
     var watermark = CommitWatermark()
     var committed: Int64?
+    /// Since when the partition may be another consumer's.
+    var lostAt: ContinuousClock.Instant?
   }
+
+  /// After that long nobody counts on a partition that was lost.
+  private static let memory = Duration.seconds(300)
 
   fileprivate struct Waiter {
     let isMet: @Sendable (borrowing State) -> Bool
@@ -69,7 +74,7 @@ final class OpenRequests: Sendable {
   func uncommitted() -> [TopicPartition: Int64] {
     state.withLock { state in
       state.partitions.compactMapValues {
-        $0.watermark.next == $0.committed ? nil : $0.watermark.next
+        $0.lostAt != nil || $0.watermark.next == $0.committed ? nil : $0.watermark.next
       }
     }
   }
@@ -84,6 +89,43 @@ final class OpenRequests: Sendable {
   func forget(_ partitions: [TopicPartition]) {
     state.withLock { state in
       for partition in partitions { state.partitions[partition] = nil }
+    }
+  }
+
+  /// Partitions that may have another owner now: what is under way of them goes on, and is not committed unless
+  /// they come back. Nil: all of them.
+  func lose(_ partitions: [TopicPartition]?, at now: ContinuousClock.Instant = .now) {
+    state.withLock { state in
+      for partition in partitions ?? Array(state.partitions.keys) {
+        guard state.partitions[partition]?.lostAt == nil else { continue }
+        state.partitions[partition]?.lostAt = now
+      }
+    }
+  }
+
+  /// Those of the partitions that were lost.
+  func lost(among partitions: [TopicPartition]) -> [TopicPartition] {
+    state.withLock { state in partitions.filter { state.partitions[$0]?.lostAt != nil } }
+  }
+
+  /// Where a lost partition that has come back goes on: behind what was read of it, where the group stands within
+  /// that, for then nobody else has been at it. Nil: where the group stands; what is under way of it goes on, and
+  /// is not committed.
+  /// - Parameter committed: where the group stands.
+  func regain(
+    _ partition: TopicPartition, committed: Int64?, at now: ContinuousClock.Instant = .now
+  ) -> Int64? {
+    state.withLock { state in
+      guard let progress = state.partitions[partition], let lostAt = progress.lostAt,
+        let read = progress.watermark.read, now - lostAt < Self.memory,
+        committed.map({ $0 >= progress.committed ?? 0 && $0 <= read })
+          ?? (progress.committed == nil)
+      else {
+        state.partitions[partition] = nil
+        return nil
+      }
+      state.partitions[partition]?.lostAt = nil
+      return read
     }
   }
 

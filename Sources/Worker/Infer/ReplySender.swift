@@ -1,4 +1,5 @@
-// A reply on its way: sent until it is acknowledged, or else the request becomes a dead letter.
+// A reply on its way: sent until it is acknowledged, or else the request becomes a dead letter. Where the worker's own
+// reply topic cannot be written to, that is the operator's to mend, and no request's fault: replies wait for it.
 
 import Foundation
 import KafkaClient
@@ -11,6 +12,8 @@ struct ReplySender: Sendable {
   private let topics: ReplyTopics
   private let patience: Duration
   private let directory = TopicDirectory()
+  /// Whether it was said that the standard topic cannot be written to.
+  private let isShut = Flag()
   private let logger: Logger
 
   /// How long a broker may take to say whether a topic exists.
@@ -67,16 +70,24 @@ struct ReplySender: Sendable {
         try await producer.send(
           topic: address.topic, partition: address.partition, key: key, value: value,
           headers: headers)
+        if address.topic == topics.standard, isShut.lower() {
+          logger.notice("replies go to \(address.topic) again")
+        }
         return
       } catch let error as UnknownReplyPlace {
         // A broker that makes topics when they are first asked for needs a moment.
         sightings += 1
-        guard sightings < Self.sightings else { throw error }
+        if sightings >= Self.sightings {
+          guard address.topic == topics.standard, error.partition == nil else { throw error }
+          try wait(for: address.topic, after: error)
+        }
       } catch let error as KafkaError where error.isUnknownTopic {
         // librdkafka has not heard of it; the broker may have, for partitions are added and topics made.
         directory.forget(address.topic)
         sightings += 1
         guard sightings < Self.sightings else { throw error }
+      } catch let error as KafkaError where error.isForbidden && address.topic == topics.standard {
+        try wait(for: address.topic, after: error)
       } catch let error as KafkaError
         where error.isRetriable && ContinuousClock.now < giveUp && !Task.isShuttingDownGracefully
       {
@@ -84,6 +95,16 @@ struct ReplySender: Sendable {
       }
       try await backoff.wait()
     }
+  }
+
+  /// Says once that replies wait for the worker's own topic.
+  /// - Throws: `CancellationError` where the worker stops.
+  private func wait(for topic: String, after error: any Error) throws {
+    if Task.isShuttingDownGracefully || Task.isCancelled { throw CancellationError() }
+    guard isShut.raise() else { return }
+    logger.error(
+      "replies cannot be written to \(topic): \(error). Their requests' partitions wait until they can"
+    )
   }
 
   /// Asks the broker for the topic, unless it was seen lately.
@@ -115,6 +136,17 @@ struct ReplySender: Sendable {
       }
     } while !Task.isCancelled && !Task.isShuttingDownGracefully
     return false
+  }
+}
+
+/// A flag that several tasks raise and lower.
+private final class Flag: Sendable {
+  private let isRaised = Atomic(false)
+  /// Returns whether it was down before.
+  func raise() -> Bool { !isRaised.exchange(true, ordering: .relaxed) }
+  /// Returns whether it was up before.
+  func lower() -> Bool {
+    isRaised.load(ordering: .relaxed) && isRaised.exchange(false, ordering: .relaxed)
   }
 }
 

@@ -179,7 +179,7 @@ struct RequestLoader: Sendable {
       personalization.profileVersion = written?.version
     }
     let maximumTokens = min(
-      request.options.maximumTokens ?? request.task.maximumTokens,
+      request.options.maximumTokens ?? min(request.task.maximumTokens, settings.maximumTokens),
       max(1, model.base.configuration.contextLength / 2))
     let encoder = ExampleEncoder(
       model: model.base, task: request.task, cutoff: cutoff,

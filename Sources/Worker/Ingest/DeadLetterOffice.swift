@@ -16,7 +16,8 @@ struct DeadLetterOffice: Sendable {
     self.logger = logger
   }
 
-  /// Returns once the broker has acknowledged all of them.
+  /// Returns once the broker has acknowledged all of them; for a topic that may not be written to it waits until it
+  /// may.
   /// - Throws: `KafkaError` where waiting does not help; `CancellationError`.
   mutating func send(_ letters: [DeadLetter]) async throws {
     let fresh = letters.filter { !sent.contains($0.message.offset) }
@@ -41,14 +42,30 @@ struct DeadLetterOffice: Sendable {
   private func sendAgain(_ letter: DeadLetter, after failure: any Error) async throws {
     var failure = failure
     var backoff = Backoff()
+    var isForbidden = false
     while true {
       guard let error = failure as? KafkaError else { throw failure }
       if letter.outgoing(after: error, of: letter.outgoing) == nil {
-        guard error.isRetriable, !Task.isShuttingDownGracefully else { throw error }
-        logger.warning("dead letter not sent: \(error); trying again")
+        guard error.isRetriable || error.isForbidden, !Task.isShuttingDownGracefully else {
+          throw error
+        }
+        if !error.isForbidden {
+          logger.warning("dead letter not sent: \(error); trying again")
+        } else if !isForbidden {
+          logger.error(
+            "\(letter.message.topicPartition): dead letter not sent: \(error). The partition waits until it can be written"
+          )
+        }
+        isForbidden = isForbidden || error.isForbidden
         try await backoff.wait()
       }
-      do { return try await letter.send(by: producer) } catch { failure = error }
+      do {
+        try await letter.send(by: producer)
+        if isForbidden {
+          logger.notice("\(letter.message.topicPartition): dead letters are taken again")
+        }
+        return
+      } catch { failure = error }
     }
   }
 

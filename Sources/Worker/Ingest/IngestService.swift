@@ -49,6 +49,12 @@ public struct IngestService: Service {
   }
 
   public func run() async throws {
+    try await kafka.asMember(slot, logger: logger) { try await read() }
+    logger.info("ingest stopped")
+  }
+
+  /// The life of one consumer.
+  private func read() async throws {
     let group = "\(kafka.groupPrefix)-ingest"
     // An offset that the log does not have is told, never exchanged for another; a damaged byte is not stored.
     let properties = kafka.membership(slot).merging([
@@ -75,7 +81,6 @@ public struct IngestService: Service {
     await lanes.commit()
     await consumer.close()
     try result.get()
-    logger.info("ingest stopped")
   }
 
   private static func result(_ work: () async throws -> Void) async -> Result<Void, any Error> {

@@ -102,7 +102,9 @@ actor LaneWriter {
       return
     }
     do {
-      try await write(try IngestRepository.Prepared(ingest), of: ingest)
+      let prepared = try IngestRepository.Prepared(ingest)
+      // A partition whose dead letters nobody takes holds no place that others could write in.
+      try await context.slots.withSlot { try await write(prepared, of: ingest) }
     } catch let error as UnmatchedFeedbackError {
       var refused = refused
       for message in batch.messages {

@@ -279,10 +279,11 @@ final class Lanes: Sendable {
 
   /// Holds positions and logs against each other until it is cancelled. An idle lane would learn nothing by itself.
   func watch(topic: String) async {
+    var stalls = StallWatch()
     while !Task.isCancelled {
       do {
         try await Task.sleep(for: Self.watchInterval)
-        try await look(topic)
+        try await look(topic, &stalls)
       } catch {
         // A broker or a database that is away is told of by those who cannot work without.
         context.logger.debug("positions could not be checked: \(error)")
@@ -290,7 +291,7 @@ final class Lanes: Sendable {
     }
   }
 
-  private func look(_ topic: String) async throws {
+  private func look(_ topic: String, _ stalls: inout StallWatch) async throws {
     let (assigned, lanes, waiting) = state.withLock { ($0.assigned, $0.lanes, $0.waiting) }
     guard !assigned.isEmpty else { return }
     let standing = try await context.repository.standing(topic: topic).filter {
@@ -320,6 +321,40 @@ final class Lanes: Sendable {
       if gap == nil, view.anchor == .gone, view.last == .same {
         try await context.repository.anchor(claim)
       }
+    }
+    try await wake(stalls.look(at: fetched(views), now: .now))
+  }
+
+  /// Where the partitions stand that are fetched, and where their logs end.
+  private func fetched(
+    _ views: [TopicPartition: LogView]
+  ) -> [TopicPartition: (next: Int64, end: Int64)] {
+    state.withLock { state in
+      var fetched: [TopicPartition: (next: Int64, end: Int64)] = [:]
+      for (partition, lane) in state.lanes
+      where !state.paused.contains(partition) && state.halted[partition] == nil {
+        guard let view = views[partition], lane.given >= 0 else { continue }
+        fetched[partition] = (lane.given, view.high)
+      }
+      return fetched
+    }
+  }
+
+  /// Assigns partitions anew of which nothing came for a minute, where there is a message: the rest of a log may be
+  /// ends of transactions.
+  private func wake(_ partitions: [TopicPartition]) async throws {
+    guard !partitions.isEmpty else { return }
+    let places = state.withLock { state in
+      Dictionary(
+        partitions.compactMap { partition in
+          state.lanes[partition].map { (partition, $0.given) }
+        }, uniquingKeysWith: { $1 })
+    }
+    for partition in try await check.messages(at: places) {
+      context.logger.warning(
+        "\(partition): nothing came from offset \(places[partition] ?? 0) on for \(Int(StallWatch.limit.seconds)) s though there are messages; it is assigned anew"
+      )
+      note(due: partition)
     }
   }
 

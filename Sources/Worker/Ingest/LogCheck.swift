@@ -115,6 +115,12 @@ public struct LogCheck: Sendable {
     return gaps
   }
 
+  /// At which of the offsets, or behind them, there is a message to read.
+  /// - Throws: `KafkaError`.
+  func messages(at offsets: [TopicPartition: Int64]) async throws -> Set<TopicPartition> {
+    Set(try await probe.messages(at: offsets).filter { $0.value != nil }.keys)
+  }
+
   private func sightings(
     _ positions: [LogPosition], _ mark: KeyPath<LogPosition, LogMark?>,
     _ ends: [TopicPartition: (low: Int64, high: Int64)]

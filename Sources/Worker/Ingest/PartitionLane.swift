@@ -91,8 +91,11 @@ final class PartitionLane: Sendable {
     queue.append(messages)
   }
 
+  /// The next offset after what the lane was given.
+  var given: Int64 { progress.given.load(ordering: .relaxed) }
+
   /// Whether PostgreSQL has all that the lane was given.
-  var isDrained: Bool { progress.given.load(ordering: .relaxed) <= next }
+  var isDrained: Bool { given <= next }
 
   /// Whether the partition was taken from us that long ago.
   func isLost(for duration: Duration) -> Bool {
@@ -119,7 +122,7 @@ final class PartitionLane: Sendable {
       let end = next
       writing = Task {
         do {
-          try await context.slots.withSlot { try await writer.write(batch) }
+          try await writer.write(batch)
           report(end)
         } catch {
           // The loop is told at once, though no further message may come.

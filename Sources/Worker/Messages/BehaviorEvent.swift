@@ -338,9 +338,10 @@ private struct EventFields {
   private static func text(_ view: JSONView?, _ name: StaticString) throws -> String? {
     guard let view, !view.isNull else { return nil }
     if let text = view.string { return text }
-    guard view.isNumber, let text = view.value.plainText else {
+    guard view.isNumber else {
       throw MessageError(.invalidMessage, "\"\(name)\" must be a string, found \(view.kindName)")
     }
+    guard let text = view.identifierText else { throw MessageError.unclearNumber("\(name)") }
     return text
   }
 

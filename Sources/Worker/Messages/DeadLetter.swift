@@ -20,7 +20,11 @@ struct DeadLetter: Sendable {
     func header(_ name: String, _ text: String) -> KafkaHeader {
       KafkaHeader(key: "__connect.errors.\(name)", value: Data(text.utf8))
     }
-    return message.headers + [
+    // Not all of the value was kept.
+    let size =
+      message.valueSize > message.value?.count ?? 0
+      ? [header("value.bytes", String(message.valueSize))] : []
+    return message.headers + size + [
       header("topic", message.topic), header("partition", String(message.partition)),
       header("offset", String(message.offset)), header("stage", stage),
       header("exception.class.name", error.code.rawValue),

@@ -26,10 +26,10 @@ struct CloudEvent {
     guard let value = message.value else {
       throw MessageError(.invalidMessage, "the message has no value")
     }
-    guard value.count <= maximumBytes else {
+    guard message.valueSize <= maximumBytes else {
       throw MessageError(
         .invalidMessage,
-        "the value has \(value.count) bytes; at most \(maximumBytes) are read")
+        "the value has \(message.valueSize) bytes; at most \(maximumBytes) are read")
     }
     let isPlain = message.headers.isEmpty
     do {
@@ -121,6 +121,8 @@ struct Envelope {
   /// The message's own JSON object.
   let fields: [String: JSONValue]
   let event: CloudEvent
+  /// Fields that hold numbers from which other numbers cannot be told.
+  let unclear: Set<String>
 
   var identifier: String? { event.identifier }
   var subject: String? { event.subject }
@@ -128,8 +130,12 @@ struct Envelope {
   /// - Throws: ``MessageError`` where the value is no JSON object or holds what cannot be stored.
   init(_ message: KafkaMessage) throws {
     var reader = StrictJSONReader()
-    (fields, event) = try CloudEvent.read(message, with: &reader) { view, event in
-      (view.value.object ?? [:], event)
+    (fields, event, unclear) = try CloudEvent.read(message, with: &reader) { view, event in
+      var unclear: Set<String> = []
+      view.forEachMember { name, value in
+        if value.isNumber, value.identifierText == nil { unclear.insert(name.string ?? "") }
+      }
+      return (view.value.object ?? [:], event, unclear)
     }
   }
 
@@ -139,7 +145,9 @@ struct Envelope {
     case nil, .null?: return nil
     case .string(let text)?: return text
     // Identifiers are often numbers in other systems.
-    case .number?, .integer?: return fields[name]?.plainText
+    case .number?, .integer?:
+      guard !unclear.contains(name) else { throw MessageError.unclearNumber(name) }
+      return fields[name]?.plainText
     case let other?:
       throw MessageError(.invalidMessage, "\"\(name)\" must be a string, found \(other.kindName)")
     }

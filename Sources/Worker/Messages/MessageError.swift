@@ -25,6 +25,14 @@ public struct MessageError: Error, Sendable, Equatable, CustomStringConvertible,
     self.message = message
   }
 
+  /// Two users, events or requests must never become one.
+  static func unclearNumber(_ name: String) -> MessageError {
+    MessageError(
+      .invalidMessage,
+      "\"\(name)\" is a number that other numbers cannot be told from; a whole number keeps its digits, anything else has to be a string"
+    )
+  }
+
   public var description: String { message }
   public var errorDescription: String? { message }
 }

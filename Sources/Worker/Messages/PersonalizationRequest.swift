@@ -37,12 +37,19 @@ public struct PersonalizationRequest: Sendable {
   var stream: Storage.Stream { Storage.Stream(userID: userID, task: task.name) }
 
   /// Reads and checks a message.
+  /// - Parameter maximumTokens: the most that `max_tokens` may ask for.
   /// - Throws: ``MessageError`` for the error reply.
-  public init(_ message: KafkaMessage, catalogue: TaskCatalogue) throws {
+  public init(
+    _ message: KafkaMessage, catalogue: TaskCatalogue,
+    maximumTokens: Int = RequestOptions.maximumTokens
+  ) throws {
     let envelope = try Envelope(message)
     userID = try envelope.requiredText(
       "user_id", otherwise: envelope.subject ?? message.keyText,
       maximum: BehaviorEvent.maximumUserBytes)
+    guard !envelope.unclear.contains("request_id") else {
+      throw MessageError.unclearNumber("request_id")
+    }
     requestID = Self.requestID(envelope, message)
     let taskName = try envelope.requiredText("task", maximum: 128)
     guard let task = catalogue[taskName] else {
@@ -59,7 +66,7 @@ public struct PersonalizationRequest: Sendable {
       throw MessageError(.invalidInput, error.description)
     }
     self.input = input
-    options = try RequestOptions(envelope.fields["options"])
+    options = try RequestOptions(envelope.fields["options"], maximumTokens: maximumTokens)
   }
 
   /// The request's id as far as the message tells one: errors are answered with it too.
@@ -74,7 +81,10 @@ public struct PersonalizationRequest: Sendable {
 }
 
 extension RequestOptions {
-  init(_ value: JSONValue?) throws {
+  /// What `max_tokens` may ask for unless the worker is told otherwise (`infer.maximumTokens`).
+  public static let maximumTokens = 4_096
+
+  init(_ value: JSONValue?, maximumTokens limit: Int = Self.maximumTokens) throws {
     guard let value, !value.isNull else { return }
     guard case .object(let fields) = value else {
       throw MessageError(.invalidMessage, "\"options\" must be an object, found \(value.kindName)")
@@ -93,7 +103,9 @@ extension RequestOptions {
       }
       return number
     }
-    maximumTokens = try number("max_tokens", in: 1...4_096, whole: true).map { Int($0) }
+    maximumTokens = try number("max_tokens", in: 1...Double(limit), whole: true).map {
+      Int($0)
+    }
     temperature = try number("temperature", in: 0...10, whole: false) ?? 0
     topP = try number("top_p", in: 0.0001...1, whole: false) ?? 1
     seed = UInt64(try number("seed", in: 0...9_007_199_254_740_992, whole: true) ?? 0)

@@ -201,7 +201,7 @@ public struct DeadLetterBox: Sendable {
     let admin = try KafkaAdmin(configuration: kafka.client)
     do {
       try await admin.deleteRecords(
-        below: Dictionary(
+        before: Dictionary(
           offsets.map { (TopicPartition(topic: deadTopic, partition: $0.key), $0.value) },
           uniquingKeysWith: { $1 }))
       await admin.close()

@@ -8,11 +8,20 @@
 import Foundation
 import PostgresClient
 import StructuredLogging
+import Synchronization
 
 struct WorkerSlot: Sendable {
   /// From 1, the lowest that was free.
   let number: Int
   private let holder: Task<Void, Never>
+  private let session: Session
+  private let client: PostgresClient
+  private let logger: Logger
+
+  /// PostgreSQL's process that holds the number's lock for this one, or was the last that did.
+  private final class Session: Sendable {
+    let processID = Mutex<Int32?>(nil)
+  }
 
   private static let keyBase: Int64 = 0x6F70_7075_0001_0000
   private static let maximum = 4_096
@@ -21,13 +30,14 @@ struct WorkerSlot: Sendable {
   /// - Throws: `PostgresError`.
   static func take(client: PostgresClient, logger: Logger) async throws -> WorkerSlot {
     let (numbers, continuation) = AsyncThrowingStream<Int, any Error>.makeStream()
+    let session = Session()
     let holder = Task {
       var mine: Int?
       var backoff = Backoff()
       while !Task.isCancelled {
         do {
           try await client.withConnection { connection in
-            mine = try await lock(mine, on: connection)
+            mine = try await lock(mine, for: session, on: connection)
             if let mine { continuation.yield(mine) }
             backoff = Backoff()
             while !Task.isCancelled {
@@ -46,8 +56,34 @@ struct WorkerSlot: Sendable {
         }
       }
     }
-    for try await number in numbers { return WorkerSlot(number: number, holder: holder) }
+    for try await number in numbers {
+      return WorkerSlot(
+        number: number, holder: holder, session: session, client: client, logger: logger)
+    }
     throw CancellationError()
+  }
+
+  /// Whether this process has the number to itself, as PostgreSQL says now. While nobody has it, because a
+  /// connection has just broken, it is asked again for half a minute.
+  /// - Throws: `PostgresError`; `CancellationError`.
+  func isHeld() async throws -> Bool {
+    let key = Self.keyBase + Int64(number)
+    for _ in 0..<30 {
+      let holder = try await retryingDatabase("the worker's number", logger: logger) {
+        // The key's halves are how pg_locks shows it.
+        try await client.query(
+          """
+          SELECT pid FROM pg_locks, (SELECT \(key)::bigint AS key) AS mine
+          WHERE locktype = 'advisory' AND granted AND objsubid = 1
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND classid = (key >> 32)::oid AND objid = (key & 4294967295)::oid
+          """
+        ).first?.decode("pid", as: Int32.self)
+      }
+      if let holder { return session.processID.withLock { $0 } == holder }
+      try await Task.sleep(for: .seconds(1))
+    }
+    return false
   }
 
   /// Returns once the number's connection is given back.
@@ -58,23 +94,32 @@ struct WorkerSlot: Sendable {
 
   /// Locks the given number, or the lowest free one. A number of ours that another process has taken meanwhile
   /// stays our name: Kafka then ends the older of the two, which is this one.
-  private static func lock(_ wanted: Int?, on connection: PostgresConnection) async throws -> Int {
+  private static func lock(
+    _ wanted: Int?, for session: Session, on connection: PostgresConnection
+  ) async throws -> Int {
     for number in wanted.map({ $0...$0 }) ?? 1...maximum {
-      let rows = try await connection.query(
-        "SELECT pg_try_advisory_lock(\(keyBase + Int64(number))) AS won")
-      if try rows.first?.decode("won", as: Bool.self) == true { return number }
+      let row = try await connection.query(
+        "SELECT pg_try_advisory_lock(\(keyBase + Int64(number))) AS won, pg_backend_pid() AS pid"
+      ).first
+      if try row?.decode("won", as: Bool.self) == true {
+        let processID = try row?.decode("pid", as: Int32.self)
+        session.processID.withLock { $0 = processID }
+        return number
+      }
     }
     return wanted ?? maximum + Int(ProcessInfo.processInfo.processIdentifier)
   }
 }
 
 extension WorkerConfiguration.Kafka {
+  static let nameProperty = "group.instance.id"
+
   /// A consumer's properties for static membership, unless the configuration names its own.
   func membership(_ slot: WorkerSlot?) -> [String: String] {
     guard let slot, isStaticMember else { return [:] }
     // Static members do not leave the group when they end, so the session decides how soon others take over.
     let defaults = [
-      "group.instance.id": "\(groupPrefix)-\(slot.number)", "session.timeout.ms": "15000",
+      Self.nameProperty: "\(groupPrefix)-\(slot.number)", "session.timeout.ms": "15000",
     ]
     return defaults.filter { properties[$0.key] == nil }
   }

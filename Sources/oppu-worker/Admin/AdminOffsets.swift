@@ -27,11 +27,10 @@ struct PartitionPosition: Encodable {
   /// Why the offset does not fit the topic.
   let gap: LogGap?
   let updatedAt: Date?
-
-  /// Where the offset belongs to another log, all of this one waits.
-  var lag: Int64 {
-    gap?.isOtherLog == true ? end - first : max(0, end - max(next ?? first, first))
-  }
+  /// Messages that wait. Where the offset belongs to another log, all of this one do.
+  let lag: Int64
+  /// Of these, behind the beginning of a transaction that is open.
+  let held: Int64
 
   /// What is to be said of a partition that waits.
   func sentence(_ topic: String) -> String? {
@@ -64,20 +63,24 @@ struct PartitionPosition: Encodable {
       let gaps = try await LogCheck(probe).gaps(
         of: standing.filter { $0.partition < topic.partitionCount })
       probe.close()
-      var result: [PartitionPosition] = []
-      for partition in partitions {
-        let marks = try await admin.watermarks(of: partition)
+      func next(_ partition: TopicPartition) -> Int64? {
+        stored[partition.partition].flatMap { $0.nextOffset < 0 ? nil : $0.nextOffset }
+      }
+      let backlogs = try await Backlog.all(
+        Dictionary(partitions.map { ($0, next($0)) }, uniquingKeysWith: { $1 }), kafka: kafka,
+        group: group)
+      return partitions.compactMap { partition in
+        guard let backlog = backlogs[partition] else { return nil }
         let own = stored[partition.partition]
         let gap = gaps[partition]
-        result.append(
-          PartitionPosition(
-            partition: partition.partition,
-            next: own.flatMap { $0.nextOffset < 0 ? nil : $0.nextOffset },
-            first: marks.low, end: marks.high, committed: committed[partition],
-            missing: (own?.missing ?? 0) - (own?.gap?.missing ?? 0) + (gap?.missing ?? 0),
-            gap: gap, updatedAt: own?.updatedAt))
+        return PartitionPosition(
+          partition: partition.partition, next: next(partition), first: backlog.low,
+          end: backlog.high, committed: committed[partition],
+          missing: (own?.missing ?? 0) - (own?.gap?.missing ?? 0) + (gap?.missing ?? 0), gap: gap,
+          updatedAt: own?.updatedAt,
+          lag: gap?.isOtherLog == true ? backlog.high - backlog.low : backlog.count,
+          held: backlog.held)
       }
-      return result
     }
   }
 }
@@ -212,6 +215,8 @@ struct AdminLag: AsyncParsableCommand {
     let next: Int64?
     let end: Int64
     let lag: Int64
+    /// Of these, behind the beginning of a transaction that is open.
+    let held: Int64
     let missing: Int64
     let gap: LogGap?
   }
@@ -223,7 +228,7 @@ struct AdminLag: AsyncParsableCommand {
       var rows = positions.map {
         Row(
           topic: kafka.behaviorTopic, partition: $0.partition, next: $0.next, end: $0.end,
-          lag: $0.lag, missing: $0.missing, gap: $0.gap)
+          lag: $0.lag, held: $0.held, missing: $0.missing, gap: $0.gap)
       }
       rows += try await withAdmin(kafka) { admin in
         let count = try await admin.listTopics().first { $0.name == kafka.requestTopic }?
@@ -231,21 +236,18 @@ struct AdminLag: AsyncParsableCommand {
         let partitions = (0..<Int32(count ?? 0)).map {
           TopicPartition(topic: kafka.requestTopic, partition: $0)
         }
-        let committed = try await admin.committedOffsets(
-          group: "\(kafka.groupPrefix)-infer", of: partitions)
-        var rows: [Row] = []
-        for partition in partitions {
-          let marks = try await admin.watermarks(of: partition)
-          let next = committed[partition]
-          // A committed offset that the log does not have is one of another topic: all of this one waits.
-          let fits = next.map { $0 <= marks.high } ?? true
-          rows.append(
+        let group = "\(kafka.groupPrefix)-infer"
+        let committed = try await admin.committedOffsets(group: group, of: partitions)
+        let backlogs = try await Backlog.all(
+          Dictionary(partitions.map { ($0, committed[$0]) }, uniquingKeysWith: { $1 }),
+          kafka: kafka, group: group)
+        return partitions.compactMap { partition in
+          backlogs[partition].map {
             Row(
-              topic: partition.topic, partition: partition.partition, next: next,
-              end: marks.high, lag: marks.high - max(fits ? next ?? marks.low : 0, marks.low),
-              missing: 0, gap: nil))
+              topic: partition.topic, partition: partition.partition, next: committed[partition],
+              end: $0.high, lag: $0.count, held: $0.held, missing: 0, gap: nil)
+          }
         }
-        return rows
       }
       try format.print(
         rows, empty: "There are no partitions.",
@@ -256,6 +258,11 @@ struct AdminLag: AsyncParsableCommand {
         ])
       if format.output == .text {
         say(positions, topic: kafka.behaviorTopic)
+        for row in rows where row.held > 0 {
+          print(
+            "\(row.topic)-\(row.partition): \(row.held) of them wait behind a transaction that is open since offset \(row.end - row.held)."
+          )
+        }
         print("\(rows.reduce(0) { $0 + $1.lag }) messages wait.")
       }
     }

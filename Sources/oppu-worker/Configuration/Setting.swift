@@ -461,6 +461,9 @@ extension Setting {
       .integer(
         "infer.promptTokens", \.infer.promptTokens, 32...131_072,
         "Tokens of prompt at most, where train.cutoff allows more."),
+      .integer(
+        "infer.maximumTokens", \.infer.maximumTokens, 1...RequestOptions.maximumTokens,
+        "Tokens of an answer that a request may ask for; one that asks for more is refused."),
       .milliseconds(
         "infer.deadlineMs", \.infer.defaultDeadline, "Deadline of requests that name none."),
       Setting(
