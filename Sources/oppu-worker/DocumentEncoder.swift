@@ -35,7 +35,7 @@ struct DocumentEncoder: Encoder {
       return Double("\(value)").map { $0.isFinite ? .number($0) : .null } ?? .null
     case let value as any BinaryInteger:
       let whole = Int64(clamping: value)
-      return whole.magnitude > 1 << 53 ? .integer(whole) : .number(Double(whole))
+      return whole.magnitude > 1 << 53 ? .integer("\(value)") : .number(Double(whole))
     case let value as Date: return .string(value.formatted(.iso8601))
     case let value as [String: any Encodable]: return .object(try value.mapValues { try json($0) })
     default:
