@@ -52,7 +52,7 @@ let package = Package(
       resources: [
         .embedInCode("Migrations/0001_initial.sql"),
         .embedInCode("Migrations/0002_logs_and_erasures.sql"),
-        .embedInCode("Migrations/0004_keyed_receipts.sql"),
+        .embedInCode("Migrations/0003_keyed_receipts.sql"),
       ]),
     .target(
       name: "OPPU",

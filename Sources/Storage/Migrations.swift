@@ -18,7 +18,7 @@ public struct Migration: Sendable {
     Migration(
       number: 2, name: "logs and erasures", bytes: PackageResources._002_logs_and_erasures_sql),
     Migration(
-      number: 4, name: "keyed receipts", bytes: PackageResources._004_keyed_receipts_sql),
+      number: 3, name: "keyed receipts", bytes: PackageResources._003_keyed_receipts_sql),
   ]
 
   private init(number: Int, name: String, bytes: [UInt8]) {
