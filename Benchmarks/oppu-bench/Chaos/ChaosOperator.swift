@@ -26,7 +26,6 @@ struct ChaosOperator: Sendable {
         try await command(["queue", "pause", "--execute"])
         try? await Task.sleep(for: time)
         try await command(["queue", "resume", "--execute"], untilDone: true)
-      case .retryJobs: try await command(["jobs", "list", "-o", "json"])
       }
     }
   }

@@ -49,7 +49,6 @@ struct ChaosPlan: Sendable {
     case erase(user: Int)
     case look(Int)
     case pauseQueue(Duration)
-    case retryJobs
   }
 
   private var random: SplitMix64
@@ -114,7 +113,6 @@ struct ChaosPlan: Sendable {
     switch number % 6 {
     case 0: return (.erase(user: number % users), pause)
     case 1: return (.pauseQueue(.milliseconds(number * 10)), pause)
-    case 2: return (.retryJobs, pause)
     default: return (.look(number), pause)
     }
   }

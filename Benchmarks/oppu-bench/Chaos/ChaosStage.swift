@@ -41,7 +41,6 @@ actor ChaosStage {
   /// Goes to the server itself, past the proxy.
   let database: PostgresClient
   private(set) var peakMemory = 0
-  private(set) var restarts = 0
 
   static let partitions: Int32 = 4
 
@@ -146,7 +145,6 @@ actor ChaosStage {
               "worker \(index) ended by itself with \(ChildProcess.describe(status)): \(lines)")
           }
           members[index].process = nil
-          restarts += 1
           try await Task.sleep(for: .seconds(1))
         }
         if members[index].process == nil, members[index].wish == .runs { try await start(index) }
@@ -258,12 +256,7 @@ actor ChaosStage {
       databaseProxy.set(.refusing)
       databaseProxy.cut()
       try await hold(databaseProxy, .refusing, time)
-    case .sessionsEnded:
-      await sql(
-        """
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
-        """)
+    case .sessionsEnded: await endOtherSessions()
     case .databaseReadOnly(let time): try await setting("default_transaction_read_only", "on", time)
     case .statementTimeout(let time): try await setting("statement_timeout", "'30ms'", time)
     case .brokerStopped(let down):
