@@ -150,7 +150,7 @@ public final class KafkaAdmin: Sendable {
   /// - Throws: `KafkaError`.
   public func committedOffsets(
     group: String, of partitions: [TopicPartition]? = nil, timeout: Duration = .seconds(10)
-  ) async throws -> [TopicPartition: Int64] {
+  ) async throws -> [TopicPartition: GroupOffset] {
     // librdkafka 2.0 crashes without a list, so "all" is asked for by name.
     var wanted = partitions ?? []
     if partitions == nil {
@@ -178,7 +178,7 @@ public final class KafkaAdmin: Sendable {
             rd_kafka_error_code(error), String(cString: rd_kafka_error_string(error)))
         }
         guard let list = rd_kafka_group_result_partitions(result) else { return [:] }
-        return PartitionList.offsets(of: list).filter { $0.value >= 0 }
+        return PartitionList.groupOffsets(of: list)
       }
     }
   }

@@ -314,6 +314,13 @@ public final class KafkaConsumer: Sendable {
   /// - Throws: `KafkaError`; if `isRebalance`, the partitions have a new owner and the caller may
   ///   go on. If the broker does not answer in 20 s, `isRetriable`.
   public func commit(_ offsets: [TopicPartition: Int64]) async throws {
+    try await commit(offsets.mapValues { GroupOffset(next: $0) })
+  }
+
+  /// Commits the next offsets to read with what is kept with them, and waits for the broker.
+  ///
+  /// - Throws: as the other.
+  public func commit(_ offsets: [TopicPartition: GroupOffset]) async throws {
     if offsets.isEmpty { return }
     try await command { client in
       let queue = rd_kafka_queue_new(client)
@@ -373,18 +380,18 @@ public final class KafkaConsumer: Sendable {
     }
   }
 
-  /// The offsets that the group has committed, of partitions where it has.
+  /// What the group has committed, of partitions where it has.
   ///
   /// - Throws: `KafkaError`.
   public func committed(
     _ partitions: [TopicPartition], timeout: Duration = .seconds(5)
-  ) async throws -> [TopicPartition: Int64] {
+  ) async throws -> [TopicPartition: GroupOffset] {
     if partitions.isEmpty { return [:] }
     return try await command { client in
       let list = PartitionList(partitions)
       try check(list.withPointer { rd_kafka_committed(client, $0, timeout.milliseconds) })
       try list.checkErrors()
-      return list.offsets.filter { $0.value >= 0 }
+      return list.withPointer { PartitionList.groupOffsets(of: $0) }
     }
   }
 

@@ -118,6 +118,20 @@ extension KafkaMessage {
   }
 }
 
+/// Where a group stands in a partition.
+public struct GroupOffset: Sendable, Hashable {
+  /// The next offset to read.
+  public var next: Int64
+  /// What the group's consumers keep with it, in words of their own; a broker takes up to 4,096 bytes
+  /// (`offset.metadata.max.bytes`).
+  public var metadata: String
+
+  public init(next: Int64, metadata: String = "") {
+    self.next = next
+    self.metadata = metadata
+  }
+}
+
 /// librdkafka's list of partitions, owned.
 final class PartitionList {
   private let pointer: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>
@@ -143,6 +157,19 @@ final class PartitionList {
         partitions.map { ($0, Int64(RD_KAFKA_OFFSET_INVALID)) }, uniquingKeysWith: { $1 }))
   }
 
+  convenience init(_ offsets: [TopicPartition: GroupOffset]) {
+    self.init(offsets.mapValues(\.next))
+    for index in 0..<Int(pointer.pointee.cnt) {
+      let element = pointer.pointee.elems + index
+      let partition = TopicPartition(
+        topic: String(cString: element.pointee.topic), partition: element.pointee.partition)
+      guard let metadata = offsets[partition]?.metadata, !metadata.isEmpty else { continue }
+      // The list frees it.
+      element.pointee.metadata = UnsafeMutableRawPointer(strdup(metadata))
+      element.pointee.metadata_size = metadata.utf8.count
+    }
+  }
+
   deinit { rd_kafka_topic_partition_list_destroy(pointer) }
 
   /// Throws the first error among the list's partitions.
@@ -166,6 +193,24 @@ final class PartitionList {
     Dictionary(
       elements(of: list).map {
         (TopicPartition(topic: String(cString: $0.topic), partition: $0.partition), $0.offset)
+      }, uniquingKeysWith: { $1 })
+  }
+
+  /// Where a group stands, of partitions where it stands anywhere.
+  static func groupOffsets(
+    of list: UnsafePointer<rd_kafka_topic_partition_list_t>
+  ) -> [TopicPartition: GroupOffset] {
+    Dictionary(
+      elements(of: list).filter { $0.offset >= 0 }.map { element in
+        let metadata = element.metadata.map {
+          String(
+            decoding: UnsafeRawBufferPointer(start: $0, count: element.metadata_size), as: UTF8.self
+          )
+        }
+        return (
+          TopicPartition(topic: String(cString: element.topic), partition: element.partition),
+          GroupOffset(next: element.offset, metadata: metadata ?? "")
+        )
       }, uniquingKeysWith: { $1 })
   }
 

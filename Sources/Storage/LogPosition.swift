@@ -54,7 +54,7 @@ public struct LogGap: Sendable, Codable, Hashable {
     case replaced
   }
   public var kind: Kind
-  /// Where PostgreSQL stands.
+  /// The stored offset.
   public var next: Int64
   /// The first offset that the broker has, and the next one to be written.
   public var low: Int64
@@ -80,9 +80,9 @@ public struct LogGap: Sendable, Codable, Hashable {
     case .expired:
       "\(missing) messages expired on the broker before they were read (offsets \(next) to \(low - 1))"
     case .truncated:
-      "the broker lost messages that had been read: PostgreSQL stands at offset \(next), the broker has \(low) to \(high), and other messages in their places"
+      "the broker lost messages that had been read: the stored offset is \(next), the broker has \(low) to \(high), and other messages in their places"
     case .replaced:
-      "the topic was deleted and made anew: PostgreSQL stands at offset \(next) of the old one, the new one has \(low) to \(high)"
+      "the topic was deleted and made anew: the stored offset is \(next) of the old one, the new one has \(low) to \(high)"
     }
   }
 

@@ -82,7 +82,7 @@ extension IntegrationTests {
           group: "\(rig.kafka.groupPrefix)-infer",
           of: [TopicPartition(topic: rig.kafka.requestTopic, partition: 0)])
         await admin.close()
-        #expect(offsets.values.map(\.self) == [32])
+        #expect(offsets.values.map(\.next) == [32])
       }
     }
 

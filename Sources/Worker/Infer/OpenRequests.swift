@@ -1,6 +1,7 @@
 // The requests that a consumer has read and not answered yet: how many there may be, and what may be committed.
 
 import KafkaClient
+import Storage
 import Synchronization
 
 /// Counts the requests under way by partition; shared by the loop that reads and the tasks that answer.
@@ -15,7 +16,8 @@ final class OpenRequests: Sendable {
   fileprivate struct Progress {
     let term: Int
     var watermark = CommitWatermark()
-    var committed: Int64?
+    /// The last message up to which the group was told that all is done.
+    var committed: LogMark?
     /// Since when the partition may be another consumer's.
     var lostAt: ContinuousClock.Instant?
   }
@@ -42,13 +44,14 @@ final class OpenRequests: Sendable {
   var count: Int { state.withLock { $0.count } }
 
   func begin(_ message: KafkaMessage) -> Place {
-    state.withLock { state in
+    let mark = LogMark(message)
+    return state.withLock { state in
       let partition = message.topicPartition
       if state.partitions[partition] == nil {
         state.terms += 1
         state.partitions[partition] = Progress(term: state.terms)
       }
-      state.partitions[partition]?.watermark.begin(message.offset)
+      state.partitions[partition]?.watermark.begin(mark)
       state.count += 1
       return Place(
         partition: partition, offset: message.offset,
@@ -70,18 +73,26 @@ final class OpenRequests: Sendable {
     for continuation in met { continuation.resume() }
   }
 
-  /// What may be committed and is not yet: the next offset of each partition.
-  func uncommitted() -> [TopicPartition: Int64] {
+  /// What may be committed and is not yet: of each partition the last message up to which all is done.
+  func uncommitted() -> [TopicPartition: LogMark] {
     state.withLock { state in
       state.partitions.compactMapValues {
-        $0.lostAt != nil || $0.watermark.next == $0.committed ? nil : $0.watermark.next
+        $0.lostAt != nil || $0.watermark.last == $0.committed ? nil : $0.watermark.last
       }
     }
   }
 
-  func committed(_ offsets: [TopicPartition: Int64]) {
+  func committed(_ messages: [TopicPartition: LogMark]) {
     state.withLock { state in
-      for (partition, offset) in offsets { state.partitions[partition]?.committed = offset }
+      for (partition, message) in messages { state.partitions[partition]?.committed = message }
+    }
+  }
+
+  /// The newest message that was read of a partition, and the last up to which all is done.
+  func marks(of partition: TopicPartition) -> (newest: LogMark?, done: LogMark?) {
+    state.withLock { state in
+      let watermark = state.partitions[partition]?.watermark
+      return (watermark?.newest, watermark?.last)
     }
   }
 
@@ -118,7 +129,7 @@ final class OpenRequests: Sendable {
     state.withLock { state in
       guard let progress = state.partitions[partition], let lostAt = progress.lostAt,
         let read = progress.watermark.read, now - lostAt < Self.memory,
-        committed.map({ $0 >= progress.committed ?? 0 && $0 <= read })
+        committed.map({ $0 > progress.committed?.offset ?? -1 && $0 <= read })
           ?? (progress.committed == nil)
       else {
         state.partitions[partition] = nil

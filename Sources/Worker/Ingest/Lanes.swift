@@ -20,8 +20,7 @@ final class Lanes: Sendable {
     var due: Set<TopicPartition> = []
     /// Of which nothing is taken any more: to be opened anew then, once what was read is written.
     var halted: [TopicPartition: ContinuousClock.Instant] = [:]
-    /// Where partitions stood when they halted, and how often they did there.
-    var halts: [TopicPartition: (next: Int64, times: Int)] = [:]
+    var halts = Halts()
     var paused: Set<TopicPartition> = []
     var committed: [TopicPartition: Int64] = [:]
     var failure: (any Error)?
@@ -187,16 +186,12 @@ final class Lanes: Sendable {
     }
   }
 
-  /// Takes nothing more of a partition until it is opened anew: after a second, and after up to a minute where it
-  /// halts in the same place again.
+  /// Takes nothing more of a partition for a while, after which it is opened anew.
   func halt(_ partition: TopicPartition, _ error: KafkaError) {
     context.logger.warning("\(partition): \(error)")
     state.withLock { state in
       let next = state.lanes[partition]?.next ?? -1
-      let known = state.halts[partition]
-      let times = known?.next == next ? (known?.times ?? 0) + 1 : 0
-      state.halts[partition] = (next, times)
-      state.halted[partition] = .now + .seconds(min(1 << min(times, 6), 60))
+      state.halted[partition] = .now + state.halts.pause(of: partition, at: next)
     }
   }
 

@@ -59,10 +59,8 @@ struct PartitionPosition: Encodable {
       let group = "\(kafka.groupPrefix)-ingest"
       let committed = (try? await admin.committedOffsets(group: group, of: partitions)) ?? [:]
       // What the log shows now, whether a worker runs that would have seen it or not.
-      let probe = try KafkaLogProbe(configuration: kafka.client, group: group)
-      let gaps = try await LogCheck(probe).gaps(
-        of: standing.filter { $0.partition < topic.partitionCount })
-      probe.close()
+      let gaps = try await LogCheck.gaps(
+        of: standing.filter { $0.partition < topic.partitionCount }, kafka: kafka, group: group)
       func next(_ partition: TopicPartition) -> Int64? {
         stored[partition.partition].flatMap { $0.nextOffset < 0 ? nil : $0.nextOffset }
       }
@@ -75,7 +73,7 @@ struct PartitionPosition: Encodable {
         let gap = gaps[partition]
         return PartitionPosition(
           partition: partition.partition, next: next(partition), first: backlog.low,
-          end: backlog.high, committed: committed[partition],
+          end: backlog.high, committed: committed[partition]?.next,
           missing: (own?.missing ?? 0) - (own?.gap?.missing ?? 0) + (gap?.missing ?? 0), gap: gap,
           updatedAt: own?.updatedAt,
           lag: gap?.isOtherLog == true ? backlog.high - backlog.low : backlog.count,
@@ -238,14 +236,20 @@ struct AdminLag: AsyncParsableCommand {
         }
         let group = "\(kafka.groupPrefix)-infer"
         let committed = try await admin.committedOffsets(group: group, of: partitions)
+        let gaps = try await LogCheck.gaps(
+          of: partitions.map { LogPosition($0, committed: committed[$0]) }, kafka: kafka,
+          group: group)
         let backlogs = try await Backlog.all(
-          Dictionary(partitions.map { ($0, committed[$0]) }, uniquingKeysWith: { $1 }),
+          Dictionary(
+            partitions.map { ($0, gaps[$0]?.isOtherLog == true ? nil : committed[$0]?.next) },
+            uniquingKeysWith: { $1 }),
           kafka: kafka, group: group)
         return partitions.compactMap { partition in
           backlogs[partition].map {
             Row(
-              topic: partition.topic, partition: partition.partition, next: committed[partition],
-              end: $0.high, lag: $0.count, held: $0.held, missing: 0, gap: nil)
+              topic: partition.topic, partition: partition.partition,
+              next: committed[partition]?.next, end: $0.high, lag: $0.count, held: $0.held,
+              missing: gaps[partition]?.missing ?? 0, gap: gaps[partition])
           }
         }
       }
@@ -258,6 +262,13 @@ struct AdminLag: AsyncParsableCommand {
         ])
       if format.output == .text {
         say(positions, topic: kafka.behaviorTopic)
+        for row in rows where row.topic == kafka.requestTopic {
+          if let gap = row.gap {
+            print(
+              "\(row.topic)-\(row.partition): \(gap.description). A worker begins with the first that it may not have answered."
+            )
+          }
+        }
         for row in rows where row.held > 0 {
           print(
             "\(row.topic)-\(row.partition): \(row.held) of them wait behind a transaction that is open since offset \(row.end - row.held)."

@@ -82,7 +82,7 @@ extension LogMark {
 public struct LogCheck: Sendable {
   private let probe: KafkaLogProbe
 
-  public init(_ probe: KafkaLogProbe) { self.probe = probe }
+  init(_ probe: KafkaLogProbe) { self.probe = probe }
 
   /// What the logs show, of those partitions that answer; of positions where nothing was read yet too.
   /// - Throws: `KafkaError`.
@@ -105,7 +105,7 @@ public struct LogCheck: Sendable {
 
   /// Why positions do not fit their logs.
   /// - Throws: `KafkaError`.
-  public func gaps(of positions: [LogPosition]) async throws -> [TopicPartition: LogGap] {
+  func gaps(of positions: [LogPosition]) async throws -> [TopicPartition: LogGap] {
     let views = try await views(of: positions)
     var gaps: [TopicPartition: LogGap] = [:]
     for position in positions {
@@ -113,6 +113,18 @@ public struct LogCheck: Sendable {
       gaps[position.topicPartition] = position.gap(in: view)
     }
     return gaps
+  }
+
+  /// Why positions do not fit their logs, looked at once.
+  ///
+  /// - Parameter group: whose right to read is used.
+  /// - Throws: `KafkaError`.
+  public static func gaps(
+    of positions: [LogPosition], kafka: WorkerConfiguration.Kafka, group: String
+  ) async throws -> [TopicPartition: LogGap] {
+    let probe = try KafkaLogProbe(configuration: kafka.client, group: group)
+    defer { probe.close() }
+    return try await LogCheck(probe).gaps(of: positions)
   }
 
   /// At which of the offsets, or behind them, there is a message to read.
