@@ -51,6 +51,12 @@ public struct JSONView {
     return found
   }
 
+  /// The name of an object's first member; nil where there is none, or this is no object.
+  public var firstName: JSONView? {
+    guard node.kind == .object, index + 1 < Int(node.next) else { return nil }
+    return JSONView(text: text, nodes: nodes, index: index + 1)
+  }
+
   /// The members of an object in their order; nothing for any other value.
   public func forEachMember(
     _ body: (_ name: JSONView, _ value: JSONView) throws -> Void

@@ -16,8 +16,8 @@ struct CloudEvent {
   /// The largest value read, Kafka's own limit for a message unless a broker is told otherwise.
   static let maximumBytes = 1 << 20
 
-  /// Reads a value: plain JSON, CloudEvents binary (`ce_` headers) or structured, and lends the message's own
-  /// object and the attributes to `body`.
+  /// Reads a value: plain JSON, CloudEvents binary (`ce_` headers) or structured, each also as Kafka Connect wraps
+  /// it, and lends the message's own object and the attributes to `body`.
   /// - Throws: ``MessageError`` where the value is no JSON object or an attribute is missing; what `body` throws.
   static func read<T>(
     _ message: KafkaMessage, with reader: inout StrictJSONReader,
@@ -34,10 +34,8 @@ struct CloudEvent {
     let isPlain = message.headers.isEmpty
     do {
       return try value.withUnsafeBytes { bytes in
-        try reader.read(bytes) { view in
-          guard view.isObject else {
-            throw MessageError(.invalidMessage, "the value is \(view.kindName), not a JSON object")
-          }
+        try reader.read(try ConnectValue.json(bytes)) { value in
+          let view = try ConnectValue.object(value)
           if isPlain { return try body(view, CloudEvent()) }
           return try unwrap(view, of: message, body)
         }
