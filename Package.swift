@@ -139,14 +139,14 @@ let package = Package(
       name: "WorkerTests",
       dependencies: [
         "Worker", "Evaluation", "KafkaClient", "Personalization", "ShiftDetection", "Storage",
-        "Cryptography", "LinearAlgebra", "StructuredLogging",
-      ]),
+        "Cryptography", "LinearAlgebra", "StructuredLogging", "YAML", "CRDKafka",
+      ], exclude: ["Fixtures"]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
         "Worker", "Evaluation", "DevelopmentServers", "KafkaClient", "PostgresClient", "Storage",
         "OPPU", "FineTuning", "LanguageModel", "LinearAlgebra", "Personalization", "Cryptography",
-        "StructuredLogging", "CRDKafka",
+        "StructuredLogging", "YAML", "CRDKafka",
       ]),
   ],
   swiftLanguageModes: [.v6]

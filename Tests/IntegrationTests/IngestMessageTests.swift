@@ -136,6 +136,10 @@ extension IntegrationTests {
         let topic = "\(rig.kafka.behaviorTopic)-dlt"
         #expect(try await rig.messageCount(topic) == bad.count)
         let letters = try await rig.read(topic, count: bad.count)
+        let contract = try AsyncAPI(root: Paths.root)
+        for letter in letters {
+          #expect(try contract.findings(letter, in: "behaviorDeadLetters") == [])
+        }
         let name = "__connect.errors."
         let byOffset = Dictionary(grouping: letters) { $0.text(name + "offset") ?? "" }
         for (index, bad) in bad.enumerated() {

@@ -235,11 +235,11 @@ extension IntegrationTests {
     private func checkAdapterEvents(_ rig: Rig, of jobs: [JobRecord]) async throws {
       let count = try await rig.messageCount(rig.kafka.adapterEventTopic)
       let messages = try await rig.read(rig.kafka.adapterEventTopic, count: count)
-      let schema = SchemaCheck(schema: try Schemas.named("adapter-event"))
+      let contract = try AsyncAPI(root: Paths.root)
       var told: [Double: Set<String>] = [:]
       for message in messages {
         let event = try message.json()
-        #expect(schema.findings(event) == [])
+        #expect(try contract.findings(message, in: "adapterEvents") == [])
         #expect(message.key == event["user_id"]?.string.map { Data($0.utf8) })
         if let job = event["job_id"]?.number, let kind = event["kind"]?.string {
           told[job, default: []].insert(kind)
@@ -253,12 +253,5 @@ extension IntegrationTests {
         #expect(kinds.contains("promoted") != kinds.contains("rejected"))
       }
     }
-  }
-}
-
-enum Schemas {
-  static func named(_ name: String) throws -> JSONValue {
-    let file = Paths.root.appendingPathComponent("docs/schemas/\(name).json")
-    return try JSONDecoder().decode(JSONValue.self, from: Data(contentsOf: file))
   }
 }

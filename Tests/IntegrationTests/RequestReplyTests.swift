@@ -54,12 +54,12 @@ extension IntegrationTests {
         #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
         #expect(try await rig.messageCount(rig.kafka.replyTopic) == 7)
 
-        let schema = SchemaCheck(schema: try Schemas.named("personalization-reply"))
+        let contract = try AsyncAPI(root: Paths.root)
         var replies: [String: JSONValue] = [:]
         var carriers: [String: KafkaMessage] = [:]
         for message in messages {
           let reply = try message.json()
-          #expect(schema.findings(reply) == [])
+          #expect(try contract.findings(message, in: "personalizationReplies") == [])
           #expect(message.text("content-type") == "application/json")
           #expect(message.key == Data("kim".utf8))
           let id = try #require(reply["request_id"]?.string)
