@@ -56,7 +56,7 @@ public final class DevelopmentBroker: Sendable {
       logFile: folder.appendingPathComponent("broker.log").path)
     let process = try await ChildProcess.start(launch)
     do {
-      try await waitUntilReady(process, seconds: 30) { LocalPort.isListening(chosen) }
+      try await waitUntilReady(process, seconds: 60) { LocalPort.isListening(chosen) }
     } catch {
       await process.stop(SIGKILL)
       throw error

@@ -3,10 +3,19 @@
 import Foundation
 
 public enum LocalPort {
-  /// A TCP port of 127.0.0.1 that was free a moment ago, chosen by the kernel.
+  /// A TCP port of 127.0.0.1 that was free a moment ago.
+  ///
+  /// Below those that the kernel gives to clients: while nobody listens on a server's port, as when it starts again,
+  /// a client that tries to reach it may be given that very port as its own. Then it is connected to itself, and the
+  /// server cannot have its port back.
   ///
   /// - Throws: `DevelopmentServerError.port` if there is none.
   public static func free() throws -> Int {
+    for _ in 0..<100 {
+      guard let (descriptor, port) = try? bound(to: .random(in: 16_384..<32_768)) else { continue }
+      close(descriptor)
+      return port
+    }
     let (descriptor, port) = try bound()
     close(descriptor)
     return port
@@ -24,12 +33,13 @@ public enum LocalPort {
     return (descriptor, port)
   }
 
-  private static func bound() throws -> (descriptor: Int32, port: Int) {
+  /// - Parameter port: 0: the kernel chooses.
+  private static func bound(to port: UInt16 = 0) throws -> (descriptor: Int32, port: Int) {
     let descriptor = openSocket()
     guard descriptor >= 0 else {
       throw DevelopmentServerError.port(0, reason: String(cString: strerror(errno)))
     }
-    var address = loopback(port: 0)
+    var address = loopback(port: port)
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     let isBound = withUnsafeMutablePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -51,7 +61,7 @@ public enum LocalPort {
   }
 
   /// A connection to a port of 127.0.0.1, which the caller closes; nil where nobody listens.
-  static func connect(_ port: Int) -> Int32? {
+  public static func connect(_ port: Int) -> Int32? {
     guard let number = UInt16(exactly: port) else { return nil }
     let descriptor = openSocket()
     guard descriptor >= 0 else { return nil }

@@ -7,7 +7,30 @@ import Synchronization
   import Glibc
 #endif
 
-/// A TCP proxy on 127.0.0.1 that holds back, slows, refuses or cuts what goes through it. For tests.
+/// Sees what goes through one connection of a proxy, and may change it.
+///
+/// Each direction has a thread of its own, which a call may keep waiting.
+public protocol LoopbackObserver: Sendable {
+  /// What the client sends, in pieces as they come.
+  ///
+  /// - Returns: what to pass on; nil cuts the connection.
+  func fromClient(_ bytes: [UInt8]) -> [UInt8]?
+
+  /// What the server sends: in pieces as they come, of a broker whole answers.
+  ///
+  /// - Returns: what to pass on; nil cuts the connection.
+  func fromServer(_ bytes: [UInt8]) -> [UInt8]?
+}
+
+extension LoopbackObserver {
+  public func fromClient(_ bytes: [UInt8]) -> [UInt8]? { bytes }
+  public func fromServer(_ bytes: [UInt8]) -> [UInt8]? { bytes }
+}
+
+/// Changes nothing.
+private struct Passing: LoopbackObserver {}
+
+/// A TCP proxy on 127.0.0.1 that holds back, slows, refuses, cuts or changes what goes through it. For tests.
 public final class LoopbackProxy: Sendable {
   public enum Mode: Sendable, Equatable {
     /// Bytes pass as they come.
@@ -26,26 +49,30 @@ public final class LoopbackProxy: Sendable {
     var isStopped = false
   }
 
-  /// Where clients connect.
-  public let port: Int
+  private let listener: LoopbackListener
   private let target: Int
   private let isKafka: Bool
-  private let listener: Int32
+  private let observer: @Sendable () -> any LoopbackObserver
   private let state = Mutex(State())
 
   /// - Parameters:
   ///   - isKafka: answers of a broker that name the target's port are made to name this one's: a client asks a
   ///     broker where it is, and would go past the proxy.
+  ///   - observer: makes a connection's observer.
   /// - Throws: `DevelopmentServerError.port`.
-  public init(to target: Int, isKafka: Bool = false) throws {
+  public init(
+    to target: Int, isKafka: Bool = false,
+    observer: (@Sendable () -> any LoopbackObserver)? = nil
+  ) throws {
     self.target = target
     self.isKafka = isKafka
-    signal(SIGPIPE, SIG_IGN)
-    (listener, port) = try LocalPort.listen()
-    let thread = Thread { [self] in acceptClients() }
-    thread.name = "oppu.proxy"
-    thread.start()
+    self.observer = observer ?? { Passing() }
+    listener = try LoopbackListener()
+    listener.start { [self] in take($0) }
   }
+
+  /// Where clients connect.
+  public var port: Int { listener.port }
 
   public func set(_ mode: Mode) { state.withLock { $0.mode = mode } }
 
@@ -56,7 +83,7 @@ public final class LoopbackProxy: Sendable {
 
   public func stop() {
     state.withLock { $0.isStopped = true }
-    shutdown(listener, Int32(SHUT_RDWR))
+    listener.stop()
     cut()
   }
 
@@ -66,10 +93,12 @@ public final class LoopbackProxy: Sendable {
   private final class Connection: Sendable {
     let client: Int32
     let server: Int32
+    let observer: any LoopbackObserver
 
-    init(client: Int32, server: Int32) {
+    init(client: Int32, server: Int32, observer: any LoopbackObserver) {
       self.client = client
       self.server = server
+      self.observer = observer
     }
 
     deinit {
@@ -83,64 +112,65 @@ public final class LoopbackProxy: Sendable {
     }
   }
 
-  private func acceptClients() {
-    while true {
-      let client = accept(listener, nil, nil)
-      guard client >= 0 else {
-        if errno == EINTR || errno == ECONNABORTED { continue }
-        close(listener)
-        return
-      }
-      guard state.withLock({ $0.mode != .refusing && !$0.isStopped }),
-        let server = LocalPort.connect(target)
-      else {
-        close(client)
-        continue
-      }
-      let connection = Connection(client: client, server: server)
-      state.withLock { $0.connections[ObjectIdentifier(connection)] = connection }
-      Thread { [self] in
-        forward(from: client, to: server)
-        connection.cut()
-        state.withLock { $0.connections[ObjectIdentifier(connection)] = nil }
-      }.start()
-      Thread { [self] in
-        if isKafka {
-          forwardAnswers(from: server, to: client)
-        } else {
-          forward(from: server, to: client)
-        }
-        connection.cut()
-      }.start()
+  private func take(_ client: Int32) {
+    guard state.withLock({ $0.mode != .refusing && !$0.isStopped }),
+      let server = LocalPort.connect(target)
+    else {
+      close(client)
+      return
     }
+    let connection = Connection(client: client, server: server, observer: observer())
+    state.withLock { $0.connections[ObjectIdentifier(connection)] = connection }
+    Thread { [self] in
+      forwardRequests(connection)
+      connection.cut()
+      state.withLock { $0.connections[ObjectIdentifier(connection)] = nil }
+    }.start()
+    Thread { [self] in
+      forwardAnswers(connection)
+      connection.cut()
+    }.start()
   }
 
-  private func forward(from source: Int32, to sink: Int32) {
+  private func forwardRequests(_ connection: Connection) {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
-      let count = read(source, &buffer, buffer.count)
-      guard count > 0, passes(), Self.write(sink, buffer[..<count]) else { return }
+      let count = read(connection.client, &buffer, buffer.count)
+      guard count > 0, passes() else { return }
+      guard let passed = connection.observer.fromClient(Array(buffer[..<count])),
+        LoopbackListener.write(connection.server, passed[...])
+      else { return }
     }
   }
 
-  /// Whole answers, one after the other: four bytes of length, then as many.
-  private func forwardAnswers(from source: Int32, to sink: Int32) {
+  private func forwardAnswers(_ connection: Connection) {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     var waiting: [UInt8] = []
     while true {
-      let count = read(source, &buffer, buffer.count)
+      let count = read(connection.server, &buffer, buffer.count)
       guard count > 0 else { return }
       waiting += buffer[..<count]
-      var start = 0
-      while waiting.count - start >= 4 {
-        let size = 4 + waiting[start..<start + 4].reduce(0) { $0 << 8 | Int($1) }
-        guard waiting.count - start >= size else { break }
-        let answer = renamed(Array(waiting[start..<start + size]))
-        guard passes(), Self.write(sink, answer[...]) else { return }
-        start += size
+      for answer in isKafka ? Self.wholeAnswers(of: &waiting).map(renamed) : [waiting] {
+        guard passes(), let passed = connection.observer.fromServer(answer),
+          LoopbackListener.write(connection.client, passed[...])
+        else { return }
       }
-      waiting.removeFirst(start)
+      if !isKafka { waiting = [] }
     }
+  }
+
+  /// A broker's answers are four bytes of length, then as many.
+  private static func wholeAnswers(of waiting: inout [UInt8]) -> [[UInt8]] {
+    var answers: [[UInt8]] = []
+    var start = 0
+    while waiting.count - start >= 4 {
+      let size = 4 + waiting[start..<start + 4].reduce(0) { $0 << 8 | Int($1) }
+      guard waiting.count - start >= size else { break }
+      answers.append(Array(waiting[start..<start + size]))
+      start += size
+    }
+    waiting.removeFirst(start)
+    return answers
   }
 
   /// Waits as the mode wants it; false once the proxy is stopped.
@@ -168,15 +198,5 @@ public final class LoopbackProxy: Sendable {
 
   private static func bytes(_ port: Int) -> [UInt8] {
     [0, 0, UInt8(truncatingIfNeeded: port >> 8), UInt8(truncatingIfNeeded: port)]
-  }
-
-  private static func write(_ descriptor: Int32, _ bytes: ArraySlice<UInt8>) -> Bool {
-    var rest = bytes
-    while !rest.isEmpty {
-      let sent = rest.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, 0) }
-      guard sent > 0 else { return false }
-      rest = rest.dropFirst(sent)
-    }
-    return true
   }
 }

@@ -296,8 +296,8 @@ extension IntegrationTests {
               let (code, output) = try await rig.admin(command, settings: away)
               #expect(code == (command == ["doctor"] ? 3 : 1), "\(command)")
               #expect(output.contains("no broker answered at 127.0.0.1:1"), "\(command): \(output)")
-              // Ten seconds, and as much again for a busy machine.
-              #expect(ContinuousClock.now - begin < .seconds(25), "\(command)")
+              // Ten seconds, and what a busy machine takes for eight programs.
+              #expect(ContinuousClock.now - begin < .seconds(60), "\(command)")
             }
           }
           try await group.waitForAll()

@@ -38,7 +38,7 @@ extension IntegrationTests {
     private func replies(
       _ rig: Rig, _ count: Int, topic: String? = nil
     ) async throws -> [String: (reply: JSONValue, carrier: KafkaMessage)] {
-      let messages = try await rig.read(topic ?? rig.kafka.replyTopic, count: count, seconds: 120)
+      let messages = try await rig.read(topic ?? rig.kafka.replyTopic, count: count)
       return Dictionary(
         try messages.map { message in
           let reply = try message.json()
@@ -46,21 +46,13 @@ extension IntegrationTests {
         }, uniquingKeysWith: { $1 })
     }
 
-    private func stop(_ worker: ChildProcess) async {
-      await worker.stop(SIGTERM, grace: .seconds(60))
-      #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
-    }
-
     @Test("an unknown reply topic fails alone and soon; the requests behind it do not wait for it")
     func unknownTopic() async throws {
-      let mock = try MockBroker()
-      try await Rig.with(
-        partitions: 1, broker: mock.bootstrapServers, makeTopics: mock.make
-      ) { rig in
+      try await Rig.withMock { rig, mock in
         let worker = try await rig.startWorker(
           ["OPPU_ROLES": "infer", "OPPU_INFER_BATCH_SIZE": "1"])
         try await ask(rig, request("first"))
-        _ = try await replies(rig, 1)
+        try await rig.waitForMessages(rig.kafka.replyTopic, count: 1)
         let lost = "\(UUID().uuidString)-replies"
         mock.hide(lost)
         try await ask(rig, request("lost"), [KafkaHeader(key: "reply-to", value: lost)])
@@ -76,15 +68,10 @@ extension IntegrationTests {
           try await rig.read("\(rig.kafka.requestTopic)-dlt", count: 1).first)
         #expect(letter.text("__connect.errors.stage") == "reply")
         #expect(letter.text("__connect.errors.exception.message")?.contains(lost) == true)
-        #expect(try await rig.messageCount("\(rig.kafka.requestTopic)-dlt", partitions: 1) == 1)
-        await stop(worker)
+        #expect(try await rig.messageCount("\(rig.kafka.requestTopic)-dlt") == 1)
+        await rig.stop(worker)
         // All of them are committed: the next worker answers none of them again.
-        let admin = try KafkaAdmin(configuration: rig.kafka.client, logger: Servers.logger)
-        let offsets = try await admin.committedOffsets(
-          group: "\(rig.kafka.groupPrefix)-infer",
-          of: [TopicPartition(topic: rig.kafka.requestTopic, partition: 0)])
-        await admin.close()
-        #expect(offsets.values.map(\.next) == [5])
+        #expect(try await rig.committedRequests() == 5)
       }
     }
 
@@ -105,7 +92,7 @@ extension IntegrationTests {
           rig, request("bad"), [KafkaHeader(key: "kafka_replyPartition", value: "one")])
         let worker = try await rig.startWorker(["OPPU_ROLES": "infer"])
         let found = try await replies(rig, own.count + 2)
-        await stop(worker)
+        await rig.stop(worker)
         for index in own.indices {
           let error = found["own \(index)"]?.reply["error"]
           #expect(error?["code"] == "invalid_reply_address", "\(own[index])")
@@ -157,7 +144,7 @@ extension IntegrationTests {
 
     private func loadModel() async throws -> LlamaModel {
       try await ComputeQueue("test").run {
-        let model = try LlamaModel.load(path: Paths.model)
+        let model = try LlamaModel.load(path: ShallowModel.path)
         _ = model.fingerprint
         return model
       }
@@ -191,7 +178,7 @@ extension IntegrationTests {
         try await ask(rig, request("again"))
         try await ask(rig, request("version", options: ["adapter": 1]))
         found = try await replies(rig, 16)
-        await stop(worker)
+        await rig.stop(worker)
         let kim = found.filter { $0.key.hasPrefix("kim") || $0.key == "again" }
         #expect(kim.count == 3)
         for (id, entry) in kim {
@@ -228,10 +215,11 @@ extension IntegrationTests {
           ("0", "ada", "Song"), ("1", "ben", "Song"), ("2", "cy", "Light"), ("3", "ada", "Song"),
         ] {
           try await ask(rig, request(id, user: user, text: text(word)))
-          _ = try await replies(rig, Int(id).map { $0 + 1 } ?? 1)
+          try await rig.waitForMessages(
+            rig.kafka.replyTopic, count: Int(id).map { $0 + 1 } ?? 1)
         }
         let found = try await replies(rig, 4)
-        await stop(worker)
+        await rig.stop(worker)
         func cached(_ id: String) -> Double? { found[id]?.reply["usage"]?["cached_tokens"]?.number }
         #expect(cached("0") == 0)
         #expect(cached("1") == cached("2"), "ada's text, and nobody's")
@@ -257,7 +245,7 @@ extension IntegrationTests {
         let worker = try await rig.startWorker(
           ["OPPU_ROLES": "infer", "OPPU_TRAIN_CUTOFF": "256"])
         let found = try await replies(rig, 2)
-        await stop(worker)
+        await rig.stop(worker)
         // An example has room for its answer: 32 tokens of this task's and the end of text.
         for (id, entry) in found {
           let tokens = try #require(entry.reply["usage"]?["prompt_tokens"]?.number)
@@ -284,7 +272,7 @@ extension IntegrationTests {
         try await ask(rig, request("control", text: text))
         let worker = try await rig.startWorker(["OPPU_ROLES": "infer"])
         let found = try await replies(rig, 1)
-        await stop(worker)
+        await rig.stop(worker)
         #expect(
           found["control"]?.reply["usage"]?["prompt_tokens"]?.number
             == Double(example.prompt.count))
@@ -300,7 +288,7 @@ extension IntegrationTests {
       try await Rig.with(partitions: 1, database: server.connectionString) { rig in
         let worker = try await rig.startWorker(["OPPU_ROLES": "infer"])
         try await ask(rig, request("before"))
-        _ = try await replies(rig, 1)
+        try await rig.waitForMessages(rig.kafka.replyTopic, count: 1)
         let processes = [server.processID] + Self.descendants(of: server.processID)
         for process in processes { kill(process, SIGSTOP) }
         let result: Result<Void, any Error>
@@ -319,12 +307,12 @@ extension IntegrationTests {
         for process in processes { kill(process, SIGCONT) }
         try result.get()
         var count = 5
-        try await eventually("answers as before", seconds: 60) {
+        try await eventually("answers as before") {
           try await ask(rig, request("after \(count)"))
           count += 1
           return try await replies(rig, count)["after \(count - 1)"]?.reply["status"] == "ok"
         }
-        await stop(worker)
+        await rig.stop(worker)
       }
       await server.stop()
     }

@@ -72,7 +72,7 @@ extension IntegrationTests {
                 "input": ["film": "F", "note": .string(text)], "output": "funny",
               ]).canonical, key: "kim", partition: Int32(number % 2))
           }
-          try await rig.waitForIngest(messages: 80, seconds: 60)
+          try await rig.waitForIngest(messages: 80)
         }
         #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == 80)
       }
@@ -88,27 +88,23 @@ extension IntegrationTests {
         for index in 0..<20 {
           try await rig.produce(request("old \(index)"), key: "kim", to: rig.kafka.requestTopic)
         }
-        _ = try await rig.read(rig.kafka.replyTopic, count: 20, seconds: 120)
-        let admin = try KafkaAdmin(configuration: rig.kafka.client, logger: Servers.logger)
-        try await admin.deleteTopics([rig.kafka.requestTopic])
-        let topic = NewTopic(name: rig.kafka.requestTopic, partitions: 1, replication: 1)
-        try await eventually("the topic is made anew") {
-          try await admin.createTopics([topic])[topic.name] == .created
-        }
-        await admin.close()
+        try await rig.waitForMessages(rig.kafka.replyTopic, count: 20)
+        try await rig.makeAnew(rig.kafka.requestTopic, partitions: 1)
+        let begin = ContinuousClock.now
         // A client that knows nothing of the topic before.
         let producer = try KafkaProducer(configuration: rig.kafka.client, logger: Servers.logger)
         for index in 0..<5 {
           try await producer.send(
-            topic: topic.name, key: Data("kim".utf8), value: Data(request("new \(index)").utf8))
+            topic: rig.kafka.requestTopic, key: Data("kim".utf8),
+            value: Data(request("new \(index)").utf8))
         }
         await producer.close()
-        let replies = try await rig.read(rig.kafka.replyTopic, count: 25, seconds: 60)
+        let replies = try await rig.read(rig.kafka.replyTopic, count: 25)
+        #expect(ContinuousClock.now - begin < .seconds(60))
         #expect(
           Set(try replies.suffix(5).compactMap { try $0.json()["request_id"]?.string })
             == Set((0..<5).map { "new \($0)" }))
-        await worker.stop(SIGTERM, grace: .seconds(60))
-        #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
+        await rig.stop(worker)
       }
     }
 
@@ -116,14 +112,6 @@ extension IntegrationTests {
     func addedPartition() async throws {
       try await Rig.with(partitions: 1) { rig in
         let named = "\(UUID().uuidString.prefix(8))-replies"
-        func make(_ partitions: Int32) async throws {
-          let admin = try KafkaAdmin(configuration: rig.kafka.client, logger: Servers.logger)
-          let topic = NewTopic(name: named, partitions: partitions, replication: 1)
-          try await eventually("\(named) has \(partitions) partitions") {
-            try await admin.createTopics([topic])[named] == .created
-          }
-          await admin.close()
-        }
         func ask(_ id: String, partition: String) async throws {
           try await rig.produce(
             request(id), key: "kim", to: rig.kafka.requestTopic,
@@ -132,24 +120,21 @@ extension IntegrationTests {
               KafkaHeader(key: "kafka_replyPartition", value: partition),
             ])
         }
-        try await make(1)
+        try await rig.make(named, partitions: 1)
         let worker = try await rig.startWorker(["OPPU_ROLES": "infer"])
         try await ask("first", partition: "0")
-        _ = try await rig.read(named, count: 1, seconds: 120)
+        try await rig.waitForMessages(named, count: 1)
         // The development broker adds none, but to its clients more partitions are more partitions.
-        let admin = try KafkaAdmin(configuration: rig.kafka.client, logger: Servers.logger)
-        try await admin.deleteTopics([named])
-        await admin.close()
-        try await make(3)
+        try await rig.makeAnew(named, partitions: 3)
         let begin = ContinuousClock.now
         try await ask("second", partition: "2")
-        let replies = try await rig.read(named, count: 1, seconds: 60)
+        let replies = try await rig.read(named, count: 1)
         #expect(
-          ContinuousClock.now - begin < .seconds(30), "librdkafka by itself looks after minutes")
+          ContinuousClock.now - begin < .seconds(60), "librdkafka by itself looks after minutes")
         #expect(replies.map(\.partition) == [2])
         #expect(
-          try await rig.messageCount("\(rig.kafka.requestTopic)-dlt", partitions: 1) == 0)
-        await worker.stop(SIGTERM, grace: .seconds(60))
+          try await rig.messageCount("\(rig.kafka.requestTopic)-dlt") == 0)
+        await rig.stop(worker)
       }
     }
 
@@ -175,22 +160,19 @@ extension IntegrationTests {
 
     @Test("SIGTERM drains though the broker is gone, also with rests between fetches")
     func stopWithoutBroker() async throws {
-      let mock = try MockBroker()
-      try await Rig.with(
-        partitions: 2, broker: mock.bootstrapServers, makeTopics: mock.make
-      ) { rig in
+      try await Rig.withMock(partitions: 2) { rig, mock in
         let worker = try await rig.startWorker([
           "OPPU_ROLES": "ingest", "OPPU_KAFKA_IDLE_REST_MS": "50",
         ])
         try await rig.produce(
           #"{"user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#, key: "kim")
-        try await rig.waitForIngest(messages: 1, seconds: 90)
+        try await rig.waitForIngest(messages: 1)
         mock.goDown()
-        try await eventually("the worker has noticed", seconds: 60, state: rig.log()) {
+        try await eventually("the worker has noticed", state: rig.log()) {
           rig.log().contains("_ALL_BROKERS_DOWN") || rig.log().contains("_TRANSPORT")
         }
         worker.signal(SIGTERM)
-        try await eventually("the worker has ended", seconds: 60, state: rig.log()) {
+        try await eventually("the worker has ended", state: rig.log()) {
           !worker.isRunning
         }
         #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")

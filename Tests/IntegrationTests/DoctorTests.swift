@@ -36,10 +36,9 @@ extension IntegrationTests {
     @Test("a pooler that lends sessions for a transaction is found, and no worker starts with it")
     func pooler() async throws {
       try await Rig.with { rig in
-        let server = try #require(URL(string: rig.database)?.port)
-        let pooler = try TransactionPooler(to: server)
+        let pooler = try TransactionPooler(to: try rig.databasePort)
         defer { pooler.stop() }
-        let pooled = rig.database.replacingOccurrences(of: ":\(server)/", with: ":\(pooler.port)/")
+        let pooled = try rig.database(by: pooler.port)
         try await withClient(pooled) { client in
           // It is a way to the database like any other, but for its sessions.
           let events = try await client.number("SELECT count(*) FROM behavior_events")
@@ -54,8 +53,7 @@ extension IntegrationTests {
         #expect(try check("sessions", in: doctor.output)["ok"]?.bool == false)
         _ = try await rig.startWorker(
           url.merging(["OPPU_ROLES": "schedule", "OPPU_SCHEDULE_LOSS_SIGNAL": "false"]) { $1 })
-        try await eventually("the worker says why it does not start", seconds: 60, state: rig.log())
-        {
+        try await eventually("the worker says why it does not start", state: rig.log()) {
           rig.log().contains("pool_mode = session")
         }
       }

@@ -44,45 +44,47 @@ extension IntegrationTests {
               ]).canonical
             }, key: user, partition: 0)
         }
+        // So many that an epoch takes longer than it takes to notice that it has begun, and to erase.
+        let events = 200
         let settings = [
-          "OPPU_SCHEDULE_FIRST_ADAPTER_EVENTS": "16", "OPPU_SCHEDULE_POLL_INTERVAL_MS": "100",
+          "OPPU_SCHEDULE_FIRST_ADAPTER_EVENTS": "\(events)",
+          "OPPU_SCHEDULE_POLL_INTERVAL_MS": "100",
           "OPPU_SCHEDULE_LOSS_SIGNAL": "false", "OPPU_TRAIN_POLL_INTERVAL_MS": "100",
           "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_TARGETS": "q_proj,v_proj",
-          "OPPU_TRAIN_EPOCHS": "1000",
-          "OPPU_TRAIN_MAXIMUM_TOKENS": "1000000",
+          "OPPU_TRAIN_EPOCHS": "1000", "OPPU_TRAIN_MAXIMUM_TOKENS": "1000000",
+          "OPPU_MODEL": Paths.model,
         ]
         let worker = try await rig.startWorker(settings)
         try await produce(20, "user-to-keep", "Ordinary")
-        try await produce(40, user, marker)
         // An answer and feedback to it, too.
         let request: JSONValue = .object([
           "request_id": "r-1", "user_id": .string(user), "task": "film_tag",
           "input": .object(["film": .string(marker)]),
         ])
         try await rig.produce(request.canonical, key: user, to: rig.kafka.requestTopic)
-        try await eventually("a training of the user is under way", seconds: 120, state: rig.log())
-        {
-          try await rig.client.number(
-            "SELECT count(*) FROM training_jobs WHERE state = 'running' AND user_id = \(user)") == 1
-        }
-        try await eventually("the answer is on record", seconds: 60) {
+        try await eventually("the answer is on record", state: rig.log()) {
           try await rig.client.number("SELECT count(*) FROM answers WHERE user_id = \(user)") == 1
         }
         #expect(try await Self.dump(rig).contains(marker))
+        try await produce(events, user, marker)
+        try await eventually("a training of the user is under way", state: rig.log()) {
+          try await rig.client.number(
+            "SELECT count(*) FROM training_jobs WHERE state = 'running' AND user_id = \(user)") == 1
+        }
 
         let outcome = try await UserErasure(client: rig.client, kafka: rig.kafka).execute(user)
         let removed = outcome.removed
-        #expect(removed.events == 40 && removed.answers == 1 && removed.jobs >= 1)
+        #expect(removed.events == events && removed.answers == 1 && removed.jobs >= 1)
         #expect(outcome.partitions == 2 && outcome.found == .something)
         // The tombstones are read, the trainer notices, and what there is to tell is told.
-        try await rig.waitForIngest(messages: 62, seconds: 60)
-        try await eventually("the trainer has given up", seconds: 90, state: rig.log()) {
+        try await rig.waitForIngest(messages: 20 + events + 2)
+        try await eventually("the trainer has given up", state: rig.log()) {
           rig.log().contains("the lease was lost")
         }
-        try await eventually("the outbox is empty", seconds: 30) {
+        try await eventually("the outbox is empty") {
           try await rig.client.number("SELECT count(*) FROM outbox") == 0
         }
-        await worker.stop(SIGTERM, grace: .seconds(60))
+        await rig.stop(worker)
         let dump = try await Self.dump(rig)
         #expect(!dump.contains(user))
         #expect(!dump.contains(marker))
@@ -142,10 +144,10 @@ extension IntegrationTests {
           "OPPU_ROLES": "schedule", "OPPU_SCHEDULE_LOSS_SIGNAL": "false",
           "OPPU_SCHEDULE_POLL_INTERVAL_MS": "100",
         ])
-        try await eventually("the topic is told", seconds: 60, state: rig.log()) {
+        try await eventually("the topic is told", state: rig.log()) {
           try await rig.client.number("SELECT count(*) FROM erasures_to_tell") == 0
         }
-        await worker.stop(SIGTERM, grace: .seconds(30))
+        await rig.stop(worker)
         try await rig.withIngest { try await rig.waitForIngest(messages: 16) }
         #expect(try await events(of: "kim", rig) == 4)
         // And read again once more, with the message behind them.

@@ -14,23 +14,11 @@ extension IntegrationTests {
     private let event =
       #"{"user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#
 
-    private func count(_ text: String, in rig: Rig) -> Int {
-      rig.log().components(separatedBy: text).count - 1
-    }
-
-    private func stop(_ worker: ChildProcess) async {
-      await worker.stop(SIGTERM, grace: .seconds(60))
-      #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
-    }
-
     @Test(
       "replies wait for the worker's own topic until it may be written to; a topic that a client names makes a dead letter"
     )
     func replyTopic() async throws {
-      let mock = try MockBroker()
-      try await Rig.with(
-        partitions: 1, broker: mock.bootstrapServers, makeTopics: mock.make
-      ) { rig in
+      try await Rig.withMock { rig, mock in
         let named = "named-replies"
         mock.make([NewTopic(name: named, partitions: 1, replication: 1)])
         try await rig.produce(request, key: "kim", to: rig.kafka.requestTopic)
@@ -38,22 +26,23 @@ extension IntegrationTests {
         let worker = try await rig.startWorker(["OPPU_ROLES": "infer"])
         let reply = try #require(try await rig.read(rig.kafka.replyTopic, count: 1).first)
         #expect(try reply.json()["status"] == "ok")
-        #expect(count("replies cannot be written to \(rig.kafka.replyTopic)", in: rig) == 1)
-        #expect(count("replies go to \(rig.kafka.replyTopic) again", in: rig) == 1)
+        #expect(rig.count("replies cannot be written to \(rig.kafka.replyTopic)") == 1)
+        #expect(rig.count("replies go to \(rig.kafka.replyTopic) again") == 1)
         let letters = "\(rig.kafka.requestTopic)-dlt"
-        #expect(try await rig.messageCount(letters, partitions: 1) == 0)
+        #expect(try await rig.messageCount(letters) == 0)
 
-        // The answer takes longer than the test needs to forbid it.
+        // It answers once it is forbidden to.
+        worker.signal(SIGSTOP)
         try await rig.produce(
-          #"{"user_id":"kim","task":"email_subject","input":{"message":"M"},"options":{"max_tokens":100,"temperature":10}}"#,
-          key: "kim", to: rig.kafka.requestTopic,
+          request, key: "kim", to: rig.kafka.requestTopic,
           headers: [KafkaHeader(key: "reply-to", value: named)])
         mock.fail(.produce, 1, with: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        worker.signal(SIGCONT)
         let letter = try #require(try await rig.read(letters, count: 1).first)
         #expect(letter.text("__connect.errors.stage") == "reply")
         #expect(letter.text("__connect.errors.exception.message")?.contains(named) == true)
-        await stop(worker)
-        #expect(try await rig.messageCount(rig.kafka.replyTopic, partitions: 1) == 1)
+        await rig.stop(worker)
+        #expect(try await rig.messageCount(rig.kafka.replyTopic) == 1)
       }
     }
 
@@ -61,10 +50,7 @@ extension IntegrationTests {
       "a partition whose dead letters may not be written waits, says so once and holds up no other; then it goes on"
     )
     func deadLetterTopic() async throws {
-      let mock = try MockBroker()
-      try await Rig.with(
-        partitions: 2, broker: mock.bootstrapServers, makeTopics: mock.make
-      ) { rig in
+      try await Rig.withMock(partitions: 2) { rig, mock in
         let topic = rig.kafka.behaviorTopic
         try await rig.produce("no JSON", key: "kim", partition: 0)
         try await rig.produce(event, key: "kim", partition: 0)
@@ -74,8 +60,8 @@ extension IntegrationTests {
           "OPPU_ROLES": "ingest", "OPPU_INGEST_WRITERS": "1",
         ])
         let said = "\(topic)-0: dead letter not sent"
-        try await eventually("partition 0 waits", seconds: 60, state: rig.log()) {
-          count(said, in: rig) > 0
+        try await eventually("partition 0 waits", state: rig.log()) {
+          rig.count(said) > 0
         }
         try await eventually("partition 1 goes on", state: rig.log()) {
           try await rig.client.number(
@@ -84,11 +70,11 @@ extension IntegrationTests {
         #expect(worker.isRunning)
         #expect(try await rig.messageCount("\(topic)-dlt") == 0)
         mock.mend(.produce)
-        try await rig.waitForIngest(messages: 3, seconds: 60)
+        try await rig.waitForIngest(messages: 3)
         #expect(try await rig.messageCount("\(topic)-dlt") == 1)
-        #expect(count(said, in: rig) == 1)
+        #expect(rig.count(said) == 1)
         #expect(rig.log().contains("\(topic)-0: dead letters are taken again"))
-        await stop(worker)
+        await rig.stop(worker)
         #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == 2)
       }
     }

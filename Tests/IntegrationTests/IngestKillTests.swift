@@ -88,19 +88,15 @@ extension IntegrationTests {
         let total = lists.reduce(0) { $0 + $1.count }
         for list in lists { try await rig.produce(list) }
         // The development broker acknowledges before it has written: killed within some 0.2 s of a message it
-        // loses it. It is killed in mid-stream, but long after the last message came.
-        try await Task.sleep(for: .seconds(2))
-
+        // loses it. It is killed in mid-stream, long after the last message came.
         let proxy = try CommitProxy(
-          to: try #require(URLComponents(string: rig.database)?.port), admin: rig.client,
-          delay: 400_000)
+          to: try rig.databasePort, admin: rig.client, delay: 400_000)
         var settings = Self.settings
         // Broker and workers killed within a second, the development broker can keep a JoinGroup for good. A
         // client gives one up after max.poll.interval.ms, which is five minutes unless said.
         settings["OPPU_KAFKA_PROPERTIES"] =
-          "session.timeout.ms=6000,heartbeat.interval.ms=1000,max.poll.interval.ms=12000"
-        settings["OPPU_DATABASE_URL"] = rig.database.replacing(
-          /:\d+\//, with: ":\(proxy.port)/", maxReplacements: 1)
+          "session.timeout.ms=6000,heartbeat.interval.ms=300,max.poll.interval.ms=12000"
+        settings["OPPU_DATABASE_URL"] = try rig.database(by: proxy.port)
         var workers: [ChildProcess] = []
         for number in 0..<Self.workers {
           workers.append(try await rig.startWorker(settings, log: "worker-\(number).log"))
@@ -110,7 +106,7 @@ extension IntegrationTests {
         var assignments = [Int](repeating: 0, count: Self.workers)
         for (at, blow) in Self.blows(total: total, &generator) {
           try await eventually(
-            "\(at) messages taken", seconds: 90, every: .milliseconds(5),
+            "\(at) messages taken", every: .milliseconds(5),
             state: await Self.state(of: rig)
           ) { try await Self.taken(rig.client) >= at }
           switch blow {
@@ -118,7 +114,7 @@ extension IntegrationTests {
             // The development broker has no rebalance timeout: a member that dies while the group forms would
             // keep the others waiting for good.
             try await eventually(
-              "every worker has its partitions", seconds: 60, state: await Self.state(of: rig)
+              "every worker has its partitions", state: await Self.state(of: rig)
             ) {
               (0..<Self.workers).allSatisfy { Self.assignments(rig, $0, since: assignments[$0]) }
             }
@@ -138,10 +134,9 @@ extension IntegrationTests {
         }
         #expect(
           try await Self.taken(rig.client) < total, "the stream was under way to the last blow")
-        try await rig.waitForIngest(messages: total, seconds: 90)
+        try await rig.waitForIngest(messages: total)
         for worker in workers {
-          await worker.stop(SIGTERM, grace: .seconds(30))
-          #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
+          await rig.stop(worker)
         }
         proxy.stop()
         #expect(kills == [3, 3, 3])
@@ -246,26 +241,24 @@ extension IntegrationTests {
           #"{"event_id":"\#($0)","user_id":"kim","task":"film_tag","input":{"film":"F","n":\#($0)}}"#
         }
         try await rig.produce(values, key: "kim", partition: 0)
-        let proxy = try CommitProxy(
-          to: try #require(URLComponents(string: rig.database)?.port), admin: rig.client, delay: 0)
+        let proxy = try CommitProxy(to: try rig.databasePort, admin: rig.client, delay: 0)
         proxy.hold(true)
         var settings = Self.settings
-        settings["OPPU_DATABASE_URL"] = rig.database.replacing(
-          /:\d+\//, with: ":\(proxy.port)/", maxReplacements: 1)
+        settings["OPPU_DATABASE_URL"] = try rig.database(by: proxy.port)
         // The development broker does not give a silent member's partitions away by itself, so the heir comes
         // under the same member name, as a worker that is started again does.
         settings["OPPU_KAFKA_PROPERTIES"] =
-          "session.timeout.ms=6000,heartbeat.interval.ms=1000,group.instance.id=\(rig.kafka.groupPrefix)-1"
+          "session.timeout.ms=6000,heartbeat.interval.ms=300,group.instance.id=\(rig.kafka.groupPrefix)-1"
         // Its first batch is on its way to PostgreSQL when it is stopped.
         let zombie = try await rig.startWorker(settings, log: "zombie.log")
-        try await eventually("a batch in hand", seconds: 60, state: rig.log("zombie.log")) {
+        try await eventually("a batch in hand", state: rig.log("zombie.log")) {
           proxy.held > 0
         }
         zombie.signal(SIGSTOP)
         try await Task.sleep(for: .seconds(7))
         settings["OPPU_DATABASE_URL"] = rig.database
         let heir = try await rig.startWorker(settings, log: "heir.log")
-        try await rig.waitForIngest(messages: values.count, seconds: 60)
+        try await rig.waitForIngest(messages: values.count)
         #expect(try await rig.client.number("SELECT max(epoch) FROM ingest_partitions") == 2)
 
         // The batch arrives now, and its sender wakes up.

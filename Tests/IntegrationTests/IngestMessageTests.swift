@@ -198,27 +198,31 @@ extension IntegrationTests {
       }
     }
 
-    @Test(
-      "batches that a producer compressed are read",
-      arguments: ["gzip", "snappy", "lz4", "zstd"])
-    func compressed(_ codec: String) async throws {
+    @Test("batches that a producer compressed are read, whichever way")
+    func compressed() async throws {
       try await Rig.with { rig in
-        let producer = try KafkaProducer(
-          configuration: KafkaConfiguration(
-            bootstrapServers: rig.kafka.bootstrapServers,
-            properties: ["compression.codec": codec, "linger.ms": "50"]), logger: Servers.logger)
-        let values = (0..<500).map { Self.event(["event_id": .string("\(codec)-\($0)")]) }
-        try await rig.produce(
-          values.map {
-            OutgoingMessage(
-              topic: rig.kafka.behaviorTopic, partition: 0, key: Data("kim".utf8),
-              value: Data($0.utf8))
-          }, by: producer)
-        await producer.close()
-        try await rig.withIngest { try await rig.waitForIngest(messages: 500) }
-        #expect(
-          try await rig.client.number("SELECT count(DISTINCT event_id) FROM behavior_events") == 500
-        )
+        let codecs = ["gzip", "snappy", "lz4", "zstd"]
+        for codec in codecs {
+          let producer = try KafkaProducer(
+            configuration: KafkaConfiguration(
+              bootstrapServers: rig.kafka.bootstrapServers,
+              properties: ["compression.codec": codec, "linger.ms": "50"]), logger: Servers.logger)
+          let values = (0..<500).map { Self.event(["event_id": .string("\(codec)-\($0)")]) }
+          try await rig.produce(
+            values.map {
+              OutgoingMessage(
+                topic: rig.kafka.behaviorTopic, partition: 0, key: Data("kim".utf8),
+                value: Data($0.utf8))
+            }, by: producer)
+          await producer.close()
+        }
+        try await rig.withIngest { try await rig.waitForIngest(messages: 500 * codecs.count) }
+        for codec in codecs {
+          let events = try await rig.client.number(
+            "SELECT count(DISTINCT event_id) FROM behavior_events WHERE event_id LIKE \(codec + "-%")"
+          )
+          #expect(events == 500, "\(codec)")
+        }
       }
     }
   }

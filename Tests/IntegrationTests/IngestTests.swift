@@ -201,7 +201,7 @@ extension IntegrationTests {
             partition: partition)
         }
         let begin = ContinuousClock.now
-        try await rig.withIngest { try await rig.waitForIngest(messages: 10_000, seconds: 60) }
+        try await rig.withIngest { try await rig.waitForIngest(messages: 10_000) }
         print("ingest: 10000 events in \(ContinuousClock.now - begin)")
         let client = rig.client
         #expect(
@@ -332,7 +332,7 @@ extension IntegrationTests {
             topic: rig.kafka.behaviorTopic, offsets: [0: 4])
           // By its next batch the service learns that the partition is no longer its own.
           try await rig.produce((0..<3).map { value("b\($0)") }, key: "kim", partition: 0)
-          try await rig.waitForIngest(messages: 13, seconds: 60)
+          try await rig.waitForIngest(messages: 13)
         }
         #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == 13)
         #expect(
@@ -361,7 +361,7 @@ extension IntegrationTests {
             folder: folder, port: server.port, isDurable: false, logger: Servers.logger)
           restarted = again
           try await rig.produce((0..<100).map { value("c\($0)") }, key: "kim", partition: 1)
-          try await rig.waitForIngest(messages: 2_500, seconds: 60)
+          try await rig.waitForIngest(messages: 2_500)
         }
         #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == 2_500)
         #expect(

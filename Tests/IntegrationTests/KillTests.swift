@@ -19,6 +19,8 @@ extension IntegrationTests {
       "OPPU_TRAIN_EPOCHS": "1", "OPPU_TRAIN_POLL_INTERVAL_MS": "250", "OPPU_TRAIN_RANK": "4",
       "OPPU_TRAIN_TARGETS": "q_proj,v_proj", "OPPU_TRAIN_LEARNING_RATE": "0.005",
       "OPPU_TRAIN_MINIMUM_GAIN": "0", "OPPU_TRAIN_GATE_CONFIDENCE": "0.5",
+      // The whole model: a job lasts long enough to be met at work.
+      "OPPU_MODEL": Paths.model,
     ]
 
     private struct SampleEvent: Sendable {
@@ -62,7 +64,7 @@ extension IntegrationTests {
       try await Rig.with { rig in
         let client = rig.client
         var worker = try await rig.startWorker(Self.settings)
-        try await eventually("the worker owns its partitions", seconds: 60, state: rig.log()) {
+        try await eventually("the worker owns its partitions", state: rig.log()) {
           try await client.number("SELECT count(*) FROM ingest_partitions") == 2
         }
         // One event after the other, each acknowledged, while the worker reads.
@@ -80,14 +82,14 @@ extension IntegrationTests {
 
         // The second time while a job is under way and the rest of the stream is coming in.
         try await firstHalf
-        try await eventually("a job is running", seconds: 90, state: rig.log()) {
+        try await eventually("a job is running", state: rig.log()) {
           try await Self.runningJob(client) != nil
         }
         let most = half + half / 2
         try await produce(events[half..<most])
         var halfDone: RunningJob?
         try await eventually(
-          "a job is running in mid-stream", seconds: 90, every: .milliseconds(2), state: rig.log()
+          "a job is running in mid-stream", every: .milliseconds(2), state: rig.log()
         ) {
           halfDone = try await Self.runningJob(client)
           return try await Self.stored(client) > half && halfDone != nil
@@ -114,15 +116,14 @@ extension IntegrationTests {
             + "\(atSecondKill) at the second; \(figures)")
 
         try await checkServing(rig)
-        await worker.stop(SIGTERM, grace: .seconds(30))
-        #expect(worker.endStatus.map(ChildProcess.describe) == "exit code 0")
+        await rig.stop(worker)
         try await checkAdapterEvents(rig, of: done)
       }
     }
 
     private func waitUntilSettled(_ rig: Rig, events: Int) async throws {
       try await eventually(
-        "every event is stored and looked at, and no job is open", seconds: 150,
+        "every event is stored and looked at, and no job is open",
         every: .milliseconds(200), state: rig.log()
       ) {
         let client = rig.client

@@ -23,25 +23,6 @@ extension IntegrationTests {
       }
     }
 
-    private func withAdmin<T>(_ rig: Rig, _ body: (KafkaAdmin) async throws -> T) async throws -> T
-    {
-      let admin = try KafkaAdmin(configuration: rig.kafka.client, logger: Servers.logger)
-      let result = try await body(admin)
-      await admin.close()
-      return result
-    }
-
-    private func deleteTopic(_ rig: Rig) async throws {
-      _ = try await withAdmin(rig) { try await $0.deleteTopics([rig.kafka.behaviorTopic]) }
-    }
-
-    private func makeTopic(_ rig: Rig, partitions: Int32) async throws {
-      let topic = NewTopic(name: rig.kafka.behaviorTopic, partitions: partitions, replication: 1)
-      try await eventually("the topic is made anew") {
-        try await withAdmin(rig) { try await $0.createTopics([topic]) }[topic.name] == .created
-      }
-    }
-
     /// Produces with a client that knows nothing of the topic before.
     private func produceAnew(_ values: [String], _ rig: Rig) async throws {
       let producer = try KafkaProducer(configuration: rig.kafka.client, logger: Servers.logger)
@@ -75,8 +56,7 @@ extension IntegrationTests {
         try await rig.withIngest(idleRest: idleRest) {
           try await rig.produce(events(50, "old"), key: "kim", partition: 0)
           try await rig.waitForIngest(messages: 50)
-          try await deleteTopic(rig)
-          try await makeTopic(rig, partitions: 1)
+          try await rig.makeAnew(rig.kafka.behaviorTopic, partitions: 1)
           try await produceAnew(events(isLonger ? 70 : 10, "new"), rig)
           let gap = try await waitForGap(.replaced, rig)
           #expect(gap.next >= 50)
@@ -107,8 +87,7 @@ extension IntegrationTests {
           try await rig.produce(events(old, "old", withIDs: false), key: "kim", partition: 0)
           try await rig.waitForIngest(messages: old)
         }
-        try await deleteTopic(rig)
-        try await makeTopic(rig, partitions: 2)
+        try await rig.makeAnew(rig.kafka.behaviorTopic, partitions: 2)
         try await produceAnew(events(new, "new", withIDs: false), rig)
         try await rig.withIngest {
           let gap = try await waitForGap(.replaced, rig)
@@ -171,8 +150,7 @@ extension IntegrationTests {
         try await rig.withIngest(settings) {
           try await rig.produce(events(20, "old", withIDs: false), key: "kim", partition: 0)
           try await rig.waitForIngest(messages: 20)
-          try await deleteTopic(rig)
-          try await makeTopic(rig, partitions: 1)
+          try await rig.makeAnew(rig.kafka.behaviorTopic, partitions: 1)
           try await produceAnew(events(10, "new", withIDs: false), rig)
           try await eventually("the new topic is read") {
             try await stored(rig) == 30
@@ -206,8 +184,7 @@ extension IntegrationTests {
           try await rig.produce(events(30, "old"), key: "kim", partition: 0)
           try await rig.waitForIngest(messages: 30)
         }
-        try await deleteTopic(rig)
-        try await makeTopic(rig, partitions: 1)
+        try await rig.makeAnew(rig.kafka.behaviorTopic, partitions: 1)
         try await produceAnew(events(10, "new"), rig)
         let command = "admin offsets reset --partition 0 --to beginning --execute"
         for arguments in [["lag"], ["offsets", "show"], ["doctor"]] {
@@ -230,17 +207,15 @@ extension IntegrationTests {
       "a byte that changes on the way is not stored: what came is refused and fetched again, all else once",
       arguments: [1, 3, 6])
     func damagedByte(_ times: Int) async throws {
-      let broker = try await Servers.bootstrapServers()
-      let port = try #require(broker.split(separator: ":").last.flatMap { UInt16($0) })
       try await Rig.with(partitions: 1) { rig in
         // Batches of their own before and behind the one that is damaged.
         for name in ["a", "b", "DAMAGED", "c", "d"] {
           try await rig.produce(events(4, name), key: "kim", partition: 0)
         }
-        let proxy = try FetchProxy(to: port, damaging: "DAMAGED", times: times)
+        let proxy = try FetchProxy(to: try rig.brokerPort, damaging: "DAMAGED", times: times)
         defer { proxy.stop() }
         try await rig.withIngest(broker: "127.0.0.1:\(proxy.port)") {
-          try await rig.waitForIngest(messages: 20, seconds: 60)
+          try await rig.waitForIngest(messages: 20)
         }
         #expect(proxy.damaged == times)
         let ids = try await rig.client.query(
@@ -256,7 +231,7 @@ extension IntegrationTests {
     }
 
     private func deleteRecords(before offset: Int64, _ rig: Rig) async throws {
-      try await withAdmin(rig) {
+      try await rig.withAdmin {
         try await $0.deleteRecords(
           before: [TopicPartition(topic: rig.kafka.behaviorTopic, partition: 0): offset])
       }

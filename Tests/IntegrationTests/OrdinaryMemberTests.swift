@@ -15,22 +15,22 @@ extension IntegrationTests {
           "OPPU_KAFKA_IDLE_REST_MS": "200",
         ]
         let first = try await rig.startWorker(settings, log: "first.log")
-        try await eventually("the first has partitions", seconds: 60, state: rig.log("first.log")) {
+        try await eventually("the first has partitions", state: rig.log("first.log")) {
           rig.log("first.log").contains("ingest assigned")
         }
         let second = try await rig.startWorker(settings, log: "second.log")
-        try await eventually("the second has some", seconds: 60, state: rig.log("second.log")) {
+        try await eventually("the second has some", state: rig.log("second.log")) {
           rig.log("second.log").contains("ingest assigned")
         }
-        await second.stop(SIGTERM, grace: .seconds(60))
+        await rig.stop(second)
         for partition in 0..<Int32(4) {
           try await rig.produce(
             (0..<5).map {
               #"{"user_id":"u\#(partition)","task":"film_tag","input":{"film":"\#($0)"},"output":"funny"}"#
             }, key: "u\(partition)", partition: partition)
         }
-        try await rig.waitForIngest(messages: 20, seconds: 60)
-        await first.stop(SIGTERM, grace: .seconds(60))
+        try await rig.waitForIngest(messages: 20)
+        await rig.stop(first)
       }
     }
 

@@ -112,8 +112,7 @@ extension IntegrationTests {
         #expect(
           try await rig.admin(["users", "receipts"], settings: secret).output.contains("Nobody"))
         _ = try await rig.startWorker(["OPPU_ROLES": "ingest"])
-        try await eventually("the worker says why it does not start", seconds: 60, state: rig.log())
-        {
+        try await eventually("the worker says why it does not start", state: rig.log()) {
           rig.log().contains("set erasure.key to it")
         }
         #expect(!rig.log().contains(Self.secret))

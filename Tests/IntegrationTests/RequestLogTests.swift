@@ -28,36 +28,13 @@ extension IntegrationTests {
       await producer.close()
     }
 
-    private func withAdmin<T>(_ rig: Rig, _ body: (KafkaAdmin) async throws -> T) async throws -> T
-    {
-      let admin = try KafkaAdmin(configuration: rig.kafka.client, logger: Servers.logger)
-      let result = try await body(admin)
-      await admin.close()
-      return result
-    }
-
-    private func makeAnew(_ rig: Rig) async throws {
-      _ = try await withAdmin(rig) { try await $0.deleteTopics([rig.kafka.requestTopic]) }
-      let topic = NewTopic(name: rig.kafka.requestTopic, partitions: 1, replication: 1)
-      try await eventually("the topic is made anew") {
-        try await withAdmin(rig) { try await $0.createTopics([topic]) }[topic.name] == .created
-      }
-    }
-
     /// How often each request was answered, once there are so many replies.
     private func replies(_ count: Int, _ rig: Rig) async throws -> [String: Int] {
       var replies: [String: Int] = [:]
-      for message in try await rig.read(rig.kafka.replyTopic, count: count, seconds: 60) {
+      for message in try await rig.read(rig.kafka.replyTopic, count: count) {
         replies[try message.json()["request_id"]?.string ?? "", default: 0] += 1
       }
       return replies
-    }
-
-    private func committed(_ rig: Rig) async throws -> Int64? {
-      let partition = TopicPartition(topic: rig.kafka.requestTopic, partition: 0)
-      return try await withAdmin(rig) {
-        try await $0.committedOffsets(group: "\(rig.kafka.groupPrefix)-infer", of: [partition])
-      }[partition]?.next
     }
 
     private func expect(_ replies: [String: Int], old: Int, new: Int) {
@@ -73,20 +50,20 @@ extension IntegrationTests {
         try await send(old, "old", rig)
         var worker = try await rig.startWorker(Self.settings)
         _ = try await replies(old, rig)
-        await worker.stop(SIGTERM, grace: .seconds(30))
-        #expect(try await committed(rig) == Int64(old))
-        try await makeAnew(rig)
+        await rig.stop(worker)
+        #expect(try await rig.committedRequests() == Int64(old))
+        try await rig.makeAnew(rig.kafka.requestTopic, partitions: 1)
         try await send(new, "new", rig)
         // A broker that forgets a topic forgets its groups' offsets with it; this one may or may not.
-        if try await committed(rig) != nil {
+        if try await rig.committedRequests() != nil {
           let (_, output) = try await rig.admin(["lag"])
           #expect(output.contains("the topic was deleted and made anew"))
           #expect(output.contains("\(new) messages wait."))
         }
         worker = try await rig.startWorker(Self.settings)
         expect(try await replies(old + new, rig), old: old, new: new)
-        await worker.stop(SIGTERM, grace: .seconds(30))
-        #expect(try await committed(rig) == Int64(new))
+        await rig.stop(worker)
+        #expect(try await rig.committedRequests() == Int64(new))
       }
     }
 
@@ -98,16 +75,16 @@ extension IntegrationTests {
         try await send(old, "old", rig)
         let worker = try await rig.startWorker(Self.settings)
         _ = try await replies(old, rig)
-        try await makeAnew(rig)
+        try await rig.makeAnew(rig.kafka.requestTopic, partitions: 1)
         try await send(new, "new", rig)
         // What is read before the change is seen may be answered once more.
         let expected = Set((0..<old).map { "old-\($0)" } + (0..<new).map { "new-\($0)" })
-        try await eventually("every request is answered", seconds: 60) {
-          let count = try await rig.messageCount(rig.kafka.replyTopic, partitions: 1)
+        try await eventually("every request is answered") {
+          let count = try await rig.messageCount(rig.kafka.replyTopic)
           return try await Set(replies(count, rig).keys) == expected
         }
-        await worker.stop(SIGTERM, grace: .seconds(30))
-        #expect(try await committed(rig) == Int64(new))
+        await rig.stop(worker)
+        #expect(try await rig.committedRequests() == Int64(new))
       }
     }
 
@@ -117,16 +94,16 @@ extension IntegrationTests {
         try await send(4, "old", rig)
         var worker = try await rig.startWorker(Self.settings)
         _ = try await replies(4, rig)
-        await worker.stop(SIGTERM, grace: .seconds(30))
+        await rig.stop(worker)
         try await send(3, "gone", rig)
         try await send(2, "new", rig)
-        try await withAdmin(rig) {
+        try await rig.withAdmin {
           try await $0.deleteRecords(
             before: [TopicPartition(topic: rig.kafka.requestTopic, partition: 0): 7])
         }
         worker = try await rig.startWorker(Self.settings, log: "second.log")
         expect(try await replies(6, rig), old: 4, new: 2)
-        await worker.stop(SIGTERM, grace: .seconds(30))
+        await rig.stop(worker)
         #expect(rig.log("second.log").contains("3 messages expired on the broker"))
       }
     }
@@ -134,13 +111,11 @@ extension IntegrationTests {
     @Test(
       "a request with a byte that changes on the way is fetched again, and answered as it was sent")
     func damaged() async throws {
-      let broker = try await Servers.bootstrapServers()
-      let port = try #require(broker.split(separator: ":").last.flatMap { UInt16($0) })
       try await Rig.with(partitions: 1) { rig in
         try await send(3, "old", rig)
         try await send(1, "DAMAGED", rig)
         try await send(3, "new", rig)
-        let proxy = try FetchProxy(to: port, damaging: "DAMAGED", times: 3)
+        let proxy = try FetchProxy(to: rig.brokerPort, damaging: "DAMAGED", times: 3)
         defer { proxy.stop() }
         let worker = try await rig.startWorker(
           Self.settings.merging([
@@ -150,7 +125,7 @@ extension IntegrationTests {
         #expect(answered.removeValue(forKey: "DAMAGED-0") == 1)
         expect(answered, old: 3, new: 3)
         #expect(proxy.damaged == 3)
-        await worker.stop(SIGTERM, grace: .seconds(30))
+        await rig.stop(worker)
       }
     }
   }

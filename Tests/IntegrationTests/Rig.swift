@@ -7,6 +7,7 @@ import Personalization
 import PostgresClient
 import Storage
 import Synchronization
+import Testing
 import Worker
 
 struct Rig: Sendable {
@@ -46,7 +47,12 @@ struct Rig: Sendable {
     kafka.replyTopic = "\(name)-replies"
     kafka.adapterEventTopic = "\(name)-adapters"
     kafka.groupPrefix = "\(name)"
-    kafka.properties = ["session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"]
+    kafka.properties = [
+      "session.timeout.ms": "6000", "heartbeat.interval.ms": "300",
+      // Two members that join at the same moment are now and then both left without an answer by the development
+      // broker. They ask again after this time: five minutes unless said.
+      "max.poll.interval.ms": "30000",
+    ]
     var configuration = WorkerConfiguration()
     configuration.kafka = kafka
     if let makeTopics {
@@ -71,6 +77,16 @@ struct Rig: Sendable {
       await producer.close()
       try result.get()
     }
+  }
+
+  /// With librdkafka's broker for tests instead of the development broker.
+  static func withMock(
+    partitions: Int32 = 1, _ body: (Rig, MockBroker) async throws -> Void
+  ) async throws {
+    let mock = try MockBroker()
+    try await with(
+      partitions: partitions, broker: mock.bootstrapServers, makeTopics: mock.make
+    ) { try await body($0, mock) }
   }
 
   // MARK: In this process
@@ -136,12 +152,11 @@ struct Rig: Sendable {
   }
 
   /// Waits until PostgreSQL stands at the sum of these offsets over all partitions.
-  func waitForIngest(messages: Int, seconds: Int = 30) async throws {
+  func waitForIngest(messages: Int) async throws {
     let query: PostgresQuery =
       "SELECT coalesce(sum(greatest(next_offset, 0)), 0)::bigint FROM ingest_partitions"
     try await eventually(
-      "\(messages) messages taken", seconds: seconds,
-      state: "(\((try? await client.number(query)) ?? -1))"
+      "\(messages) messages taken", state: "(\((try? await client.number(query)) ?? -1))"
     ) {
       do {
         return try await client.number(query) == messages
@@ -151,43 +166,77 @@ struct Rig: Sendable {
     }
   }
 
-  /// The first messages of a topic, over all its partitions.
-  func read(_ topic: String, count: Int, seconds: Int = 60) async throws -> [KafkaMessage] {
-    let consumer = try KafkaConsumer(
-      configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
-      group: UUID().uuidString, topics: [topic], logger: Servers.logger)
-    var messages: [KafkaMessage] = []
-    let deadline = ContinuousClock.now + .seconds(seconds)
-    while messages.count < count, ContinuousClock.now < deadline {
-      switch try await consumer.next(timeout: .milliseconds(200)) {
-      case .assigned(let partitions):
-        try await consumer.assign(
-          Dictionary(partitions.map { ($0, KafkaOffset.beginning) }, uniquingKeysWith: { $1 }))
-      case .revoked(let partitions, _): try await consumer.unassign(partitions)
-      case .messages(let batch): messages += batch
-      case .idle, .halted: continue
+  func withAdmin<T>(_ body: (KafkaAdmin) async throws -> T) async throws -> T {
+    let admin = try KafkaAdmin(configuration: plainKafka, logger: Servers.logger)
+    let result: Result<T, any Error>
+    do { result = .success(try await body(admin)) } catch { result = .failure(error) }
+    await admin.close()
+    return try result.get()
+  }
+
+  func make(_ topic: String, partitions: Int32) async throws {
+    let new = NewTopic(name: topic, partitions: partitions, replication: 1)
+    try await withAdmin { admin in
+      try await eventually("\(topic) is made") {
+        try await admin.createTopics([new])[topic] == .created
       }
     }
-    await consumer.close()
-    guard messages.count >= count else {
-      throw Timeout(description: "\(messages.count) of \(count) messages in \(topic)")
+  }
+
+  /// Deletes a topic and makes another one under its name.
+  func makeAnew(_ topic: String, partitions: Int32) async throws {
+    _ = try await withAdmin { try await $0.deleteTopics([topic]) }
+    try await make(topic, partitions: partitions)
+  }
+
+  func waitForMessages(_ topic: String, count: Int) async throws {
+    try await withAdmin { admin in
+      var found = 0
+      try await eventually("\(count) messages in \(topic)", state: "(\(found))\n\(log())") {
+        found = try await Self.messageCount(topic, admin)
+        return found >= count
+      }
+    }
+  }
+
+  /// The messages of a topic, over all its partitions, once there are so many. Outside any group: whoever joins one
+  /// is kept waiting by the broker.
+  func read(_ topic: String, count: Int) async throws -> [KafkaMessage] {
+    try await waitForMessages(topic, count: count)
+    var messages: [KafkaMessage] = []
+    try await KafkaTopicReader(configuration: plainKafka, logger: Servers.logger).read(topic) {
+      messages.append($0)
+      return true
     }
     return messages
   }
 
   /// How many messages a topic holds.
-  func messageCount(_ topic: String, partitions: Int32 = 2) async throws -> Int {
-    let consumer = try KafkaConsumer(
-      configuration: KafkaConfiguration(bootstrapServers: kafka.bootstrapServers),
-      group: UUID().uuidString, topics: [topic], logger: Servers.logger)
+  func messageCount(_ topic: String) async throws -> Int {
+    try await withAdmin { try await Self.messageCount(topic, $0) }
+  }
+
+  private static func messageCount(_ topic: String, _ admin: KafkaAdmin) async throws -> Int {
+    let partitions = try await admin.listTopics().first { $0.name == topic }?.partitionCount ?? 0
     var count: Int64 = 0
-    for partition in 0..<partitions {
-      let marks = try await consumer.watermarks(
-        of: TopicPartition(topic: topic, partition: partition))
+    for partition in 0..<Int32(partitions) {
+      let marks = try await admin.watermarks(of: TopicPartition(topic: topic, partition: partition))
       count += marks.high - marks.low
     }
-    await consumer.close()
     return Int(count)
+  }
+
+  /// The offset that the requests' group has committed of partition 0.
+  func committedRequests() async throws -> Int64? {
+    let partition = TopicPartition(topic: kafka.requestTopic, partition: 0)
+    return try await withAdmin {
+      try await $0.committedOffsets(group: "\(kafka.groupPrefix)-infer", of: [partition])
+    }[partition]?.next
+  }
+
+  /// Without what belongs to consumers.
+  private var plainKafka: KafkaConfiguration {
+    KafkaConfiguration(bootstrapServers: kafka.bootstrapServers)
   }
 
   // MARK: The real binary
@@ -206,7 +255,7 @@ struct Rig: Sendable {
     environment["OPPU_KAFKA_GROUP_PREFIX"] = kafka.groupPrefix
     environment["OPPU_KAFKA_PROPERTIES"] = kafka.properties.map { "\($0)=\($1)" }
       .joined(separator: ",")
-    environment["OPPU_MODEL"] = Paths.model
+    environment["OPPU_MODEL"] = ShallowModel.path
     environment.merge(settings) { $1 }
     return environment
   }
@@ -221,6 +270,27 @@ struct Rig: Sendable {
         logFile: folder.appendingPathComponent(log).path))
     workers.add(worker)
     return worker
+  }
+
+  /// Ends a worker as an operator does; it drains and ends with 0.
+  func stop(
+    _ worker: ChildProcess, sourceLocation: SourceLocation = #_sourceLocation
+  ) async {
+    await worker.stop(SIGTERM, grace: .seconds(120))
+    let end = worker.endStatus.map(ChildProcess.describe)
+    #expect(end == "exit code 0", "\(log())", sourceLocation: sourceLocation)
+  }
+
+  /// The database by way of a proxy.
+  func database(by port: Int) throws -> String {
+    database.replacing(":\(try databasePort)/", with: ":\(port)/")
+  }
+
+  var databasePort: Int { get throws { try #require(URLComponents(string: database)?.port) } }
+  var brokerPort: Int {
+    get throws {
+      try #require(kafka.bootstrapServers.split(separator: ":").last.flatMap { Int($0) })
+    }
   }
 
   /// Runs `oppu-worker admin …` to its end.
@@ -239,6 +309,11 @@ struct Rig: Sendable {
 
   func log(_ name: String = "worker.log") -> String {
     (try? String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)) ?? ""
+  }
+
+  /// How often a worker has said something.
+  func count(_ text: String, in name: String = "worker.log") -> Int {
+    log(name).components(separatedBy: text).count - 1
   }
 }
 

@@ -66,7 +66,7 @@ extension IntegrationTests {
     ) async throws -> AdapterRecord {
       _ = try await JobQueue(client).enqueue([JobRequest(stream: Self.kim, reason: .operator)])
       try await withTrainer(client, configuration) {
-        try await eventually("the training is over", seconds: 120) {
+        try await eventually("the training is over") {
           try await client.number("SELECT count(*) FROM training_jobs_open") == 0
         }
       }
@@ -149,7 +149,7 @@ extension IntegrationTests {
         }
         _ = try await JobQueue(client).enqueue([JobRequest(stream: Self.kim, reason: .operator)])
         try await withTrainer(client, slow) {
-          try await eventually("it trains", seconds: 60) { try await running() != nil }
+          try await eventually("it trains") { try await running() != nil }
           let first = try #require(try await running())
           // Its lease runs out unnoticed, as of a process that was stopped, and another trainer has the job.
           try await client.execute(
@@ -165,7 +165,7 @@ extension IntegrationTests {
           let lee = Storage.Stream(userID: "lee", task: "film_tag")
           try await client.addEvents(Self.events(60), to: lee)
           _ = try await JobQueue(client).enqueue([JobRequest(stream: lee, reason: .operator)])
-          try await eventually("it stopped and took another", seconds: 30) {
+          try await eventually("it stopped and took another") {
             try await jobs.list(state: .running).contains { $0.userID == "lee" }
           }
           let second = try #require(
@@ -174,7 +174,7 @@ extension IntegrationTests {
           let max = Storage.Stream(userID: "max", task: "film_tag")
           try await client.addEvents(Self.events(60), to: max)
           _ = try await JobQueue(client).enqueue([JobRequest(stream: max, reason: .operator)])
-          try await eventually("it stopped again", seconds: 30) {
+          try await eventually("it stopped again") {
             try await jobs.list(state: .running).contains { $0.userID == "max" }
           }
           let third = try #require(

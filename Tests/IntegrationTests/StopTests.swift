@@ -29,7 +29,7 @@ extension IntegrationTests {
         var settings = Self.settings.merging(changes) { $1 }
         settings["OPPU_DATABASE_URL"] = rig.database.replacing("//oppu@", with: "//\(role)@")
         let worker = try await rig.startWorker(settings)
-        try await eventually("the worker leads", seconds: 60, state: rig.log()) {
+        try await eventually("the worker leads", state: rig.log()) {
           let hasPartitions =
             try await rig.client.number("SELECT count(*) FROM ingest_partitions") == 2
           return hasPartitions && rig.log().contains("this process leads")
@@ -51,11 +51,8 @@ extension IntegrationTests {
       try result.get()
     }
 
-    private func end(of worker: ChildProcess, _ rig: Rig, seconds: Int = 60) async throws -> String
-    {
-      try await eventually("the worker has ended", seconds: seconds, state: rig.log()) {
-        !worker.isRunning
-      }
+    private func end(of worker: ChildProcess, _ rig: Rig) async throws -> String {
+      try await eventually("the worker has ended", state: rig.log()) { !worker.isRunning }
       return ChildProcess.describe(worker.endStatus ?? -1)
     }
 
@@ -82,7 +79,7 @@ extension IntegrationTests {
           }
           try #require(worker.isRunning)
           worker.signal(SIGINT)
-          #expect(try await end(of: worker, rig, seconds: 20) == "exit code 130")
+          #expect(try await end(of: worker, rig) == "exit code 130")
         }
       }
     }
@@ -146,7 +143,7 @@ extension IntegrationTests {
           }
           #expect(worker.isRunning)
           try await set("RESET ALL")
-          try await rig.waitForIngest(messages: number + 1, seconds: 60)
+          try await rig.waitForIngest(messages: number + 1)
         }
         worker.signal(SIGTERM)
         #expect(try await end(of: worker, rig) == "exit code 0")

@@ -62,9 +62,12 @@ enum Broker {
   static func consumer(
     _ topic: String, group: String = UUID().uuidString, properties: [String: String] = [:]
   ) async throws -> KafkaConsumer {
-    try KafkaConsumer(
+    // Of two members that join at the same moment this broker now and then answers neither; they ask again after
+    // this time, five minutes unless said.
+    let usual = ["session.timeout.ms": "6000", "max.poll.interval.ms": "30000"]
+    return try KafkaConsumer(
       configuration: try await configuration(), group: group, topics: [topic],
-      properties: properties, logger: logger)
+      properties: usual.merging(properties) { $1 }, logger: logger)
   }
 }
 
@@ -77,7 +80,7 @@ extension KafkaConsumer {
   /// Reads `count` messages, answering assignments with `start`.
   func read(
     _ count: Int, from start: (TopicPartition) -> Int64 = { _ in KafkaOffset.beginning },
-    seconds: Int = 30
+    seconds: Int = 240
   ) async throws -> [KafkaMessage] {
     var messages: [KafkaMessage] = []
     let deadline = ContinuousClock.now + .seconds(seconds)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import KafkaClient
 
-@Suite("Groups and failures", .timeLimit(.minutes(1)))
+@Suite("Groups and failures", .timeLimit(.minutes(5)))
 struct GroupTests {
   /// What members of a group saw, and the offsets that stand for PostgreSQL's.
   private final class Ledger: Sendable {
@@ -139,7 +139,7 @@ struct GroupTests {
     }
     #expect(send?.name == "_MSG_TIMED_OUT")
     #expect(send?.topic == "t")
-    #expect(ContinuousClock.now - start < .seconds(20))
+    #expect(ContinuousClock.now - start < .seconds(60))
     await producer.close()
     await #expect(throws: KafkaError.self) {
       try await producer.send(topic: "t", key: nil, value: Data([1]))
@@ -181,7 +181,7 @@ struct GroupTests {
   }
 
   private func send(_ text: String, to topic: String, with producer: KafkaProducer) async throws {
-    let deadline = ContinuousClock.now + .seconds(30)
+    let deadline = ContinuousClock.now + .seconds(120)
     while true {
       do {
         try await producer.send(topic: topic, key: nil, value: Data(text.utf8))

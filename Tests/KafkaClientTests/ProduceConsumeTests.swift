@@ -2,7 +2,7 @@ import Foundation
 import KafkaClient
 import Testing
 
-@Suite("Produce and consume", .timeLimit(.minutes(1)))
+@Suite("Produce and consume", .timeLimit(.minutes(5)))
 struct ProduceConsumeTests {
   @Test("Keys, values, headers and time come back as they were sent, null apart from empty")
   func roundTrip() async throws {
@@ -111,7 +111,7 @@ struct ProduceConsumeTests {
     let consumer = try await Broker.consumer(topic)
     var seen: [Int] = []
     while seen.count < 1000 {
-      switch try await consumer.next(maximumMessages: 7, timeout: .seconds(5)) {
+      switch try await consumer.next(maximumMessages: 7, timeout: .seconds(60)) {
       case .assigned(let partitions):
         try await consumer.assign(
           Dictionary(uniqueKeysWithValues: partitions.map { ($0, KafkaOffset.beginning) }))
@@ -162,7 +162,7 @@ struct ProduceConsumeTests {
     let start = ContinuousClock.now
     waiting.cancel()
     await #expect(throws: CancellationError.self) { try await waiting.value }
-    #expect(ContinuousClock.now - start < .seconds(5))
+    #expect(ContinuousClock.now - start < .seconds(30), "not the minute that it may wait")
     await consumer.close()
     let error = await #expect(throws: KafkaError.self) {
       try await consumer.next(timeout: .seconds(1))
@@ -176,11 +176,12 @@ struct ProduceConsumeTests {
     let consumer = try await Broker.consumer(
       topic, properties: ["session.timeout.ms": "6000", "max.poll.interval.ms": "6000"])
     var events: [String] = []
-    let end = ContinuousClock.now + .seconds(10)
-    while ContinuousClock.now < end {
+    var end: ContinuousClock.Instant?
+    while end.map({ ContinuousClock.now < $0 }) ?? true {
       switch try await consumer.next(timeout: .milliseconds(300)) {
       case .assigned(let partitions):
         events.append("assigned")
+        end = end ?? .now + .milliseconds(7_500)
         try await consumer.assign(
           Dictionary(uniqueKeysWithValues: partitions.map { ($0, KafkaOffset.beginning) }))
       case .revoked(let partitions, _):

@@ -25,12 +25,29 @@ import Testing
     }
   }
 
-  /// The users whose markers stand in a text.
+  /// The users whose markers stand in a text: "onlyuser7", or "user7-" as event ids begin.
   func owners(_ text: String) -> Set<String> {
-    Set(
-      text.lowercased().matches(of: /only(user[0-9]+)|(user[0-9]+)-/).compactMap {
-        ($0.output.1 ?? $0.output.2).map(String.init)
-      })
+    let bytes = Array(text.lowercased().utf8)
+    let (name, only) = (Array("user".utf8), Array("only".utf8))
+    var found: Set<String> = []
+    var place = 0
+    while place + name.count < bytes.count {
+      guard bytes[place] == name[0], bytes[place..<place + name.count].elementsEqual(name) else {
+        place += 1
+        continue
+      }
+      let start = place
+      place += name.count
+      let digits = place
+      while place < bytes.count, (48...57).contains(bytes[place]) { place += 1 }
+      let isMarked =
+        bytes[..<start].suffix(only.count).elementsEqual(only)
+        || (place < bytes.count && bytes[place] == UInt8(ascii: "-"))
+      if place > digits, isMarked {
+        found.insert(String(decoding: bytes[start..<place], as: UTF8.self))
+      }
+    }
+    return found
   }
 
   @Test(

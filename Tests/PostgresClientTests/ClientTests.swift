@@ -3,7 +3,7 @@ import Foundation
 import PostgresClient
 import Testing
 
-@Suite("Client", .timeLimit(.minutes(1)))
+@Suite("Client", .timeLimit(.minutes(5)))
 struct ClientTests {
   @Test("What a transaction did is gone when its body throws, and there when it returns")
   func transaction() async throws {
