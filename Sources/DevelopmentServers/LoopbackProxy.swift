@@ -30,16 +30,20 @@ public final class LoopbackProxy: Sendable {
   public let port: Int
   private let target: Int
   private let isKafka: Bool
+  private let hidden: KafkaTopicHiding?
   private let listener: Int32
   private let state = Mutex(State())
 
   /// - Parameters:
   ///   - isKafka: answers of a broker that name the target's port are made to name this one's: a client asks a
   ///     broker where it is, and would go past the proxy.
+  ///   - hiddenTopics: clients that ask a broker for topics whose names begin so hear that there are none, and a
+  ///     broker that makes what it is asked for makes none of them.
   /// - Throws: `DevelopmentServerError.port`.
-  public init(to target: Int, isKafka: Bool = false) throws {
+  public init(to target: Int, isKafka: Bool = false, hiddenTopics: String? = nil) throws {
     self.target = target
     self.isKafka = isKafka
+    hidden = hiddenTopics.map(KafkaTopicHiding.init)
     signal(SIGPIPE, SIG_IGN)
     (listener, port) = try LocalPort.listen()
     let thread = Thread { [self] in acceptClients() }
@@ -100,13 +104,19 @@ public final class LoopbackProxy: Sendable {
       let connection = Connection(client: client, server: server)
       state.withLock { $0.connections[ObjectIdentifier(connection)] = connection }
       Thread { [self] in
-        forward(from: client, to: server)
+        if let hidden {
+          forwardFrames(from: client, to: server) { hidden.question($0) }
+        } else {
+          forward(from: client, to: server)
+        }
         connection.cut()
         state.withLock { $0.connections[ObjectIdentifier(connection)] = nil }
       }.start()
       Thread { [self] in
         if isKafka {
-          forwardAnswers(from: server, to: client)
+          forwardFrames(from: server, to: client) { [self] in
+            hidden?.answer(renamed($0)) ?? renamed($0)
+          }
         } else {
           forward(from: server, to: client)
         }
@@ -123,8 +133,10 @@ public final class LoopbackProxy: Sendable {
     }
   }
 
-  /// Whole answers, one after the other: four bytes of length, then as many.
-  private func forwardAnswers(from source: Int32, to sink: Int32) {
+  /// Whole questions or answers of Kafka's, one after the other: four bytes of length, then as many.
+  private func forwardFrames(
+    from source: Int32, to sink: Int32, _ change: ([UInt8]) -> [UInt8]
+  ) {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     var waiting: [UInt8] = []
     while true {
@@ -135,8 +147,8 @@ public final class LoopbackProxy: Sendable {
       while waiting.count - start >= 4 {
         let size = 4 + waiting[start..<start + 4].reduce(0) { $0 << 8 | Int($1) }
         guard waiting.count - start >= size else { break }
-        let answer = renamed(Array(waiting[start..<start + size]))
-        guard passes(), Self.write(sink, answer[...]) else { return }
+        let frame = change(Array(waiting[start..<start + size]))
+        guard passes(), Self.write(sink, frame[...]) else { return }
         start += size
       }
       waiting.removeFirst(start)

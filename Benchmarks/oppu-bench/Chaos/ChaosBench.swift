@@ -27,7 +27,7 @@ struct ChaosBench: AsyncParsableCommand {
   @Option(help: "Worker processes, each with all roles.") var workers = 2
   @Option(
     help:
-      "Only these kinds of faults: \(ChaosPlan.Phase.allCases.map(\.rawValue).joined(separator: ", "))."
+      "Only these faults: \(ChaosPlan.Phase.allCases.map(\.rawValue).joined(separator: ", ")), or one kind by its name, e.g. databaseHeld."
   )
   var only: String?
   @Option(help: "The worker's program, this project's by default.") var worker: String?
@@ -39,22 +39,24 @@ struct ChaosBench: AsyncParsableCommand {
     guard minutes > 0, events > 0, requests > 0, users > 0, (1...16).contains(workers) else {
       throw ValidationError("Every number must be positive, and --workers at most 16.")
     }
-    if let only, ChaosPlan.Phase(rawValue: only) == nil {
-      throw ValidationError("There are no faults of the kind '\(only)'.")
+    if let only, ChaosPlan.Scope(only) == nil {
+      throw ValidationError("There are no faults '\(only)'.")
     }
   }
 
   /// Small trainings and short pauses: what is tried is who does what, not how well.
   private static let settings = [
     "OPPU_SCHEDULE_FIRST_ADAPTER_EVENTS": "16", "OPPU_SCHEDULE_POLL_INTERVAL_MS": "500",
-    "OPPU_SCHEDULE_LOSS_SIGNAL": "false", "OPPU_TRAIN_LEASE_MS": "10000",
+    "OPPU_SCHEDULE_LOSS_SIGNAL": "false",
+    "OPPU_TRAIN_LEASE_MS": "\(Int(ChaosLeases.lease / .milliseconds(1)))",
+    "OPPU_KAFKA_IDLE_REST_MS": "100",
     "OPPU_TRAIN_EPOCHS": "1", "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_TARGETS": "q_proj,v_proj",
     "OPPU_TRAIN_MAXIMUM_TOKENS": "4000",
     // Workers are killed every few seconds: three attempts of a healthy job can all meet that.
     "OPPU_TRAIN_MAXIMUM_ATTEMPTS": "10",
-    // The development broker now and then answers nobody where two members join at the same moment, until this is
-    // over.
-    "OPPU_KAFKA_PROPERTIES": "max.poll.interval.ms=60000",
+    // A member that is silent for longer is put out of its group. The development broker, too, now and then answers
+    // nobody where two members join at the same moment, until this is over.
+    "OPPU_KAFKA_PROPERTIES": "max.poll.interval.ms=30000,session.timeout.ms=15000",
   ]
 
   func run() async throws {
@@ -62,83 +64,96 @@ struct ChaosBench: AsyncParsableCommand {
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-chaos-\(UUID().uuidString.prefix(8))")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let ledger = ChaosLedger()
     let stage = try await ChaosStage(
-      ChaosStage.Settings(
-        folder: folder,
-        worker: worker ?? root.appendingPathComponent(".build/release/oppu-worker").path,
-        broker: root.appendingPathComponent(".oppu/bin/noida-db"),
-        model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path, workers: workers,
-        settings: Self.settings), ledger: ledger)
+      folder: folder,
+      worker: worker ?? root.appendingPathComponent(".build/release/oppu-worker").path,
+      count: workers, broker: root.appendingPathComponent(".oppu/bin/noida-db"),
+      model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path,
+      settings: Self.settings)
     let result: Result<Void, any Error>
-    do { result = .success(try await trial(stage, ledger)) } catch { result = .failure(error) }
-    let isClean = await ledger.findings.isEmpty
+    do { result = .success(try await trial(stage)) } catch { result = .failure(error) }
+    let isClean = await stage.ledger.findings.isEmpty
     await stage.end(keepingFolder: !isClean)
-    if !isClean { BenchDatabase.say("the workers' logs are in \(folder.path)") }
+    if isClean {
+      try? FileManager.default.removeItem(at: folder)
+    } else {
+      BenchDatabase.say("the workers' logs are in \(folder.path)")
+    }
     try result.get()
     if !isClean { throw ExitCode(1) }
   }
 
-  private func trial(_ stage: ChaosStage, _ ledger: ChaosLedger) async throws {
+  private func trial(_ stage: ChaosStage) async throws {
     // Ids as people have them: with an escape code, a line break, spaces, letters of other scripts.
     let odd = ["\u{1B}[31mred", "two\nlines", "ünï cödé/🎬", "1e3"]
     let names = (0..<users).map { $0 < odd.count ? odd[$0] : "user-\($0)" }
-    let configuration = stage.configuration.kafka
-    let traffic = ChaosTraffic(configuration, users: names, seed: seed, ledger: ledger)
-    let replies = ChaosReplies(configuration, ledger: ledger)
-    let check = ChaosCheck(stage: stage, ledger: ledger)
+    let (servers, members, ledger) = (stage.servers, stage.workers, stage.ledger)
+    let traffic = ChaosTraffic(stage.kafka, users: names, seed: seed, ledger: ledger)
+    let replies = ChaosReplies(stage.kafka, ledger: ledger)
+    let topics = ChaosTopics(
+      servers: servers, workers: members, traffic: traffic, ledger: ledger,
+      configuration: stage.kafka)
+    let crowds = ChaosCrowds(
+      servers: servers, workers: members, traffic: traffic, ledger: ledger, users: names)
+    let leases = ChaosLeases(database: servers.database, ledger: ledger)
+    let check = ChaosCheck(database: servers.database, workers: members, ledger: ledger)
+    let faults = ChaosFaults(
+      servers: servers, workers: members, topics: topics, crowds: crowds, ledger: ledger)
+    let plan = ChaosPlan(seed: seed, workers: workers, only: only.flatMap(ChaosPlan.Scope.init))
     try await stage.prepare()
-    let supervisor = Task { try await stage.supervise() }
-    let patrol = Task { try await stage.resolveGaps() }
-    let reader = Task {
-      while !Task.isCancelled {
-        do { try await replies.read(partitions: ChaosStage.partitions, for: traffic) } catch {
-          if await !ledger.isDisturbed { BenchDatabase.say("replies cannot be read: \(error)") }
+    let watchers = [
+      Task { try await members.supervise() }, Task { try await topics.resolveGaps() },
+      Task { try await leases.watch() },
+      Task {
+        while !Task.isCancelled {
+          do { try await replies.read(partitions: ChaosTopics.partitions, for: traffic) } catch {
+            if await !ledger.isDisturbed { BenchDatabase.say("replies cannot be read: \(error)") }
+          }
+          try await Task.sleep(for: .seconds(2))
         }
-        try await Task.sleep(for: .seconds(2))
-      }
-    }
+      },
+    ]
     let sender = Task {
       try await traffic.run(eventsPerSecond: events, requestsPerSecond: requests)
     }
-    let plan = ChaosPlan(seed: seed, workers: workers)
     let operations = Task {
-      try await ChaosOperator(stage: stage, ledger: ledger, users: names).run(plan)
+      try await ChaosOperator(workers: members, ledger: ledger, users: names).run(plan)
     }
-    try await disturb(plan, stage, ledger, traffic)
+    try await disturb(plan, faults, ledger)
     operations.cancel()
     _ = await operations.result
-    _ = try await stage.run(["admin", "queue", "resume", "--execute"])
+    _ = try await members.run(["admin", "queue", "resume", "--execute"])
     try await traffic.pause()
     sender.cancel()
     _ = await sender.result
     await traffic.close()
     try await settle(check)
-    try? await replies.read(partitions: ChaosStage.partitions, for: traffic)
-    reader.cancel()
-    supervisor.cancel()
-    patrol.cancel()
-    _ = await (reader.result, supervisor.result, patrol.result)
+    try? await replies.read(partitions: ChaosTopics.partitions, for: traffic)
+    for watcher in watchers { watcher.cancel() }
+    for watcher in watchers { _ = await watcher.result }
     try await check.checkEvents()
     await check.checkRequests()
-    try await check.checkJobs()
+    try await leases.check()
+    try await check.checkVersions()
     await check.checkMemory()
-    await stage.stopWorkers()
-    await report(stage, ledger, check)
+    await members.stopAll()
+    await report(stage, check)
   }
+
+  /// So many findings are a world in which nothing works; more of them tell nothing.
+  private static let enough = 100
 
   /// Phase after phase until the time is over.
   private func disturb(
-    _ plan: ChaosPlan, _ stage: ChaosStage, _ ledger: ChaosLedger, _ traffic: ChaosTraffic
+    _ plan: ChaosPlan, _ faults: ChaosFaults, _ ledger: ChaosLedger
   ) async throws {
     var plan = plan
     let begin = ContinuousClock.now
     let end = begin + .seconds(minutes * 60)
     // Everybody has come up before anything goes wrong.
     try await Task.sleep(for: .seconds(20))
-    while .now < end {
-      var (phase, length) = plan.nextPhase()
-      if let only = only.flatMap(ChaosPlan.Phase.init) { phase = only }
+    while .now < end, await ledger.findings.count < Self.enough {
+      let (phase, length) = plan.nextPhase()
       let sent = await ledger.events.values.reduce(0) { $0 + $1.count }
       let open = await ledger.unanswered.count
       BenchDatabase.say(
@@ -150,7 +165,7 @@ struct ChaosBench: AsyncParsableCommand {
           try await Task.sleep(for: length)
           break
         }
-        try await stage.apply(fault, traffic: traffic)
+        try await faults.apply(fault)
         try await Task.sleep(for: plan.rest())
       }
     }
@@ -160,7 +175,7 @@ struct ChaosBench: AsyncParsableCommand {
   private func settle(_ check: ChaosCheck) async throws {
     let end = ContinuousClock.now + .seconds(300)
     var open = ["?"]
-    while .now < end {
+    while .now < end, await check.ledger.findings.count < Self.enough {
       if let now = try? await check.open() {
         if now != open, !now.isEmpty { BenchDatabase.say("still " + now.joined(separator: ", ")) }
         open = now
@@ -172,7 +187,8 @@ struct ChaosBench: AsyncParsableCommand {
       "not done five minutes after the last fault: \(open.joined(separator: ", "))")
   }
 
-  private func report(_ stage: ChaosStage, _ ledger: ChaosLedger, _ check: ChaosCheck) async {
+  private func report(_ stage: ChaosStage, _ check: ChaosCheck) async {
+    let ledger = stage.ledger
     let events = await ledger.events.values.flatMap { $0 }
     let faults = await ledger.faults
     let findings = await ledger.findings
@@ -191,7 +207,7 @@ struct ChaosBench: AsyncParsableCommand {
         "jobs done, adapters",
         "\(await check.figure("SELECT count(*) FROM training_jobs_done")), \(await check.figure("SELECT count(*) FROM adapters"))"
       ),
-      ("highest memory of a worker", "\(await stage.peakMemory >> 20) MiB"),
+      ("highest memory of a worker", "\(await stage.workers.peakMemory >> 20) MiB"),
       (
         "faults",
         faults.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")

@@ -17,6 +17,8 @@ actor ChaosLedger {
   struct Request: Sendable {
     enum Kind: String, Sendable, CaseIterable {
       case label, retrieval, text, hasty, unknownTask, unknownTopic, forbiddenTopic, damaged
+      /// Of crowds, see ``ChaosCrowds``.
+      case hugeWeights, longHistory, longAnswer
     }
 
     let id: String
@@ -74,11 +76,13 @@ actor ChaosLedger {
   func add(_ reply: Reply, to id: String) { replies[id, default: []].append(reply) }
   func addLetter(_ id: String) { letters[id, default: 0] += 1 }
 
+  private func isAnswered(_ id: String) -> Bool { replies[id] != nil || letters[id] != nil }
+
+  func areAnswered(_ ids: [String]) -> Bool { ids.allSatisfy(isAnswered) }
+
   /// Requests that are on the topic and have neither a reply nor a dead letter.
   var unanswered: [Request] {
-    requests.values.filter {
-      $0.isAcknowledged && replies[$0.id] == nil && letters[$0.id] == nil
-    }
+    requests.values.filter { $0.isAcknowledged && !isAnswered($0.id) }
   }
 
   // MARK: What happened
