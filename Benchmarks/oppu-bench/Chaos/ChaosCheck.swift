@@ -10,28 +10,36 @@ struct ChaosCheck: Sendable {
 
   // MARK: Waiting
 
-  /// What is still under way; empty once the worker is done with everything.
-  func open() async throws -> [String] {
+  /// What is still under way, and what has become of it: where neither changes any more, nothing moves.
+  struct Rest: Sendable, Equatable {
     var open: [String] = []
+    var progress = ""
+  }
+
+  func rest() async throws -> Rest {
+    var rest = Rest()
     let unanswered = await ledger.unanswered.count
-    if unanswered > 0 { open.append("\(unanswered) requests without a reply") }
+    if unanswered > 0 { rest.open.append("\(unanswered) requests without a reply") }
     let row = try await database.query(
       """
       SELECT (SELECT count(*) FROM training_jobs WHERE state IN ('queued', 'running')) AS jobs,
         (SELECT count(*) FROM outbox) AS outbox,
-        (SELECT count(*) FROM user_task_state WHERE scheduled_through < event_count) AS streams
+        (SELECT count(*) FROM user_task_state WHERE scheduled_through < event_count) AS streams,
+        (SELECT md5(string_agg(state || coalesce(progress::text, ''), ' ' ORDER BY job_id))
+          FROM training_jobs) AS progress
       """
     ).first
     for (name, what) in [
       ("jobs", "open jobs"), ("outbox", "messages not told"), ("streams", "streams not looked at"),
     ] {
       if let count = try row?.decode(name, as: Int.self), count > 0 {
-        open.append("\(count) \(what)")
+        rest.open.append("\(count) \(what)")
       }
     }
+    rest.progress = try row?.decode("progress", as: String?.self) ?? ""
     let missing = try await missingEvents().count
-    if missing > 0 { open.append("\(missing) events not stored") }
-    return open
+    if missing > 0 { rest.open.append("\(missing) events not stored") }
+    return rest
   }
 
   // MARK: Events
@@ -108,6 +116,11 @@ struct ChaosCheck: Sendable {
           ).first?.decode("n", as: Int.self) ?? 0
         if count > 0 { await ledger.find("\(count) rows of \(table) of \(user), who was erased") }
       }
+    }
+    let strange = await ledger.strangeLetters
+    if let one = strange.first {
+      await ledger.find(
+        "\(strange.count) dead letters of what nobody sent as an event: \(one.prefix(200))")
     }
     let letters = await ledger.letters
     let silent = await ledger.poison.filter { letters[$0] == nil }

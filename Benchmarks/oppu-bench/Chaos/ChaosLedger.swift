@@ -52,6 +52,8 @@ actor ChaosLedger {
   private(set) var requests: [String: Request] = [:]
   private(set) var replies: [String: [Reply]] = [:]
   private(set) var letters: [String: Int] = [:]
+  /// Dead letters of the topic of events that are about nothing of ``poison``.
+  private(set) var strangeLetters: [String] = []
   private(set) var erasures: [String: [Erasure]] = [:]
   private(set) var disturbances: [(area: Area, from: Date, to: Date?)] = []
   private(set) var faults: [String: Int] = [:]
@@ -75,6 +77,7 @@ actor ChaosLedger {
 
   func add(_ reply: Reply, to id: String) { replies[id, default: []].append(reply) }
   func addLetter(_ id: String) { letters[id, default: 0] += 1 }
+  func addStrangeLetter(_ text: String) { strangeLetters.append(text) }
 
   private func isAnswered(_ id: String) -> Bool { replies[id] != nil || letters[id] != nil }
 

@@ -44,7 +44,7 @@ actor ChaosReplies {
       if let found = text.firstRange(of: /poison-[0-9]+/) {
         await ledger.addLetter(String(text[found]))
       } else {
-        await ledger.find("a dead letter of what can be taken: \(text.prefix(200))")
+        await ledger.addStrangeLetter(text)
       }
     }
   }

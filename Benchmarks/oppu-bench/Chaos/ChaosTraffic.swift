@@ -142,12 +142,11 @@ actor ChaosTraffic {
       let kind: ChaosLedger.Request.Kind =
         switch roll {
         case 0: .unknownTask
-        case 1: .unknownTopic
-        case 2: .forbiddenTopic
-        case 3: .damaged
-        case 4: .hasty
-        case 5...7: .text
-        case 8...12: .retrieval
+        case 1: .forbiddenTopic
+        case 2: .damaged
+        case 3: .hasty
+        case 4...6: .text
+        case 7...12: .retrieval
         default: .label
         }
       let deadline: Duration =
