@@ -13,10 +13,15 @@ struct ChaosBench: AsyncParsableCommand {
     abstract: "A long random trial: everything fails, and nothing may be lost.",
     discussion: """
       Events, requests, feedback, erasures and admin commands go to real workers while PostgreSQL, the broker, the \
-      ways to them and the workers are killed, frozen, slowed and cut, and topics made anew. In the end what is \
-      stored and what was answered is held against what was sent. What is found is printed, and the exit code is 1.
+      ways to them and the workers are killed, frozen, slowed and cut, tables locked, topics made anew, offsets \
+      reset, workers stopped while a server hangs, and while some requests do what could hold up the others: huge \
+      weights, a long history, long answers, replies to topics that do not exist. In the end what is stored, answered \
+      and trained is held against what was sent. What is found is printed, and the exit code is 1.
 
-      The seed decides what goes wrong in which order; when exactly is the machine's.
+      The seed decides what goes wrong in which order; when exactly is the machine's. --worker tries another build, \
+      also an older one: nothing is set that it would not know.
+
+      Example: oppu-bench chaos --minutes 4 --seed 3 --only topics
       """)
 
   @Option(help: "How long things go wrong.") var minutes = 30.0
@@ -50,6 +55,8 @@ struct ChaosBench: AsyncParsableCommand {
     "OPPU_SCHEDULE_LOSS_SIGNAL": "false",
     "OPPU_TRAIN_LEASE_MS": "\(Int(ChaosLeases.lease / .milliseconds(1)))",
     "OPPU_KAFKA_IDLE_REST_MS": "100",
+    // Full soon, so that memory that grows is no cache.
+    "OPPU_INFER_ADAPTER_CACHE_BYTES": "16777216", "OPPU_INFER_PREFIX_CACHE_BYTES": "16777216",
     "OPPU_TRAIN_EPOCHS": "1", "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_TARGETS": "q_proj,v_proj",
     "OPPU_TRAIN_MAXIMUM_TOKENS": "4000",
     // Workers are killed every few seconds: three attempts of a healthy job can all meet that.
@@ -220,6 +227,7 @@ struct ChaosBench: AsyncParsableCommand {
         "faults",
         faults.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
       ),
+      ("machine busy with others", "\(Int(await ledger.busySeconds)) s"),
       ("found", "\(findings.count)"),
     ]
     let table = TextTable<(String, String)> { row in

@@ -141,7 +141,7 @@ struct ChaosCheck: Sendable {
     for request in await ledger.requests.values where request.isAcknowledged {
       let own = replies[request.id] ?? []
       switch request.kind {
-      case .label, .text, .retrieval, .longAnswer:
+      case .label, .text, .retrieval, .longAnswer, .hugeWeights:
         if let code = own.first(where: {
           $0.code == "internal_error" || $0.code == "invalid_message"
         })?.code {
@@ -151,7 +151,7 @@ struct ChaosCheck: Sendable {
         if own.contains(where: { $0.status == "ok" }) {
           await ledger.find("\(request.id) (\(request.kind.rawValue)) was answered")
         }
-      case .unknownTopic, .hasty, .hugeWeights, .longHistory: break
+      case .unknownTopic, .hasty, .longHistory: break
       }
       // Nobody is held up: where neither broker nor workers were disturbed, a reply comes by the deadline. What a
       // request before it may cost is part of that.
@@ -159,11 +159,12 @@ struct ChaosCheck: Sendable {
       let due = request.sentAt + (request.deadline / .seconds(1)) + 3
       let from = request.sentAt - 20
       if first.at > due {
-        if await !ledger.wasDisturbed([.broker, .workers], from: from, to: due) {
+        if await !ledger.wasDisturbed([.broker, .workers, .machine], from: from, to: due) {
           late[request.kind.rawValue, default: []].append(request.id)
         }
       } else if let code = first.code, [.label, .text, .retrieval].contains(request.kind),
-        await !ledger.wasDisturbed([.database, .broker, .workers], from: from, to: first.at)
+        await !ledger.wasDisturbed(
+          [.database, .broker, .workers, .machine], from: from, to: first.at)
       {
         failed["\(request.kind.rawValue) \(code)", default: []].append(request.id)
       }

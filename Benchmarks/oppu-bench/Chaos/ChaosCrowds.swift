@@ -40,7 +40,7 @@ struct ChaosCrowds: Sendable {
     while .now < end, !Task.isCancelled {
       let row = try? await servers.database.query(
         """
-        SELECT base_fingerprint, configuration::text AS configuration, weights FROM adapters
+        SELECT job_id, weights FROM adapters
         WHERE task = \(Self.task) AND state = 'active' AND weights IS NOT NULL LIMIT 1
         """
       ).first
@@ -49,14 +49,17 @@ struct ChaosCrowds: Sendable {
         continue
       }
       let weights = Self.huge(try row.decode("weights", as: Data.self))
-      try await servers.database.execute(
+      let stored = try await servers.database.execute(
         """
         INSERT INTO adapters (user_id, task, version, state, base_fingerprint, configuration, weights,
           weights_sha256, byte_count, trained_through, training, gate, job_id, promoted_at)
-        VALUES (\(user), \(Self.task), 1, 'active', \(try row.decode("base_fingerprint", as: String.self)),
-          \(try row.decode("configuration", as: String.self))::jsonb, \(weights),
-          encode(sha256(\(weights)), 'hex'), \(weights.count)::bigint, 0, '{}', '{}', nextval('training_job_ids'), now())
+        SELECT \(user), task, 1, 'active', base_fingerprint, configuration, \(weights),
+          encode(sha256(\(weights)), 'hex'), byte_count, 0, training, gate,
+          nextval('training_job_ids'), now()
+        FROM adapters WHERE job_id = \(try row.decode("job_id", as: Int64.self))
         """)
+      // Its user may have been erased in between.
+      if stored == 0 { continue }
       return true
     }
     return false

@@ -23,7 +23,7 @@ struct ChaosLeases: Sendable {
         GROUP BY lease_owner HAVING count(*) > 1
         """
       ).map { try $0.decode("lease_owner", as: String.self) }
-      guard let holders, await !isDisturbed(at: .now) else {
+      guard let holders, await !isDisturbed([.database, .workers], at: .now) else {
         looks = [:]
         continue
       }
@@ -46,7 +46,9 @@ struct ChaosLeases: Sendable {
     var jobs: [Int64] = []
     for row in silent {
       let at = Date(timeIntervalSince1970: try row.decode("seconds", as: Double.self))
-      if await !isDisturbed(at: at) { jobs.append(try row.decode("job_id", as: Int64.self)) }
+      if await !isDisturbed([.database, .workers, .machine], at: at) {
+        jobs.append(try row.decode("job_id", as: Int64.self))
+      }
     }
     if !jobs.isEmpty {
       await ledger.find("attempts of jobs were counted that nobody was kept from: \(jobs.sorted())")
@@ -60,7 +62,7 @@ struct ChaosLeases: Sendable {
     }
   }
 
-  private func isDisturbed(at time: Date) async -> Bool {
-    await ledger.wasDisturbed([.database, .workers], from: time - Self.calm, to: time)
+  private func isDisturbed(_ areas: Set<ChaosLedger.Area>, at time: Date) async -> Bool {
+    await ledger.wasDisturbed(areas, from: time - Self.calm, to: time)
   }
 }

@@ -44,7 +44,11 @@ actor ChaosLedger {
     let isCertain: Bool
   }
 
-  enum Area: String, Sendable { case database, broker, workers }
+  enum Area: String, Sendable {
+    case database, broker, workers
+    /// Others keep it busy.
+    case machine
+  }
 
   private(set) var events: [String: [Event]] = [:]
   /// Ids of events that no worker can take, and of those whose dead letter was seen.
@@ -59,6 +63,7 @@ actor ChaosLedger {
   private(set) var faults: [String: Int] = [:]
   private(set) var findings: [String] = []
   private(set) var commands = 0
+  private var busyMark: Int?
 
   // MARK: Traffic
 
@@ -100,6 +105,26 @@ actor ChaosLedger {
 
   func end(_ marks: [Int]) {
     for mark in marks { disturbances[mark].to = Date() }
+  }
+
+  /// Where others keep the machine busy, a reply may be late for no reason of the worker's.
+  func note(isMachineBusy: Bool) {
+    switch (busyMark, isMachineBusy) {
+    case (nil, true):
+      disturbances.append((.machine, Date(), nil))
+      busyMark = disturbances.count - 1
+    case (let mark?, false):
+      end([mark])
+      busyMark = nil
+    default: break
+    }
+  }
+
+  /// Seconds in which the machine was busy with others.
+  var busySeconds: Double {
+    disturbances.filter { $0.area == .machine }.reduce(0) {
+      $0 + ($1.to ?? .now).timeIntervalSince($1.from)
+    }
   }
 
   var isDisturbed: Bool { disturbances.contains { $0.to == nil } }

@@ -104,6 +104,7 @@ actor ChaosWorkers {
         if members[index].process == nil, members[index].isWanted { try await start(index) }
       }
       sampleMemory()
+      await ledger.note(isMachineBusy: Self.isMachineBusy)
       try await Task.sleep(for: .milliseconds(500))
     }
   }
@@ -147,6 +148,13 @@ actor ChaosWorkers {
 
   /// All of them are to run.
   func want() { for index in members.indices { members[index].isWanted = true } }
+
+  /// More threads want to run than a trial has of its own.
+  private static var isMachineBusy: Bool {
+    var load = 0.0
+    return getloadavg(&load, 1) == 1
+      && load > 8 * Double(ProcessInfo.processInfo.activeProcessorCount)
+  }
 
   // MARK: Memory
 
