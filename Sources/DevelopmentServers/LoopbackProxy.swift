@@ -11,7 +11,7 @@ import Synchronization
 ///
 /// Each direction has a thread of its own, which a call may keep waiting.
 public protocol LoopbackObserver: Sendable {
-  /// What the client sends, in pieces as they come.
+  /// What the client sends: in pieces as they come, to a broker whole questions.
   ///
   /// - Returns: what to pass on; nil cuts the connection.
   func fromClient(_ bytes: [UInt8]) -> [UInt8]?
@@ -122,55 +122,46 @@ public final class LoopbackProxy: Sendable {
     let connection = Connection(client: client, server: server, observer: observer())
     state.withLock { $0.connections[ObjectIdentifier(connection)] = connection }
     Thread { [self] in
-      forwardRequests(connection)
+      forward(from: client, to: server) { connection.observer.fromClient($0) }
       connection.cut()
       state.withLock { $0.connections[ObjectIdentifier(connection)] = nil }
     }.start()
     Thread { [self] in
-      forwardAnswers(connection)
+      forward(from: server, to: client) { [self] in
+        connection.observer.fromServer(isKafka ? renamed($0) : $0)
+      }
       connection.cut()
     }.start()
   }
 
-  private func forwardRequests(_ connection: Connection) {
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let count = read(connection.client, &buffer, buffer.count)
-      guard count > 0, passes() else { return }
-      guard let passed = connection.observer.fromClient(Array(buffer[..<count])),
-        LoopbackListener.write(connection.server, passed[...])
-      else { return }
-    }
-  }
-
-  private func forwardAnswers(_ connection: Connection) {
+  private func forward(from source: Int32, to sink: Int32, _ change: ([UInt8]) -> [UInt8]?) {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     var waiting: [UInt8] = []
     while true {
-      let count = read(connection.server, &buffer, buffer.count)
+      let count = read(source, &buffer, buffer.count)
       guard count > 0 else { return }
       waiting += buffer[..<count]
-      for answer in isKafka ? Self.wholeAnswers(of: &waiting).map(renamed) : [waiting] {
-        guard passes(), let passed = connection.observer.fromServer(answer),
-          LoopbackListener.write(connection.client, passed[...])
-        else { return }
+      for piece in isKafka ? Self.wholeFrames(of: &waiting) : [waiting] {
+        guard passes(), let passed = change(piece), LoopbackListener.write(sink, passed[...]) else {
+          return
+        }
       }
       if !isKafka { waiting = [] }
     }
   }
 
-  /// A broker's answers are four bytes of length, then as many.
-  private static func wholeAnswers(of waiting: inout [UInt8]) -> [[UInt8]] {
-    var answers: [[UInt8]] = []
+  /// Questions to a broker and its answers are four bytes of length, then as many.
+  private static func wholeFrames(of waiting: inout [UInt8]) -> [[UInt8]] {
+    var frames: [[UInt8]] = []
     var start = 0
     while waiting.count - start >= 4 {
       let size = 4 + waiting[start..<start + 4].reduce(0) { $0 << 8 | Int($1) }
       guard waiting.count - start >= size else { break }
-      answers.append(Array(waiting[start..<start + size]))
+      frames.append(Array(waiting[start..<start + size]))
       start += size
     }
     waiting.removeFirst(start)
-    return answers
+    return frames
   }
 
   /// Waits as the mode wants it; false once the proxy is stopped.

@@ -4,41 +4,53 @@ import Foundation
 import PostgresClient
 
 struct ChaosCheck: Sendable {
-  let stage: ChaosStage
+  let database: PostgresClient
+  let workers: ChaosWorkers
   let ledger: ChaosLedger
 
   // MARK: Waiting
 
-  /// What is still under way; empty once the worker is done with everything.
-  func open() async throws -> [String] {
+  /// What is still under way, and what has become of it: where neither changes any more, nothing moves.
+  struct Rest: Sendable, Equatable {
     var open: [String] = []
+    var progress = ""
+  }
+
+  func rest() async throws -> Rest {
+    var rest = Rest()
     let unanswered = await ledger.unanswered.count
-    if unanswered > 0 { open.append("\(unanswered) requests without a reply") }
-    let row = try await stage.database.query(
+    if unanswered > 0 { rest.open.append("\(unanswered) requests without a reply") }
+    let row = try await database.query(
       """
       SELECT (SELECT count(*) FROM training_jobs WHERE state IN ('queued', 'running')) AS jobs,
         (SELECT count(*) FROM outbox) AS outbox,
-        (SELECT count(*) FROM user_task_state WHERE scheduled_through < event_count) AS streams
+        (SELECT count(*) FROM user_task_state WHERE scheduled_through < event_count) AS streams,
+        (SELECT md5(string_agg(state || coalesce(progress::text, ''), ' ' ORDER BY job_id))
+          FROM training_jobs) AS progress
       """
     ).first
     for (name, what) in [
       ("jobs", "open jobs"), ("outbox", "messages not told"), ("streams", "streams not looked at"),
     ] {
       if let count = try row?.decode(name, as: Int.self), count > 0 {
-        open.append("\(count) \(what)")
+        rest.open.append("\(count) \(what)")
       }
     }
+    rest.progress = try row?.decode("progress", as: String?.self) ?? ""
     let missing = try await missingEvents().count
-    if missing > 0 { open.append("\(missing) events not stored") }
-    return open
+    if missing > 0 { rest.open.append("\(missing) events not stored") }
+    return rest
   }
 
   // MARK: Events
 
   private func stored() async throws -> [String: [(id: String, number: Int)]] {
     var stored: [String: [(id: String, number: Int)]] = [:]
-    for row in try await stage.database.query(
-      "SELECT user_id, event_id FROM behavior_events ORDER BY user_id, task, ordinal")
+    for row in try await database.query(
+      """
+      SELECT user_id, event_id FROM behavior_events WHERE topic <> \(ChaosCrowds.topic)
+      ORDER BY user_id, task, ordinal
+      """)
     {
       let id = try row.decode("event_id", as: String.self)
       let number = id.split(separator: "#").last.flatMap { Int($0) } ?? -1
@@ -99,11 +111,16 @@ struct ChaosCheck: Sendable {
         ("training_jobs", "created_at"),
       ] {
         let count =
-          try await stage.database.query(
+          try await database.query(
             "SELECT count(*) AS n FROM \(unsafeSQL: table) WHERE user_id = \(user) AND \(unsafeSQL: column) < \(begin)"
           ).first?.decode("n", as: Int.self) ?? 0
         if count > 0 { await ledger.find("\(count) rows of \(table) of \(user), who was erased") }
       }
+    }
+    let strange = await ledger.strangeLetters
+    if let one = strange.first {
+      await ledger.find(
+        "\(strange.count) dead letters of what nobody sent as an event: \(one.prefix(200))")
     }
     let letters = await ledger.letters
     let silent = await ledger.poison.filter { letters[$0] == nil }
@@ -119,11 +136,12 @@ struct ChaosCheck: Sendable {
       await ledger.find("\(unanswered.count) requests without a reply: \(kinds)")
     }
     let replies = await ledger.replies
-    var late: [String: Int] = [:]
+    var late: [String: [String]] = [:]
+    var failed: [String: [String]] = [:]
     for request in await ledger.requests.values where request.isAcknowledged {
       let own = replies[request.id] ?? []
       switch request.kind {
-      case .label, .text, .retrieval:
+      case .label, .text, .retrieval, .longAnswer, .hugeWeights:
         if let code = own.first(where: {
           $0.code == "internal_error" || $0.code == "invalid_message"
         })?.code {
@@ -133,38 +151,45 @@ struct ChaosCheck: Sendable {
         if own.contains(where: { $0.status == "ok" }) {
           await ledger.find("\(request.id) (\(request.kind.rawValue)) was answered")
         }
-      case .unknownTopic, .hasty: break
+      case .unknownTopic, .hasty, .longHistory: break
       }
       // Nobody is held up: where neither broker nor workers were disturbed, a reply comes by the deadline. What a
       // request before it may cost is part of that.
-      guard let first = own.map(\.at).min(), request.kind != .hasty else { continue }
+      guard let first = own.min(by: { $0.at < $1.at }), request.kind != .hasty else { continue }
       let due = request.sentAt + (request.deadline / .seconds(1)) + 3
-      if first > due,
-        await !ledger.wasDisturbed([.broker, .workers], from: request.sentAt - 20, to: due)
+      let from = request.sentAt - 20
+      if first.at > due {
+        if await !ledger.wasDisturbed([.broker, .workers, .machine], from: from, to: due) {
+          late[request.kind.rawValue, default: []].append(request.id)
+        }
+      } else if let code = first.code, [.label, .text, .retrieval].contains(request.kind),
+        await !ledger.wasDisturbed(
+          [.database, .broker, .workers, .machine], from: from, to: first.at)
       {
-        late[request.kind.rawValue, default: 0] += 1
+        failed["\(request.kind.rawValue) \(code)", default: []].append(request.id)
       }
     }
-    if !late.isEmpty { await ledger.find("replies after the deadline, undisturbed: \(late)") }
+    for (kind, ids) in late {
+      await ledger.find(
+        "\(kind): \(ids.count) replies after the deadline, undisturbed: \(some(ids))")
+    }
+    for (kind, ids) in failed {
+      await ledger.find("\(kind): \(ids.count) requests failed, undisturbed: \(some(ids))")
+    }
   }
+
+  private func some(_ ids: [String]) -> String { ids.sorted().prefix(5).joined(separator: ", ") }
 
   /// Of a request that was answered more than once.
   func secondReplies() async -> Int {
     await ledger.replies.values.count { $0.count > 1 }
   }
 
-  // MARK: Jobs and memory
+  // MARK: Versions and memory
 
-  func checkJobs() async throws {
-    for row in try await stage.database.query(
-      "SELECT job_id, attempts, error FROM training_jobs WHERE state = 'dead'")
-    {
-      await ledger.find(
-        "job \(try row.decode("job_id", as: Int64.self)) is dead after \(try row.decode("attempts", as: Int.self)) attempts: \(try row.decode("error", as: String?.self) ?? "")"
-      )
-    }
+  func checkVersions() async throws {
     let wrong =
-      try await stage.database.query(
+      try await database.query(
         """
         SELECT count(*) AS n FROM (SELECT 1 FROM adapters GROUP BY user_id, task
           HAVING count(*) FILTER (WHERE state = 'active') > 1) AS w
@@ -174,12 +199,12 @@ struct ChaosCheck: Sendable {
   }
 
   func checkMemory() async {
-    for growth in await stage.memoryGrowth() where growth > 256 << 20 {
+    for growth in await workers.memoryGrowth() where growth > 256 << 20 {
       await ledger.find("a worker's memory grew by \(growth >> 20) MiB after its second minute")
     }
   }
 
   func figure(_ query: PostgresQuery) async -> Int {
-    (try? await stage.database.query(query).first?.decode(at: 0, as: Int.self)) ?? -1
+    (try? await database.query(query).first?.decode(at: 0, as: Int.self)) ?? -1
   }
 }

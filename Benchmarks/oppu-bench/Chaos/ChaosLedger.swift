@@ -17,6 +17,8 @@ actor ChaosLedger {
   struct Request: Sendable {
     enum Kind: String, Sendable, CaseIterable {
       case label, retrieval, text, hasty, unknownTask, unknownTopic, forbiddenTopic, damaged
+      /// Of crowds, see ``ChaosCrowds``.
+      case hugeWeights, longHistory, longAnswer
     }
 
     let id: String
@@ -42,7 +44,11 @@ actor ChaosLedger {
     let isCertain: Bool
   }
 
-  enum Area: String, Sendable { case database, broker, workers }
+  enum Area: String, Sendable {
+    case database, broker, workers
+    /// Others keep it busy.
+    case machine
+  }
 
   private(set) var events: [String: [Event]] = [:]
   /// Ids of events that no worker can take, and of those whose dead letter was seen.
@@ -50,11 +56,14 @@ actor ChaosLedger {
   private(set) var requests: [String: Request] = [:]
   private(set) var replies: [String: [Reply]] = [:]
   private(set) var letters: [String: Int] = [:]
+  /// Dead letters of the topic of events that are about nothing of ``poison``.
+  private(set) var strangeLetters: [String] = []
   private(set) var erasures: [String: [Erasure]] = [:]
   private(set) var disturbances: [(area: Area, from: Date, to: Date?)] = []
   private(set) var faults: [String: Int] = [:]
   private(set) var findings: [String] = []
   private(set) var commands = 0
+  private var busyMark: Int?
 
   // MARK: Traffic
 
@@ -73,12 +82,15 @@ actor ChaosLedger {
 
   func add(_ reply: Reply, to id: String) { replies[id, default: []].append(reply) }
   func addLetter(_ id: String) { letters[id, default: 0] += 1 }
+  func addStrangeLetter(_ text: String) { strangeLetters.append(text) }
+
+  private func isAnswered(_ id: String) -> Bool { replies[id] != nil || letters[id] != nil }
+
+  func areAnswered(_ ids: [String]) -> Bool { ids.allSatisfy(isAnswered) }
 
   /// Requests that are on the topic and have neither a reply nor a dead letter.
   var unanswered: [Request] {
-    requests.values.filter {
-      $0.isAcknowledged && replies[$0.id] == nil && letters[$0.id] == nil
-    }
+    requests.values.filter { $0.isAcknowledged && !isAnswered($0.id) }
   }
 
   // MARK: What happened
@@ -93,6 +105,26 @@ actor ChaosLedger {
 
   func end(_ marks: [Int]) {
     for mark in marks { disturbances[mark].to = Date() }
+  }
+
+  /// Where others keep the machine busy, a reply may be late for no reason of the worker's.
+  func note(isMachineBusy: Bool) {
+    switch (busyMark, isMachineBusy) {
+    case (nil, true):
+      disturbances.append((.machine, Date(), nil))
+      busyMark = disturbances.count - 1
+    case (let mark?, false):
+      end([mark])
+      busyMark = nil
+    default: break
+    }
+  }
+
+  /// Seconds in which the machine was busy with others.
+  var busySeconds: Double {
+    disturbances.filter { $0.area == .machine }.reduce(0) {
+      $0 + ($1.to ?? .now).timeIntervalSince($1.from)
+    }
   }
 
   var isDisturbed: Bool { disturbances.contains { $0.to == nil } }

@@ -3,7 +3,7 @@
 import Foundation
 
 struct ChaosOperator: Sendable {
-  let stage: ChaosStage
+  let workers: ChaosWorkers
   let ledger: ChaosLedger
   let users: [String]
 
@@ -34,7 +34,7 @@ struct ChaosOperator: Sendable {
   @discardableResult
   private func command(_ words: [String], untilDone: Bool = false) async throws -> Int32? {
     for attempt in 0..<20 {
-      let (status, output) = try await stage.run(["admin"] + words)
+      let (status, output) = try await workers.run(["admin"] + words)
       await ledger.countCommand()
       guard let status else {
         await ledger.find("admin \(words.joined(separator: " ")) had not ended after 90 s")

@@ -5,7 +5,7 @@ import LinearAlgebra
 struct ChaosPlan: Sendable {
   /// What goes wrong for a while. The rest is left in peace meanwhile, so that a late reply has one cause.
   enum Phase: String, CaseIterable, Sendable {
-    case database, broker, workers, topics, everything, calm
+    case database, broker, workers, topics, requests, everything, calm
   }
 
   enum Fault: Sendable, Equatable {
@@ -18,6 +18,8 @@ struct ChaosPlan: Sendable {
     case sessionsEnded
     case databaseReadOnly(Duration)
     case statementTimeout(Duration)
+    /// Nobody else gets at the tables of events and answers, for longer than a member of a group may be silent.
+    case databaseLocked(Duration)
     /// Stopped in order: the development broker loses acknowledged messages when it is killed, which is not the
     /// worker's to mend.
     case brokerStopped(down: Duration)
@@ -28,6 +30,8 @@ struct ChaosPlan: Sendable {
     case workerKilled(Int, down: Duration)
     case workerStopped(Int, down: Duration)
     case workerFrozen(Int, Duration)
+    /// A server hangs or is gone, and meanwhile a worker is told to stop.
+    case workerStoppedAmid(Int, Trouble)
     /// The topic of events is deleted and made anew once all of it is read; with no worker running meanwhile, or
     /// under their eyes.
     case eventsMadeAnew(withWorkersDown: Bool)
@@ -35,12 +39,39 @@ struct ChaosPlan: Sendable {
     case requestsMadeAnew(withWorkersDown: Bool)
     /// The oldest messages are deleted, all of which were read.
     case eventsTruncated
+    /// Everything is read again, by workers who have nothing to do.
     case offsetsReset
+    /// See ``ChaosCrowds``.
+    case hugeWeights, longHistory, unknownTopics, longAnswers
+
+    enum Trouble: CaseIterable, Sendable { case databaseHeld, brokerHeld, brokerGone }
 
     /// The first word of its case.
     var name: String {
       let text = "\(self)"
       return String(text.prefix { $0 != "(" })
+    }
+  }
+
+  /// What a trial is narrowed down to: a phase, or one kind of fault in it.
+  struct Scope: Sendable {
+    let phase: Phase
+    var fault: String?
+
+    /// - Parameter name: a phase's or a fault's; nil where there is none of that name.
+    init?(_ name: String) {
+      if let phase = Phase(rawValue: name) {
+        self.phase = phase
+        return
+      }
+      var plan = ChaosPlan(seed: 0, workers: 1)
+      guard
+        let phase = Phase.allCases.first(where: { phase in
+          plan.faults(of: phase).contains { $0.name == name }
+        })
+      else { return nil }
+      self.phase = phase
+      fault = name
     }
   }
 
@@ -54,8 +85,14 @@ struct ChaosPlan: Sendable {
   private var random: SplitMix64
   private var operations: SplitMix64
   private let workers: Int
+  /// What is left of each phase's faults: every kind has its turn before one comes again.
+  private var orders: [Phase: [Int]] = [:]
 
-  init(seed: UInt64, workers: Int) {
+  private let only: Scope?
+
+  /// - Parameter only: nil: everything.
+  init(seed: UInt64, workers: Int, only: Scope? = nil) {
+    self.only = only
     random = SplitMix64(seed: seed)
     operations = SplitMix64(seed: seed ^ 0x6F70_7075)
     self.workers = workers
@@ -66,7 +103,8 @@ struct ChaosPlan: Sendable {
   }
 
   mutating func nextPhase() -> (phase: Phase, length: Duration) {
-    let phase = Phase.allCases.randomElement(using: &random) ?? .calm
+    let drawn = Phase.allCases.randomElement(using: &random) ?? .calm
+    let phase = only?.phase ?? drawn
     return (phase, seconds(phase == .calm ? 10...30 : 30...75))
   }
 
@@ -75,34 +113,49 @@ struct ChaosPlan: Sendable {
 
   /// Nil in a calm phase.
   mutating func nextFault(in phase: Phase) -> Fault? {
+    if phase == .everything {
+      let others: [Phase] = [.database, .broker, .workers, .topics, .requests]
+      return nextFault(in: others.randomElement(using: &random) ?? .workers)
+    }
+    var faults = faults(of: phase)
+    if let name = only?.fault { faults.removeAll { $0.name != name } }
+    guard !faults.isEmpty else { return nil }
+    var order = orders[phase] ?? []
+    if order.isEmpty { order = faults.indices.shuffled(using: &random) }
+    let number = order.removeLast()
+    orders[phase] = order
+    return faults[number]
+  }
+
+  /// One of each kind, of random lengths.
+  private mutating func faults(of phase: Phase) -> [Fault] {
     let worker = Int.random(in: 0..<workers, using: &random)
     switch phase {
-    case .calm: return nil
+    case .calm, .everything: return []
     case .database:
       return [
-        .databaseKilled(down: seconds(0...8)), .databaseHeld(seconds(1...30)),
+        .databaseKilled(down: seconds(0...8)), .databaseHeld(seconds(5...40)),
         .databaseSlow(seconds(5...20)), .databaseCut, .databaseRefuses(seconds(1...10)),
         .sessionsEnded, .databaseReadOnly(seconds(2...10)), .statementTimeout(seconds(5...15)),
-      ].randomElement(using: &random)
+        .databaseLocked(seconds(35...45)),
+      ]
     case .broker:
       return [
         .brokerStopped(down: seconds(0...15)), .brokerFrozen(seconds(1...30)),
         .brokerHeld(seconds(1...30)), .brokerSlow(seconds(5...20)), .brokerCut,
-      ].randomElement(using: &random)
+      ]
     case .workers:
       return [
         .workerKilled(worker, down: seconds(0...10)), .workerStopped(worker, down: seconds(0...5)),
         .workerFrozen(worker, seconds(1...25)),
-      ].randomElement(using: &random)
+      ] + Fault.Trouble.allCases.map { .workerStoppedAmid(worker, $0) }
     case .topics:
-      let isDown = Bool.random(using: &random)
       return [
-        .eventsMadeAnew(withWorkersDown: isDown), .requestsMadeAnew(withWorkersDown: isDown),
+        .eventsMadeAnew(withWorkersDown: true), .eventsMadeAnew(withWorkersDown: false),
+        .requestsMadeAnew(withWorkersDown: true), .requestsMadeAnew(withWorkersDown: false),
         .eventsTruncated, .offsetsReset,
-      ].randomElement(using: &random)
-    case .everything:
-      let other = [Phase.database, .broker, .workers].randomElement(using: &random) ?? .workers
-      return nextFault(in: other)
+      ]
+    case .requests: return [.hugeWeights, .longHistory, .unknownTopics, .longAnswers]
     }
   }
 

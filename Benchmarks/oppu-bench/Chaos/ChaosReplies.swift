@@ -24,10 +24,8 @@ actor ChaosReplies {
   ///
   /// - Throws: `KafkaError` where the broker does not answer.
   func read(partitions: Int32, for traffic: ChaosTraffic) async throws {
-    // A broker may have made it.
-    let unknown = (try? await news(of: ChaosTraffic.unknownTopic, 1)) ?? []
-    for message in try await news(of: topics.replyTopic, partitions) + unknown {
-      guard let id = message.header(ChaosTraffic.replyHeader) else { continue }
+    for message in try await news(of: topics.replyTopic, partitions) {
+      guard let id = message.header(ChaosMessages.replyHeader) else { continue }
       let value =
         (try? JSONDecoder().decode(JSONValue.self, from: message.value ?? Data())) ?? .null
       await ledger.add(
@@ -38,7 +36,7 @@ actor ChaosReplies {
       if value["status"] == "ok" { await traffic.note(value) }
     }
     for message in try await news(of: "\(topics.requestTopic)-dlt", partitions) {
-      guard let id = message.header(ChaosTraffic.replyHeader) else { continue }
+      guard let id = message.header(ChaosMessages.replyHeader) else { continue }
       await ledger.addLetter(String(decoding: id, as: UTF8.self))
     }
     for message in try await news(of: "\(topics.behaviorTopic)-dlt", partitions) {
@@ -46,7 +44,7 @@ actor ChaosReplies {
       if let found = text.firstRange(of: /poison-[0-9]+/) {
         await ledger.addLetter(String(text[found]))
       } else {
-        await ledger.find("a dead letter of what can be taken: \(text.prefix(200))")
+        await ledger.addStrangeLetter(text)
       }
     }
   }

@@ -1,4 +1,4 @@
-// What applications send in a trial: events of users who change their minds, requests of many kinds, feedback.
+// Sends in a trial as applications do, steadily and in crowds, and keeps what was sent.
 
 import Foundation
 import KafkaClient
@@ -7,12 +7,8 @@ import Personalization
 import Worker
 
 actor ChaosTraffic {
-  static let replyHeader = "kafka_correlationId"
-  /// Allowed by its name, and made by nobody but a broker that makes what it is asked for.
-  static let unknownTopic = "nobodys-replies"
-
   private let configuration: KafkaConfiguration
-  private let topics: WorkerConfiguration.Kafka
+  private let messages: ChaosMessages
   private let ledger: ChaosLedger
   private let users: [String]
   private var random: SplitMix64
@@ -26,13 +22,18 @@ actor ChaosTraffic {
   init(
     _ topics: WorkerConfiguration.Kafka, users: [String], seed: UInt64, ledger: ChaosLedger
   ) {
-    self.topics = topics
+    messages = ChaosMessages(topics: topics)
     self.users = users
     self.ledger = ledger
     random = SplitMix64(seed: seed)
+    // Not idempotent: after it stood still, the development broker acknowledges repeats of messages that it does not
+    // have. One request at a time keeps the order, and a message that is there twice has one id.
     configuration = KafkaConfiguration(
       bootstrapServers: topics.bootstrapServers,
-      properties: ["delivery.timeout.ms": "600000", "message.timeout.ms": "600000"])
+      properties: [
+        "delivery.timeout.ms": "600000", "enable.idempotence": "false",
+        "max.in.flight.requests.per.connection": "1",
+      ])
   }
 
   // MARK: Pausing
@@ -99,13 +100,14 @@ actor ChaosTraffic {
   }
 
   private func sendEvents(_ count: Int) async {
-    var messages: [OutgoingMessage] = []
+    var outgoing: [OutgoingMessage] = []
     var sent: [(user: String, number: Int)?] = []
     for _ in 0..<count {
       let now = Date()
       if Int.random(in: 0..<100, using: &random) == 0 {
         let id = "poison-\(UInt32.random(in: 0...UInt32.max, using: &random))"
-        messages.append(message(topics.behaviorTopic, key: users[0], poison(id), at: now))
+        let kind = Int.random(in: 0..<5, using: &random)
+        outgoing.append(messages.poison(id, kind: kind, key: users[0], at: now))
         sent.append(nil)
         await ledger.sendingPoison(id)
         continue
@@ -113,13 +115,14 @@ actor ChaosTraffic {
       guard let user = users.randomElement(using: &random) else { continue }
       let number = numbers[user, default: 0]
       numbers[user] = number + 1
-      let value = event(number, of: user, at: now)
-      messages.append(message(topics.behaviorTopic, key: user, value.canonical, at: now))
+      outgoing.append(
+        messages.event(number, of: user, at: now, feedbackOn: feedback(number, of: user)))
       sent.append((user, number))
       await ledger.sending(
-        ChaosLedger.Event(id: Self.eventID(user, number), number: number, sentAt: now), of: user)
+        ChaosLedger.Event(
+          id: ChaosMessages.eventID(user, number), number: number, sentAt: now), of: user)
     }
-    let again = await deliver(messages)
+    let again = await deliver(outgoing)
     guard !Task.isCancelled else { return }
     for (index, event) in sent.enumerated() {
       guard let event else { continue }
@@ -127,116 +130,61 @@ actor ChaosTraffic {
     }
   }
 
-  private func message(
-    _ topic: String, key: String, _ value: String, at time: Date, headers: [KafkaHeader] = []
-  ) -> OutgoingMessage {
-    OutgoingMessage(
-      topic: topic, key: Data(key.utf8), value: Data(value.utf8), headers: headers, timestamp: time)
-  }
-
-  // MARK: Events
-
-  private static let films = [
-    "Paper Harbour", "Winter Bridge", "Distant Piano", "Silent Orchard", "Broken Compass",
-    "Golden Staircase", "Last Ferry", "Hidden Lantern",
-  ]
-
-  static func eventID(_ user: String, _ number: Int) -> String { "\(user)#\(number)" }
-
-  /// By mood, then by era, changing every forty events; now and then feedback on an answer.
-  private func event(_ number: Int, of user: String, at time: Date) -> JSONValue {
-    let film = Self.films[number % Self.films.count]
-    let year = 1950 + (number * 7) % 60
-    let mood = ["funny", "sad", "tense"][number % Self.films.count % 3]
-    let era = year < 1965 ? "fifties" : year < 1985 ? "seventies" : "nineties"
-    var fields: [String: JSONValue] = [
-      "event_id": .string(Self.eventID(user, number)), "user_id": .string(user),
-      "task": "film_tag", "occurred_at": .string(time.formatted(.iso8601)),
-      "input": ["film": .string("The \(film) (\(year)): \(mood) \u{1B}[31m\(number)")],
-      "output": .string(number / 40 % 2 == 0 ? mood : era),
-    ]
-    if let index = answered.indices.randomElement(using: &random), number % 10 == 0,
-      answered[index]["user_id"]?.string == user
-    {
-      // Complete in itself, for the answer may not be on record any more.
-      fields["kind"] = "feedback"
-      fields["request_id"] = answered[index]["request_id"]
-      fields["feedback"] = "edited"
-    }
-    return .object(fields)
-  }
-
-  private func poison(_ id: String) -> String {
-    switch Int.random(in: 0..<5, using: &random) {
-    case 0: "{\"event_id\": \"\(id)\""
-    case 1: "{\"event_id\": \"\(id)\", \"user_id\": \"x\", \"task\": \"nobody's\", \"input\": {}}"
-    case 2:
-      #"{"event_id": "\#(id)", "user_id": "x", "task": "film_tag", "input": {"film": "a"}, "z": 1e999}"#
-    case 3:
-      #"{"event_id": "\#(id)", "user_id": "x", "task": "film_tag", "input": {"film": "a\u0000"}}"#
-    default:
-      #"{"event_id": "\#(id)", "user_id": "x", "task": "film_tag", "input": {"film": 7, "film": 8}}"#
-    }
+  /// Now and then an answer that the user got.
+  private func feedback(_ number: Int, of user: String) -> JSONValue? {
+    guard let reply = answered.randomElement(using: &random), number % 10 == 0,
+      reply["user_id"]?.string == user
+    else { return nil }
+    return reply
   }
 
   // MARK: Requests
 
   private func sendRequests(_ count: Int) async {
     for _ in 0..<count {
-      requestCount += 1
       guard let user = users.randomElement(using: &random) else { return }
       let roll = Int.random(in: 0..<20, using: &random)
       let kind: ChaosLedger.Request.Kind =
         switch roll {
         case 0: .unknownTask
-        case 1: .unknownTopic
-        case 2: .forbiddenTopic
-        case 3: .damaged
-        case 4: .hasty
-        case 5...7: .text
-        case 8...12: .retrieval
+        case 1: .forbiddenTopic
+        case 2: .damaged
+        case 3: .hasty
+        case 4...6: .text
+        case 7...12: .retrieval
         default: .label
         }
       let deadline: Duration =
         kind == .hasty
         ? .milliseconds(200) : .seconds([10, 20, 60].randomElement(using: &random) ?? 60)
-      let request = ChaosLedger.Request(
-        id: "r\(requestCount)", user: user, kind: kind, sentAt: Date(), deadline: deadline)
-      await ledger.sending(request)
-      _ = await deliver([outgoing(request)])
-      if !Task.isCancelled { await ledger.acknowledged(request: request.id) }
+      await send([(kind, user)], deadline: deadline, key: nil)
     }
   }
 
-  private func outgoing(_ request: ChaosLedger.Request) -> OutgoingMessage {
-    var options: [String: JSONValue] = [
-      "deadline_ms": .number(Double(Int(request.deadline / .milliseconds(1))))
-    ]
-    if request.kind == .retrieval { options["retrieve"] = 4 }
-    if request.kind == .text { options["max_tokens"] = .number(Double(1 + requestCount % 24)) }
-    let film = Self.films[requestCount % Self.films.count]
-    let isText = request.kind == .text
-    let fields: [String: JSONValue] = [
-      "request_id": .string(request.id), "user_id": .string(request.user),
-      "task": request.kind == .unknownTask ? "nobody's" : isText ? "email_subject" : "film_tag",
-      "input": isText
-        ? ["message": .string("The \(film) sails at noon on Tuesday, bring your papers.")]
-        : ["film": .string("The \(film) (1994): two thieves lose a suitcase")],
-      "options": .object(options),
-    ]
-    var headers = [KafkaHeader(key: Self.replyHeader, value: request.id)]
-    switch request.kind {
-    case .unknownTopic:
-      headers.append(KafkaHeader(key: "kafka_replyTopic", value: Self.unknownTopic))
-    case .forbiddenTopic:
-      headers.append(KafkaHeader(key: "kafka_replyTopic", value: topics.behaviorTopic))
-    default: break
+  /// Sends requests together and to one partition, so that one batch may hold them all; returns their ids.
+  func ask(
+    _ requests: [(kind: ChaosLedger.Request.Kind, user: String)], deadline: Duration
+  ) async -> [String] {
+    await send(requests, deadline: deadline, key: "crowd")
+  }
+
+  @discardableResult
+  private func send(
+    _ requests: [(kind: ChaosLedger.Request.Kind, user: String)], deadline: Duration, key: String?
+  ) async -> [String] {
+    var outgoing: [OutgoingMessage] = []
+    var ids: [String] = []
+    for (kind, user) in requests {
+      requestCount += 1
+      let request = ChaosLedger.Request(
+        id: "r\(requestCount)", user: user, kind: kind, sentAt: Date(), deadline: deadline)
+      outgoing.append(messages.request(request, number: requestCount, key: key))
+      ids.append(request.id)
+      await ledger.sending(request)
     }
-    let value = JSONValue.object(fields).canonical
-    return message(
-      topics.requestTopic, key: request.user,
-      request.kind == .damaged ? String(value.dropLast(2)) : value, at: request.sentAt,
-      headers: headers)
+    _ = await deliver(outgoing)
+    if !Task.isCancelled { for id in ids { await ledger.acknowledged(request: id) } }
+    return ids
   }
 
   /// Answers that feedback may be about.
