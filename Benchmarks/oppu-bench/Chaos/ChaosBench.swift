@@ -58,6 +58,7 @@ struct ChaosBench: AsyncParsableCommand {
   ]
 
   func run() async throws {
+    OutsideServers.untried.map(BenchDatabase.say)
     let root = URL(fileURLWithPath: project).absoluteURL
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-chaos-\(UUID().uuidString.prefix(8))")
@@ -67,7 +68,7 @@ struct ChaosBench: AsyncParsableCommand {
       ChaosStage.Settings(
         folder: folder,
         worker: worker ?? root.appendingPathComponent(".build/release/oppu-worker").path,
-        broker: root.appendingPathComponent(".oppu/bin/noida-db"),
+        broker: OutsideServers.kafka ?? root.appendingPathComponent(".oppu/bin/noida-db"),
         model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path, workers: workers,
         settings: Self.settings), ledger: ledger)
     let result: Result<Void, any Error>

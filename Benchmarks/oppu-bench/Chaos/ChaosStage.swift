@@ -266,9 +266,9 @@ actor ChaosStage {
         executable: settings.broker, folder: settings.folder.appendingPathComponent("broker"),
         port: broker.port, logger: BenchDatabase.logger)
     case .brokerFrozen(let time):
-      kill(broker.processID, SIGSTOP)
+      try await broker.signal(SIGSTOP)
       try await pause(time)
-      kill(broker.processID, SIGCONT)
+      try await broker.signal(SIGCONT)
     case .brokerHeld(let time): try await hold(brokerProxy, .held, time)
     case .brokerSlow(let time): try await hold(brokerProxy, .slow(.milliseconds(50)), time)
     case .brokerCut: brokerProxy.cut()
