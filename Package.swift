@@ -120,7 +120,7 @@ let package = Package(
       name: "EvaluationReportTests", dependencies: ["EvaluationReport", "Personalization"]),
     .testTarget(
       name: "KafkaClientTests",
-      dependencies: ["KafkaClient", "DevelopmentServers", "StructuredLogging"]),
+      dependencies: ["KafkaClient", "DevelopmentServers", "StructuredLogging", "CRDKafka"]),
     .testTarget(
       name: "PostgresClientTests",
       dependencies: ["PostgresClient", "DevelopmentServers", "StructuredLogging"]),

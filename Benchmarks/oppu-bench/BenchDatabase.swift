@@ -1,4 +1,4 @@
-// A private PostgreSQL for one measurement.
+// A PostgreSQL for one measurement: a private one, or from outside.
 
 import DevelopmentServers
 import Foundation
@@ -23,20 +23,24 @@ enum BenchDatabase {
   ) async throws -> T {
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-bench-\(UUID().uuidString.prefix(8))")
-    let server = try await PrivatePostgres.start(folder: folder, logger: logger)
+    let outside = try await OutsideServers.startPostgres(in: folder, isDurable: true)
+    let server =
+      outside == nil ? try await PrivatePostgres.start(folder: folder, logger: logger) : nil
+    let url = outside ?? server?.connectionString ?? ""
     let client = PostgresClient(
-      PostgresConfiguration(server.connectionString, maximumConnections: connections),
-      logger: logger)
+      PostgresConfiguration(url, maximumConnections: connections), logger: logger)
     let result: Result<T, any Error>
     do {
       try await Migrator(client: client).migrate()
-      result = .success(try await body(client, server.connectionString))
+      result = .success(try await body(client, url))
     } catch {
       result = .failure(error)
     }
     await client.close()
-    await server.stop()
-    try? FileManager.default.removeItem(at: server.folder)
+    if let server {
+      await server.stop()
+      try? FileManager.default.removeItem(at: server.folder)
+    }
     try? FileManager.default.removeItem(at: folder)
     return try result.get()
   }

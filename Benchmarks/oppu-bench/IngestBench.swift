@@ -40,7 +40,7 @@ struct IngestBench: AsyncParsableCommand {
     let postgres = try await PrivatePostgres.start(
       folder: folder.appendingPathComponent("postgres"), logger: logger)
     let kafka = try await DevelopmentBroker.start(
-      executable: URL(fileURLWithPath: broker).absoluteURL,
+      executable: OutsideServers.kafka ?? URL(fileURLWithPath: broker).absoluteURL,
       folder: folder.appendingPathComponent("broker"), logger: logger)
     demoteAutosave(of: kafka.processID)
     let result: Result<Void, any Error>

@@ -36,7 +36,8 @@ struct ReactionBench: AsyncParsableCommand {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
       defer { try? FileManager.default.removeItem(at: folder) }
       let broker = try await DevelopmentBroker.start(
-        executable: URL(fileURLWithPath: "\(project)/.oppu/bin/noida-db").absoluteURL,
+        executable: OutsideServers.kafka
+          ?? URL(fileURLWithPath: "\(project)/.oppu/bin/noida-db").absoluteURL,
         folder: folder.appendingPathComponent("broker"), logger: BenchDatabase.logger)
       let stage = Stage(
         client: client, url: url, bootstrapServers: broker.bootstrapServers,

@@ -1,6 +1,7 @@
 // `oppu-bench stream`: every line of the stream's goals in one report.
 
 import ArgumentParsing
+import DevelopmentServers
 import Foundation
 
 struct StreamBench: AsyncParsableCommand {
@@ -20,6 +21,7 @@ struct StreamBench: AsyncParsableCommand {
   @Option(help: "The Python with River, for `shift` (pip install river).") var python: String?
 
   func run() async throws {
+    OutsideServers.untried.map(BenchDatabase.say)
     var report = EngineReport.here()
     let known = Set(
       OppuBench.configuration.subcommands.map {

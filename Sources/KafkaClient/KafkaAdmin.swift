@@ -34,10 +34,19 @@ public struct TopicDescription: Sendable, Hashable {
   public var partitionCount: Int
 }
 
+/// Whether a topic is there.
+public enum TopicPresence: Sendable, Hashable {
+  case exists(partitions: Int)
+  case missing
+  /// Whether it is there may not be known: Describe is not allowed.
+  case hidden
+}
+
 /// An admin client. Every call is bounded by its timeout.
 public final class KafkaAdmin: Sendable {
   private let handle: KafkaHandle
-  private let servers: String
+  private let configuration: KafkaConfiguration
+  private var servers: String { configuration.bootstrapServers }
   private let pump = EventPump()
   private let blocking = BlockingQueue(label: "oppu.kafka.admin")
 
@@ -45,7 +54,7 @@ public final class KafkaAdmin: Sendable {
   public init(
     configuration: KafkaConfiguration, logger: Logger = Logger(label: "oppu.kafka")
   ) throws {
-    servers = configuration.bootstrapServers
+    self.configuration = configuration
     handle = try KafkaHandle(
       RD_KAFKA_PRODUCER, configuration, defaults: [:], events: 0, logger: logger)
     pump.start(handle) { _ in }
@@ -71,6 +80,50 @@ public final class KafkaAdmin: Sendable {
     }
   }
 
+  /// Whether these topics are there. None comes to be by asking.
+  ///
+  /// - Throws: `KafkaError`.
+  public func presence(
+    of names: [String], timeout: Duration = .seconds(10)
+  ) async throws -> [String: TopicPresence] {
+    let listed = Dictionary(
+      try await listTopics(timeout: timeout).map { ($0.name, $0.partitionCount) },
+      uniquingKeysWith: { first, _ in first })
+    var presence: [String: TopicPresence] = [:]
+    for name in names { presence[name] = listed[name].map { .exists(partitions: $0) } ?? .missing }
+    // A list leaves out what may not be seen; asked for by name it is told. Consumers ask without making topics.
+    let left = names.filter { presence[$0] == .missing }
+    if left.isEmpty { return presence }
+    let asking = try KafkaHandle(
+      RD_KAFKA_CONSUMER, configuration.withoutMembership, defaults: [:],
+      forced: ["allow.auto.create.topics": "false", "group.id": "oppu-asks"], events: 0,
+      logger: handle.logger)
+    let hidden = try await blocking.run {
+      try left.filter { name in
+        guard let native = rd_kafka_topic_new(asking.client, name, nil) else { return false }
+        defer { rd_kafka_topic_destroy(native) }
+        var metadata: UnsafePointer<rd_kafka_metadata>?
+        try check(
+          rd_kafka_metadata(asking.client, 0, native, &metadata, timeout.milliseconds), topic: name)
+        guard let metadata else { return false }
+        defer { rd_kafka_metadata_destroy(metadata) }
+        return metadata.pointee.topic_cnt > 0
+          && metadata.pointee.topics?.pointee.err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+      }
+    }
+    for name in hidden { presence[name] = .hidden }
+    return presence
+  }
+
+  /// Whether a group may be used by this client; what a broker cannot be asked counts as allowed.
+  public func mayUse(group: String, topic: String) async -> Bool {
+    do {
+      _ = try await committedOffsets(
+        group: group, of: [TopicPartition(topic: topic, partition: 0)], timeout: .seconds(5))
+      return true
+    } catch let error as KafkaError { return !error.isForbiddenGroup } catch { return true }
+  }
+
   /// Makes topics that do not exist; the result has one entry per name.
   ///
   /// - Throws: `KafkaError` if the request as a whole failed or a name or count is impossible.
@@ -78,7 +131,7 @@ public final class KafkaAdmin: Sendable {
     _ topics: [NewTopic], timeout: Duration = .seconds(15)
   ) async throws -> [String: TopicCreation] {
     if topics.isEmpty { return [:] }
-    return try await blocking.run { [self] in
+    let results = try await blocking.run { [self] in
       var natives: [OpaquePointer?] = []
       defer { for native in natives { rd_kafka_NewTopic_destroy(native) } }
       for topic in topics { natives.append(try makeNative(topic)) }
@@ -95,6 +148,19 @@ public final class KafkaAdmin: Sendable {
         }
       }
     }
+    await settle(of: Set(results.filter { $0.value == .created }.keys), isThere: true)
+    return results
+  }
+
+  /// A topic that the controller has made or deleted is so for the other brokers, and for the threads that answer,
+  /// a moment later. Waits for it, for some seconds at most.
+  private func settle(of names: Set<String>, isThere: Bool) async {
+    for _ in 0..<50 where !names.isEmpty {
+      guard let listed = try? await listTopics(timeout: .seconds(2)) else { return }
+      let present = names.intersection(listed.filter { $0.partitionCount > 0 }.map(\.name))
+      if present == (isThere ? names : []) { return }
+      try? await Task.sleep(for: .milliseconds(100))
+    }
   }
 
   /// Deletes topics.
@@ -106,7 +172,7 @@ public final class KafkaAdmin: Sendable {
     _ names: [String], timeout: Duration = .seconds(15)
   ) async throws -> [String: KafkaError] {
     if names.isEmpty { return [:] }
-    return try await blocking.run { [self] in
+    let errors = try await blocking.run { [self] in
       var natives: [OpaquePointer?] = names.map { rd_kafka_DeleteTopic_new($0) }
       defer { for native in natives { rd_kafka_DeleteTopic_destroy(native) } }
       return try perform(RD_KAFKA_ADMIN_OP_DELETETOPICS, timeout) { options, queue in
@@ -118,6 +184,8 @@ public final class KafkaAdmin: Sendable {
         return Self.topicResults(results, count).compactMapValues { $0 }
       }
     }
+    await settle(of: Set(names).subtracting(errors.keys), isThere: false)
+    return errors
   }
 
   /// Deletes the oldest messages of partitions, up to and without these offsets.
@@ -204,22 +272,34 @@ public final class KafkaAdmin: Sendable {
     _ read: @escaping @Sendable (rd_kafka_metadata) -> T
   ) async throws -> T {
     try await blocking.run { [self] in
-      var metadata: UnsafePointer<rd_kafka_metadata>?
-      let code = rd_kafka_metadata(
-        handle.client, allTopics ? 1 : 0, nil, &metadata, timeout.milliseconds)
-      guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata else {
-        throw unreachable(code, timeout)
+      // In growing pieces: a call cannot be ended early where the reason shows that no answer will come.
+      let deadline = ContinuousClock.now + timeout
+      var piece = timeout / 5
+      while true {
+        let left = deadline - ContinuousClock.now
+        piece = min(max(piece, .seconds(1)), left)
+        var metadata: UnsafePointer<rd_kafka_metadata>?
+        let code = rd_kafka_metadata(
+          handle.client, allTopics ? 1 : 0, nil, &metadata, piece.milliseconds)
+        if code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata {
+          defer { rd_kafka_metadata_destroy(metadata) }
+          handle.isConnected()
+          return read(metadata.pointee)
+        }
+        guard deadline - ContinuousClock.now > .milliseconds(1), !handle.isTroubleFinal else {
+          throw unreachable(code, timeout)
+        }
+        piece = piece * 2
       }
-      defer { rd_kafka_metadata_destroy(metadata) }
-      return read(metadata.pointee)
     }
   }
 
   private func unreachable(_ code: rd_kafka_resp_err_t, _ timeout: Duration) -> KafkaError {
-    KafkaError(
+    handle.explain(
       code,
-      "no broker answered at \(servers) within \(timeout.milliseconds) ms:"
-        + " \(String(cString: rd_kafka_err2str(code)))")
+      asking: handle.isTroubleFinal
+        ? "no connection to \(servers)"
+        : "no broker answered at \(servers) within \(timeout.milliseconds) ms")
   }
 
   private func makeNative(_ topic: NewTopic) throws -> OpaquePointer {

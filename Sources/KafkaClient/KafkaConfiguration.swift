@@ -25,13 +25,30 @@ public struct KafkaConfiguration: Sendable {
     self.idleRest = idleRest
   }
 
+  /// Whether groups are asked for by the protocol of Kafka 4 (KIP-848), in which sessions and assignments are the
+  /// broker's affair.
+  public var usesConsumerProtocol: Bool { KafkaLibraryPolicy.asksForConsumerProtocol(properties) }
+
+  /// For clients beside the group's members, whose name belongs to one of those.
+  var withoutMembership: KafkaConfiguration {
+    var configuration = self
+    configuration.properties["group.instance.id"] = nil
+    return configuration
+  }
+
+  /// Looks at the properties alone, without a broker.
+  ///
+  /// - Throws: `KafkaError` as the clients do.
+  public func check() throws { rd_kafka_conf_destroy(try makeNative(defaults: [:], forced: [:])) }
+
   /// librdkafka's configuration; the caller owns it.
   ///
   /// - Throws: `KafkaError` naming the property that is unknown, has a bad value or asks for what this
   ///   librdkafka cannot do.
   func makeNative(defaults: [String: String], forced: [String: String]) throws -> OpaquePointer {
-    if let problem = KafkaLibrary.current.problem(with: properties) {
-      throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, problem)
+    let policy = KafkaLibraryPolicy.standard
+    if let problem = policy.problem(of: .current, with: properties) {
+      throw KafkaError.setting(problem)
     }
     guard let native = rd_kafka_conf_new() else {
       throw KafkaError(RD_KAFKA_RESP_ERR__FAIL, "out of memory for a configuration")
@@ -42,9 +59,12 @@ public struct KafkaConfiguration: Sendable {
     for (name, value) in all.sorted(by: { $0.key < $1.key }) {
       if rd_kafka_conf_set(native, name, value, &reason, reason.count) != RD_KAFKA_CONF_OK {
         rd_kafka_conf_destroy(native)
-        throw KafkaError(
-          RD_KAFKA_RESP_ERR__INVALID_ARG, "Kafka property \"\(name)\": \(text(reason))")
+        throw KafkaError.setting("Kafka property \"\(name)\": \(text(reason))")
       }
+    }
+    let isVerified = properties["enable.ssl.certificate.verification"]?.lowercased() != "false"
+    if isVerified, properties["ssl.certificate.verify_cb"] == nil {
+      CertificateProblem.tell(by: native)
     }
     return native
   }

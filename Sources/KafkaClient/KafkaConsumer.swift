@@ -31,8 +31,8 @@ public enum ConsumerEvent: Sendable {
 /// loses its partitions.
 /// Defaults: nothing is committed by itself, a group without offsets starts at the earliest
 /// message, and rebalances are eager (all partitions are revoked, then assigned anew). With
-/// `partition.assignment.strategy=cooperative-sticky`, which needs librdkafka 2.3.0, only what moves
-/// is revoked and assigned.
+/// `partition.assignment.strategy=cooperative-sticky` or `group.protocol=consumer`, which need a newer
+/// librdkafka (`KafkaLibraryPolicy`), only what moves is revoked and assigned.
 public final class KafkaConsumer: Sendable {
   private let handle: KafkaHandle
   /// `next` has a thread of its own, so that a commit need not wait for a poll to time out.
@@ -42,6 +42,8 @@ public final class KafkaConsumer: Sendable {
   private let due = Mutex<ConsumerEvent?>(nil)
   private let isClosed = Atomic(false)
   private let idleRest: Duration
+  /// Whether it reads outside any group, for somebody who waits.
+  private let isReader: Bool
   /// What the caller has paused; a rest between fetches must not resume it.
   private let paused = Mutex<Set<TopicPartition>>([])
   /// Partitions of which all was fetched that there is, as far as is known since the last rest.
@@ -64,13 +66,17 @@ public final class KafkaConsumer: Sendable {
     idleRest = configuration.idleRest
     // Told only where it is listened to: a rest comes after a fetch that found nothing.
     let endsAreTold = ["enable.partition.eof": idleRest > .zero ? "true" : "false"]
+    var defaults = [
+      "enable.auto.commit": "false", "enable.auto.offset.store": "false",
+      "auto.offset.reset": "earliest", "topic.metadata.refresh.interval.ms": "10000",
+      "queued.max.messages.kbytes": "16384",
+    ]
+    if !configuration.usesConsumerProtocol {
+      defaults["partition.assignment.strategy"] = "range,roundrobin"
+    }
+    isReader = topics.isEmpty
     handle = try KafkaHandle(
-      RD_KAFKA_CONSUMER, configuration,
-      defaults: [
-        "enable.auto.commit": "false", "enable.auto.offset.store": "false",
-        "auto.offset.reset": "earliest", "partition.assignment.strategy": "range,roundrobin",
-        "topic.metadata.refresh.interval.ms": "10000", "queued.max.messages.kbytes": "16384",
-      ],
+      RD_KAFKA_CONSUMER, configuration, defaults: defaults,
       forced: endsAreTold.merging(["group.id": group]) { $1 },
       events: RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT,
       logger: logger)
@@ -160,6 +166,11 @@ public final class KafkaConsumer: Sendable {
         if messages.isEmpty { return halted }
         due.withLock { $0 = halted }
         return .messages(messages)
+      case RD_KAFKA_EVENT_ERROR where isReader:
+        let error = KafkaError(
+          rd_kafka_event_error(event), topic: KafkaHandle.partition(of: event)?.topic)
+        if error.isForbidden { throw error }
+        try handle.report(event)
       default: try handle.report(event)
       }
     }

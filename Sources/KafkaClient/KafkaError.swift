@@ -16,6 +16,8 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible, Lo
   /// Whether the client that threw it is of no more use and has to be made anew.
   public var isFatal: Bool
   public var topic: String?
+  /// Whether a setting is to blame: unknown, of a value that cannot be, or beyond this librdkafka.
+  public private(set) var isSetting = false
 
   init(
     _ code: rd_kafka_resp_err_t, _ message: String? = nil, topic: String? = nil,
@@ -27,6 +29,12 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible, Lo
     self.isFatal = isFatal
     self.isRetriable = !isFatal && (isRetriable ?? Self.retriable.contains(code.rawValue))
     self.topic = topic
+  }
+
+  static func setting(_ problem: String) -> KafkaError {
+    var error = KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, problem)
+    error.isSetting = true
+    return error
   }
 
   /// Takes ownership of librdkafka's error object.
@@ -65,6 +73,11 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible, Lo
   /// Whether a consumer failed for good because the group took another member for the owner of its static name.
   public var isFenced: Bool {
     isFatal && code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue
+  }
+
+  /// Whether the group may not be used.
+  public var isForbiddenGroup: Bool {
+    code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED.rawValue
   }
 
   /// Whether the topic may not be written to: only who gives out rights can change that.

@@ -17,19 +17,29 @@ final class KafkaHandle: @unchecked Sendable {
   let queue: OpaquePointer
   let logger: Logger
   private let reports: ReportLimiter
+  private let trouble: Mutex<ConnectionTrouble>
 
   /// - Throws: `KafkaError` for settings that librdkafka refuses.
   init(
     _ kind: rd_kafka_type_t, _ configuration: KafkaConfiguration, defaults: [String: String],
     forced: [String: String] = [:], events: Int32, logger: Logger
   ) throws {
-    let forced = forced.merging(["log.queue": "true"]) { $1 }
+    let properties = configuration.properties
+    var forced = forced.merging(["log.queue": "true"]) { $1 }
+    var trouble = ConnectionTrouble()
+    let policy = KafkaLibraryPolicy.standard
+    if policy.isScramLimited(of: .current, with: properties) {
+      // What a broker can do tells which Kafka it is, and is told here alone.
+      forced["debug"] = [properties["debug"], "feature"].compactMap { $0 }.joined(separator: ",")
+      trouble.scramProblem = policy.scram.sentence(for: .current)
+    }
+    self.trouble = Mutex(trouble)
     let native = try configuration.makeNative(defaults: defaults, forced: forced)
     rd_kafka_conf_set_events(native, events | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG)
     var reason = [CChar](repeating: 0, count: 512)
     guard let client = rd_kafka_new(kind, native, &reason, reason.count) else {
       rd_kafka_conf_destroy(native)  // only a successful rd_kafka_new takes it over
-      throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, text(reason))
+      throw KafkaError.setting(text(reason))
     }
     self.client = client
     self.logger = logger
@@ -75,6 +85,41 @@ final class KafkaHandle: @unchecked Sendable {
       topic: String(cString: native.pointee.topic), partition: native.pointee.partition)
   }
 
+  var servers: String { reports.servers }
+
+  /// Reports what has come, of a client that nobody polls.
+  func serve() {
+    while let event = poll(.zero) {
+      defer { rd_kafka_event_destroy(event) }
+      try? report(event)
+    }
+  }
+
+  /// Whether waiting for a broker is in vain, as far as is known.
+  var isTroubleFinal: Bool { trouble.withLock { $0.isFinal } }
+
+  /// An error of a call that got no answer, with the reason where one is known.
+  ///
+  /// - Parameter servers: what was asked, in words.
+  func explain(_ code: rd_kafka_resp_err_t, asking servers: String) -> KafkaError {
+    let cause = trouble.withLock { trouble in
+      trouble.cause.map { (code: $0.code, sentence: $0.sentence, isFinal: trouble.isFinal) }
+    }
+    guard let cause else {
+      return KafkaError(code, "\(servers): \(String(cString: rd_kafka_err2str(code)))")
+    }
+    return KafkaError(cause.isFinal ? cause.code : code, "\(servers): \(cause.sentence)")
+  }
+
+  /// Forgets what hindered connections, for one works.
+  func isConnected() {
+    trouble.withLock { trouble in
+      let scram = trouble.scramProblem
+      trouble = ConnectionTrouble()
+      trouble.scramProblem = scram
+    }
+  }
+
   private func reportLog(_ event: OpaquePointer) {
     var facility: UnsafePointer<CChar>?
     var message: UnsafePointer<CChar>?
@@ -82,24 +127,34 @@ final class KafkaHandle: @unchecked Sendable {
     guard rd_kafka_event_log(event, &facility, &message, &level) == 0, let facility, let message
     else { return }
     let name = String(cString: facility)
+    let line = String(cString: message)
+    trouble.withLock { $0.note(log: line) }
     let swiftLevel: Logger.Level =
       switch level {
       // A failing connection also comes as an error event, which is reported with a limit.
       case _ where name == "FAIL" || name == "ERROR": .debug
+      // Why a certificate is not trusted comes with the connection's error too.
+      case _ where line.contains(ConnectionTrouble.certificateMark): .debug
+      // Settings are for all clients, each of which has a use for some; a broker that has just begun is retried.
+      case _ where name == "CONFWARN" || line.hasSuffix(": retrying"): .debug
       case ...2: .error  // critical for librdkafka's client, which this one replaces or throws for
       case 3: .error
       case 4: .warning
       case 5, 6: .debug
       default: .trace
       }
-    logger.log(level: swiftLevel, "librdkafka \(name): \(String(cString: message))")
+    logger.log(level: swiftLevel, "librdkafka \(name): \(line)")
   }
 
   private func reportError(_ event: OpaquePointer) throws {
     let code = rd_kafka_event_error(event)
     let message = rd_kafka_event_error_string(event).map { String(cString: $0) }
     if rd_kafka_event_error_is_fatal(event) != 0 { throw fatalError() ?? KafkaError(code, message) }
-    let error = KafkaError(code, message)
+    let said = trouble.withLock { trouble in
+      trouble.note(code, message ?? "")
+      return trouble.sentence(for: code)
+    }
+    let error = KafkaError(code, said ?? message)
     guard let suppressed = reports.admit(error.code) else { return }
     logger.warning(
       "\(error)",

@@ -20,10 +20,8 @@ public final class KafkaLogProbe: Sendable {
     configuration: KafkaConfiguration, group: String, seesOpenTransactions: Bool = false,
     logger: Logger = Logger(label: "oppu.kafka")
   ) throws {
-    var configuration = configuration
-    configuration.properties["group.instance.id"] = nil
     handle = try KafkaHandle(
-      RD_KAFKA_CONSUMER, configuration, defaults: [:],
+      RD_KAFKA_CONSUMER, configuration.withoutMembership, defaults: [:],
       forced: [
         "group.id": group, "enable.auto.commit": "false", "auto.offset.reset": "error",
         "enable.partition.eof": "true", "check.crcs": "true", "queued.min.messages": "1",
@@ -41,7 +39,13 @@ public final class KafkaLogProbe: Sendable {
   ) async throws -> [TopicPartition: (low: Int64, high: Int64)] {
     if partitions.isEmpty { return [:] }
     return try await blocking.run { [handle] in
-      try logEnds(handle.client, of: partitions, timeout).ends
+      do {
+        return try logEnds(handle.client, of: partitions, timeout).ends
+      } catch let error as KafkaError where error.isRetriable {
+        handle.serve()
+        throw handle.explain(
+          rd_kafka_resp_err_t(error.code), asking: "no broker answered at \(handle.servers)")
+      }
     }
   }
 

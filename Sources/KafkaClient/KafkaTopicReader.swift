@@ -29,9 +29,7 @@ public struct KafkaTopicReader: Sendable {
   public init(
     configuration: KafkaConfiguration, logger: Logger = Logger(label: "oppu.kafka")
   ) {
-    var configuration = configuration
-    configuration.properties["group.instance.id"] = nil
-    self.configuration = configuration
+    self.configuration = configuration.withoutMembership
     self.logger = logger
   }
 

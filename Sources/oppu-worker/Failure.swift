@@ -4,6 +4,7 @@ import ArgumentParsing
 import ErrorText
 import FineTuning
 import Foundation
+import KafkaClient
 
 enum Failure {
   /// Runs a command's work; an error becomes its sentence and exit code 1.
@@ -19,7 +20,8 @@ enum Failure {
       throw ValidationError("\(TrainingError.configuration(problem))")
     } catch {
       say(ErrorText.sentence(error))
-      throw error is SettingError ? ExitCode(2) : ExitCode.failure
+      let isSetting = error is SettingError || (error as? KafkaError)?.isSetting == true
+      throw isSetting ? ExitCode(2) : ExitCode.failure
     }
   }
 

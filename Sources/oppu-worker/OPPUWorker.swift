@@ -1,6 +1,7 @@
 // The command line: one binary for workers, operators and people who train models.
 
 import ArgumentParsing
+import KafkaClient
 
 @main
 struct OPPUWorker: AsyncParsableCommand {
@@ -20,7 +21,7 @@ struct OPPUWorker: AsyncParsableCommand {
 
       Data goes to stdout, logs to stderr. Exit codes: 0 ok, 1 failed, 2 usage, 3 a check failed.
       """,
-    version: "0.1.0",
+    version: "0.1.0 (librdkafka \(KafkaLibrary.current))",
     subcommands: [
       Run.self, Dev.self, Admin.self, Model.self, Finetune.self, Adapt.self, Evaluate.self,
       Search.self, StreamCommand.self,

@@ -1,4 +1,4 @@
-// The private PostgreSQL and the development broker that these tests share. Each test has a database and
+// The PostgreSQL and the broker that these tests share: the project's own, or from outside (OutsideServers). Each test has a database and
 // topics of its own on them; they end, and their folders go, with the test process.
 
 import DevelopmentServers
@@ -15,8 +15,12 @@ import Worker
 @Suite(.serialized) struct IntegrationTests {}
 
 enum Servers {
-  private static let postgres = Task { () throws -> PrivatePostgres in
-    try await PrivatePostgres.start(folder: folder("postgres"), isDurable: false, logger: logger)
+  /// The address of a database that is used to make others.
+  private static let postgres = Task { () throws -> String in
+    if let url = try await OutsideServers.startPostgres(in: folder("postgres")) { return url }
+    return try await PrivatePostgres.start(
+      folder: folder("postgres"), isDurable: false, logger: logger
+    ).connectionString
   }
   private static let broker = Task { () throws -> DevelopmentBroker in
     try await DevelopmentBroker.start(
@@ -33,14 +37,16 @@ enum Servers {
 
   static func bootstrapServers() async throws -> String { try await broker.value.bootstrapServers }
 
+  static func sharedBroker() async throws -> DevelopmentBroker { try await broker.value }
+
   /// The connection string of a new, empty database.
   static func makeDatabase() async throws -> String {
-    let server = try await postgres.value
+    let url = try await postgres.value
     let name = "test_\(UUID().uuidString.prefix(8).lowercased())"
-    let client = PostgresClient(PostgresConfiguration(server.connectionString), logger: logger)
+    let client = PostgresClient(PostgresConfiguration(url), logger: logger)
     _ = try await client.execute(PostgresQuery(unsafeSQL: "CREATE DATABASE \(name)"))
     await client.close()
-    return "postgresql://oppu@127.0.0.1:\(server.port)/\(name)"
+    return url.replacing(/\/\w+$/, with: "/\(name)")
   }
 
   /// A new folder that is removed when the test process ends.
@@ -55,7 +61,7 @@ enum Servers {
 enum Paths {
   static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent()
-  static let broker = root.appendingPathComponent(".oppu/bin/noida-db")
+  static let broker = OutsideServers.kafka ?? root.appendingPathComponent(".oppu/bin/noida-db")
   static let model =
     ProcessInfo.processInfo.environment["OPPU_MODEL"]
     ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path

@@ -19,9 +19,17 @@ enum Broker {
     return logger
   }
 
-  /// The broker's program, put there by scripts/setup.
+  /// For what fails on purpose.
+  static var quiet: Logger {
+    var logger = logger
+    logger.logLevel = .critical
+    return logger
+  }
+
+  /// The broker's program: put there by scripts/setup, or Apache Kafka's script.
   static var executable: URL {
-    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    if let outside = OutsideServers.kafka { return outside }
+    return URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent(".oppu/bin/noida-db")
   }
 

@@ -6,11 +6,13 @@ import PostgresClient
 import StructuredLogging
 
 enum Server {
-  private static let shared = Task { () throws -> PrivatePostgres in
+  private static let shared = Task { () throws -> String in
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-tests-postgres-\(UUID().uuidString.prefix(8))")
     Cleanup.removeAtExit(folder.path)
+    if let url = try await OutsideServers.startPostgres(in: folder) { return url }
     return try await PrivatePostgres.start(folder: folder, isDurable: false, logger: logger)
+      .connectionString
   }
 
   static var logger: Logger {
@@ -20,7 +22,7 @@ enum Server {
   }
 
   static func connectionString() async throws -> String {
-    try await shared.value.connectionString
+    try await shared.value
   }
 
   /// A client of the shared server for the length of `body`.

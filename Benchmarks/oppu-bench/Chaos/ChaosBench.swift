@@ -67,6 +67,7 @@ struct ChaosBench: AsyncParsableCommand {
   ]
 
   func run() async throws {
+    OutsideServers.untried.map(BenchDatabase.say)
     let root = URL(fileURLWithPath: project).absoluteURL
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-chaos-\(UUID().uuidString.prefix(8))")
@@ -74,7 +75,8 @@ struct ChaosBench: AsyncParsableCommand {
     let stage = try await ChaosStage(
       folder: folder,
       worker: worker ?? root.appendingPathComponent(".build/release/oppu-worker").path,
-      count: workers, broker: root.appendingPathComponent(".oppu/bin/noida-db"),
+      count: workers,
+      broker: OutsideServers.kafka ?? root.appendingPathComponent(".oppu/bin/noida-db"),
       model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path,
       settings: Self.settings)
     let result: Result<Void, any Error>

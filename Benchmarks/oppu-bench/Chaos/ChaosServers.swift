@@ -101,9 +101,9 @@ actor ChaosServers {
   }
 
   func freezeBroker(_ time: Duration) async {
-    kill(broker.processID, SIGSTOP)
+    try await broker.signal(SIGSTOP)
     await pause(time)
-    kill(broker.processID, SIGCONT)
+    try await broker.signal(SIGCONT)
   }
 
   /// A fault's length: where the trial is over it ends, and is undone all the same.

@@ -14,6 +14,10 @@ import StructuredLogging
 /// Why a worker does not start.
 public enum StartError: Error, CustomStringConvertible, LocalizedError {
   case missingTopics([String])
+  /// Topics that this process may not see, whether they are there or not.
+  case hiddenTopics([String])
+  /// A group that this process may not use.
+  case forbiddenGroup(String)
   /// Fewer connections than the roles hold while they wait for one more.
   case tooFewConnections(Int, needed: Int)
 
@@ -21,6 +25,10 @@ public enum StartError: Error, CustomStringConvertible, LocalizedError {
     switch self {
     case .missingTopics(let names):
       "Kafka has no topic \(names.joined(separator: ", ")); create them with `oppu-worker admin topics create --execute`"
+    case .hiddenTopics(let names):
+      "Kafka does not let this user see \(names.joined(separator: ", ")): Describe on each topic is missing (docs/operating.md, Security)"
+    case .forbiddenGroup(let name):
+      "Kafka does not let this user use the group \(name): Read on it is missing (docs/operating.md, Security)"
     case .tooFewConnections(let maximum, let needed):
       "database.maximumConnections is \(maximum), but these roles need at least \(needed)"
     }
@@ -41,6 +49,13 @@ public struct WorkerProcess: Sendable {
   /// - Throws: what keeps it from starting: model file, database, broker, topics, task file.
   public func run() async throws {
     let roles = configuration.roles
+    logger.info(
+      "worker starting",
+      metadata: [
+        "roles": "\(roles.map(\.rawValue).sorted().joined(separator: ","))",
+        "librdkafka": "\(KafkaLibrary.current)",
+      ])
+    try configuration.kafka.client.check()
     let needed = configuration.leastConnections
     guard configuration.database.maximumConnections >= needed else {
       throw StartError.tooFewConnections(
@@ -139,10 +154,8 @@ public struct WorkerProcess: Sendable {
   private func checkTopics() async throws {
     let admin = try KafkaAdmin(configuration: configuration.kafka.client, logger: logger)
     do {
-      let present = Set(try await admin.listTopics().map(\.name))
+      try await configuration.checkAccess(by: admin)
       await admin.close()
-      let missing = configuration.topics(partitions: 1).map(\.name).filter { !present.contains($0) }
-      if !missing.isEmpty { throw StartError.missingTopics(missing) }
     } catch {
       await admin.close()
       throw error
@@ -176,6 +189,24 @@ public struct WorkerProcess: Sendable {
 }
 
 extension WorkerConfiguration {
+  /// Looks whether the topics are there and the groups may be used.
+  /// - Throws: ``StartError``; `KafkaError`.
+  public func checkAccess(by admin: KafkaAdmin) async throws {
+    let names = topics(partitions: 1).map(\.name)
+    let presence = try await admin.presence(of: names)
+    let hidden = names.filter { presence[$0] == .hidden }
+    if !hidden.isEmpty { throw StartError.hiddenTopics(hidden) }
+    let missing = names.filter { presence[$0] == .missing }
+    if !missing.isEmpty { throw StartError.missingTopics(missing) }
+    for (role, topic) in [(Role.ingest, kafka.behaviorTopic), (.infer, kafka.requestTopic)]
+    where roles.contains(role) {
+      let group = "\(kafka.groupPrefix)-\(role.rawValue)"
+      guard await admin.mayUse(group: group, topic: topic) else {
+        throw StartError.forbiddenGroup(group)
+      }
+    }
+  }
+
   /// Built-in tasks and those of the task file.
   public func catalogue() throws -> TaskCatalogue {
     guard let tasksFile else { return .builtIn }

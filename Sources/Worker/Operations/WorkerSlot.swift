@@ -116,7 +116,9 @@ extension WorkerConfiguration.Kafka {
 
   /// A consumer's properties for static membership, unless the configuration names its own.
   func membership(_ slot: WorkerSlot?) -> [String: String] {
-    guard let slot, isStaticMember else { return [:] }
+    // By the protocol of Kafka 4 a name is only free again when the session of the one who died is over, so that a
+    // killed worker could not come back under it.
+    guard let slot, isStaticMember, !client.usesConsumerProtocol else { return [:] }
     // Static members do not leave the group when they end, so the session decides how soon others take over.
     let defaults = [
       Self.nameProperty: "\(groupPrefix)-\(slot.number)", "session.timeout.ms": "15000",

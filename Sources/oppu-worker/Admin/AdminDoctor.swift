@@ -53,15 +53,15 @@ struct AdminDoctor: AsyncParsableCommand {
           return "one for each connection"
         }
       },
+      await check("librdkafka") {
+        try configuration.kafka.client.check()
+        return KafkaLibraryPolicy.standard.summary(of: .current)
+      },
       await check("broker and topics") {
         let admin = try KafkaAdmin(configuration: configuration.kafka.client, logger: logger)
         do {
-          let present = Set(try await admin.listTopics().map(\.name))
+          try await configuration.checkAccess(by: admin)
           await admin.close()
-          let missing = configuration.topics(partitions: 1).map(\.name).filter {
-            !present.contains($0)
-          }
-          guard missing.isEmpty else { throw StartError.missingTopics(missing) }
           return configuration.kafka.bootstrapServers
         } catch {
           await admin.close()

@@ -57,16 +57,28 @@ struct TopicsList: AsyncParsableCommand {
 
   func run() async throws {
     try await withKafka(options) { admin, configuration in
-      let present = Dictionary(
-        try await admin.listTopics().map { ($0.name, $0.partitionCount) },
-        uniquingKeysWith: { first, _ in first })
+      let topics = configuration.topics(partitions: 1).map(\.name)
+      let presence = try await admin.presence(of: topics)
       try format.print(
-        configuration.topics(partitions: 1).map {
-          TopicState(
-            name: $0.name, partitions: present[$0.name],
-            state: present[$0.name] == nil ? "missing" : "exists")
+        topics.map { name in
+          switch presence[name] {
+          case .exists(let count): TopicState(name: name, partitions: count, state: "exists")
+          case .hidden: TopicState(name: name, partitions: nil, state: "may not be seen")
+          case .missing, nil: TopicState(name: name, partitions: nil, state: "missing")
+          }
         })
     }
+  }
+}
+
+/// What Kafka did not create.
+private struct TopicsNotCreated: Error, CustomStringConvertible {
+  let failures: [String: KafkaError]
+  var description: String {
+    let reasons = failures.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.message)" }
+    return "Kafka did not create \(reasons.joined(separator: "; "))"
+      + (failures.values.contains(where: \.isForbidden)
+        ? " (Create on the topics, or on the cluster, is missing)" : "")
   }
 }
 
@@ -93,17 +105,34 @@ struct TopicsCreate: AsyncParsableCommand {
   func run() async throws {
     try await withKafka(options) { admin, configuration in
       let wanted = configuration.topics(partitions: partitions, replication: replication)
-      let present = Set(try await admin.listTopics().map(\.name))
-      let missing = wanted.filter { !present.contains($0.name) }
-      if execute, !missing.isEmpty { _ = try await admin.createTopics(missing) }
+      let presence = try await admin.presence(of: wanted.map(\.name))
+      func isThere(_ topic: NewTopic) -> Bool {
+        if case .exists = presence[topic.name] { return true }
+        return false
+      }
+      let missing = wanted.filter { !isThere($0) }
+      var failures: [String: KafkaError] = [:]
+      var others: Set<String> = []
+      if execute, !missing.isEmpty {
+        for (name, result) in try await admin.createTopics(missing) {
+          switch result {
+          case .created: break
+          case .alreadyExists: others.insert(name)
+          case .failed(let error): failures[name] = error
+          }
+        }
+      }
       try format.print(
         wanted.map { topic in
+          let exists = isThere(topic) || others.contains(topic.name)
           let state =
-            present.contains(topic.name) ? "exists" : execute ? "created" : "to be created"
+            exists
+            ? "exists"
+            : failures[topic.name] != nil ? "failed" : execute ? "created" : "to be created"
           return TopicState(
-            name: topic.name,
-            partitions: present.contains(topic.name) ? nil : Int(topic.partitions), state: state)
+            name: topic.name, partitions: exists ? nil : Int(topic.partitions), state: state)
         })
+      if !failures.isEmpty { throw TopicsNotCreated(failures: failures) }
       if !execute, !missing.isEmpty, format.output == .text {
         print("Nothing was created; run again with --execute.")
       }
