@@ -23,7 +23,7 @@ extension IntegrationTests {
         }
         #expect(row?.contains(version) == true && row?.contains("true") == true, "\(doctor.output)")
         let worker = try await rig.startWorker(["OPPU_ROLES": "ingest"])
-        try await eventually("the worker reads", seconds: 60, state: rig.log()) {
+        try await eventually("the worker reads", state: rig.log()) {
           rig.log().contains("ingest assigned")
         }
         await worker.stop(SIGTERM, grace: .seconds(60))

@@ -100,7 +100,7 @@ actor ChaosServers {
     broker = try await Self.startBroker(program, in: folder, port: broker.port)
   }
 
-  func freezeBroker(_ time: Duration) async {
+  func freezeBroker(_ time: Duration) async throws {
     try await broker.signal(SIGSTOP)
     await pause(time)
     try await broker.signal(SIGCONT)
