@@ -1,0 +1,146 @@
+// Apache Kafka with passwords, certificates and rights, and what is said where one of them is wrong. Tried where
+// OPPU_TEST_KAFKA is set, for the stand-in has none of that.
+
+import DevelopmentServers
+import Foundation
+import KafkaClient
+import PostgresClient
+import Testing
+
+extension IntegrationTests {
+  @Suite(.serialized, .enabled(if: OutsideServers.kafka != nil, "OPPU_TEST_KAFKA is not set"))
+  struct Security {
+    /// The worker's settings for one of the broker's ways in.
+    private func settings(_ place: String, _ properties: [String: String]) async throws
+      -> [String: String]
+    {
+      let servers = try #require(try await Servers.sharedBroker().places[place])
+      return [
+        "OPPU_KAFKA_BOOTSTRAP_SERVERS": servers,
+        "OPPU_KAFKA_PROPERTIES": properties.map { "\($0)=\($1)" }.joined(separator: ","),
+      ]
+    }
+
+    private func login(
+      _ user: String, password: String? = nil, by mechanism: String = "PLAIN"
+    ) async throws -> [String: String] {
+      try await settings(
+        "KAFKA_SASL",
+        [
+          "security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": mechanism,
+          "sasl.username": user, "sasl.password": password ?? "\(user)-secret",
+        ])
+    }
+
+    /// Expects that a command, the doctor and a worker all end within ten seconds with the same cause.
+    private func expectRefusal(
+      _ words: String, with settings: [String: String], location: SourceLocation = #_sourceLocation
+    ) async throws {
+      try await Rig.with { rig in
+        for (command, code) in [
+          (["topics", "list"], Int32(1)), (["doctor", "-o", "jsonl"], 3), (["run"], 1),
+        ] {
+          let begin = ContinuousClock.now
+          let found: (code: Int32, output: String)
+          if command == ["run"] {
+            let worker = try await rig.startWorker(
+              settings.merging(["OPPU_ROLES": "ingest"]) { $1 })
+            found = (await worker.waitForEnd() >> 8 & 0xff, rig.log())
+          } else {
+            found = try await rig.admin(command, settings: settings)
+          }
+          let time = ContinuousClock.now - begin
+          // The doctor measures this machine and hashes the model as well.
+          #expect(time < .seconds(command[0] == "doctor" ? 20 : 10), sourceLocation: location)
+          #expect(found.code == code, "\(command): \(found.output)", sourceLocation: location)
+          #expect(
+            found.output.contains(words), "\(command): \(found.output)", sourceLocation: location)
+          #expect(
+            !found.output.contains("transport failure"), "\(command)", sourceLocation: location)
+        }
+      }
+    }
+
+    @Test("a wrong password ends at once, with that sentence")
+    func wrongPassword() async throws {
+      try await expectRefusal(
+        "Invalid username or password", with: try await login("oppu", password: "wrong"))
+    }
+
+    @Test("SCRAM works, but for a librdkafka that cannot at Kafka 4: then the versions are named")
+    func scram() async throws {
+      let isOld = ProcessInfo.processInfo.environment["OPPU_TEST_KAFKA_VERSION"]?.hasPrefix("3")
+      for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let settings = try await login("admin", by: mechanism)
+        if isOld != true,
+          "\(KafkaLibrary.current)".compare("2.6.1", options: .numeric) == .orderedAscending
+        {
+          try await expectRefusal("needs librdkafka 2.6.1 or newer; this is", with: settings)
+        } else {
+          try await Rig.with { rig in
+            let found = try await rig.admin(["topics", "list"], settings: settings)
+            #expect(found.code == 0, "\(found.output)")
+          }
+        }
+      }
+    }
+
+    @Test("an authority, a port or a client's certificate that is not right is named")
+    func certificates() async throws {
+      let folder = try #require(try await Servers.sharedBroker().places["KAFKA_TLS_FOLDER"])
+      try await expectRefusal(
+        "name it by ssl.ca.location",
+        with: try await settings("KAFKA_TLS", ["security.protocol": "SSL"]))
+      try await expectRefusal(
+        "refuses this client's certificate",
+        with: try await settings(
+          "KAFKA_TLS",
+          [
+            "security.protocol": "SSL", "ssl.ca.location": "\(folder)/ca.pem",
+            "ssl.certificate.location": "\(folder)/other.pem",
+            "ssl.key.location": "\(folder)/other.key",
+          ]))
+      try await Rig.with { rig in
+        let plain = try await rig.admin(
+          ["topics", "list"], settings: try await settings("KAFKA_TLS", [:]))
+        #expect(plain.code == 1 && plain.output.contains("security.protocol"), "\(plain.output)")
+      }
+    }
+
+    @Test(
+      "topics that may not be seen and groups that may not be used are named, and end a worker at its start"
+    )
+    func rights() async throws {
+      let broker = try await Servers.sharedBroker()
+      try await Rig.with { rig in
+        let kafka = rig.kafka
+        let letters = "\(kafka.behaviorTopic)-dlt"
+        let topics = [
+          kafka.behaviorTopic, kafka.requestTopic, kafka.replyTopic, kafka.adapterEventTopic,
+          letters, "\(kafka.requestTopic)-dlt",
+        ]
+        func allow(_ operations: [String], _ resources: [String]) async throws {
+          try await broker.run(
+            "acls",
+            ["--add", "--allow-principal", "User:oppu"]
+              + operations.flatMap { ["--operation", $0] } + resources)
+        }
+        let settings = try await login("oppu").merging(["OPPU_ROLES": "ingest"]) { $1 }
+        func endsAtStart(_ words: String) async throws {
+          let log = "\(UUID().uuidString).log"
+          let worker = try await rig.startWorker(settings, log: log)
+          #expect(ChildProcess.describe(await worker.waitForEnd()) == "exit code 1")
+          #expect(rig.log(log).contains(words), "\(rig.log(log))")
+        }
+        let list = try await rig.admin(["topics", "list"], settings: settings)
+        #expect(list.output.components(separatedBy: "may not be seen").count == 7, "\(list.output)")
+        let create = try await rig.admin(["topics", "create", "--execute"], settings: settings)
+        #expect(create.code == 1 && create.output.contains("Kafka did not create"))
+        #expect(create.output.contains("Authorization failed"), "\(create.output)")
+        try await endsAtStart("does not let this user see \(topics.joined(separator: ", "))")
+        try await allow(["Describe"], topics.flatMap { ["--topic", $0] })
+        try await endsAtStart("does not let this user use the group \(kafka.groupPrefix)-ingest")
+      }
+    }
+  }
+}
