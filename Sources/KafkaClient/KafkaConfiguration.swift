@@ -29,10 +29,14 @@ public struct KafkaConfiguration: Sendable {
   /// broker's affair.
   public var usesConsumerProtocol: Bool { KafkaLibraryPolicy.asksForConsumerProtocol(properties) }
 
-  /// For clients beside the group's members, whose name belongs to one of those.
+  /// For clients beside the group's members: a name belongs to one of those, and their intervals are nobody else's.
   var withoutMembership: KafkaConfiguration {
     var configuration = self
-    configuration.properties["group.instance.id"] = nil
+    for name in [
+      "group.instance.id", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms",
+    ] {
+      configuration.properties[name] = nil
+    }
     return configuration
   }
 

@@ -76,6 +76,36 @@ extension IntegrationTests {
       return try #require(versions.last)
     }
 
+    @Test("a training that the database broke off is given back and counts as no attempt")
+    func brokenOff() async throws {
+      try await withDatabase { client in
+        try await client.addEvents(Self.events(24), to: Self.kim)
+        _ = try await JobQueue(client).enqueue([JobRequest(stream: Self.kim, reason: .operator)])
+        let readers: PostgresQuery = """
+          FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+            AND query LIKE '%behavior_events%'
+          """
+        try await client.withConnection { locker in
+          try await locker.execute("BEGIN")
+          try await locker.execute("LOCK TABLE behavior_events IN ACCESS EXCLUSIVE MODE")
+          try await withTrainer(client, Self.configuration) {
+            try await eventually("the training reads its history") {
+              try await client.number("SELECT count(*) \(readers)") == 1
+            }
+            try await client.execute("SELECT pg_terminate_backend(pid) \(readers)")
+            try await locker.execute("ROLLBACK")
+            try await eventually("the training is over") {
+              try await client.number("SELECT count(*) FROM training_jobs_open") == 0
+            }
+          }
+        }
+        let job = try #require(try await JobRepository(client).list().first)
+        #expect(job.state == .succeeded)
+        #expect(job.attempts == 1)
+        #expect(job.error == nil)
+      }
+    }
+
     @Test(
       "bad runs are rejected, and a worse version that is forced through is rolled back by itself")
     func badRuns() async throws {

@@ -127,6 +127,19 @@ struct ProduceConsumeTests {
     await consumer.close()
   }
 
+  @Test("Who looks at a log beside a group is not bound by its members' intervals")
+  func besideGroup() async throws {
+    let topic = try await Broker.makeTopic()
+    var configuration = try await Broker.configuration()
+    // Less than a session's length, which librdkafka refuses of a member that does not shorten that.
+    configuration.properties["max.poll.interval.ms"] = "10000"
+    let probe = try KafkaLogProbe(configuration: configuration, group: "members")
+    let partition = TopicPartition(topic: topic, partition: 0)
+    #expect(try await probe.ends(of: [partition])[partition]?.high == 0)
+    probe.close()
+    try await KafkaTopicReader(configuration: configuration).read(topic) { _ in true }
+  }
+
   @Test("A commit is seen by the admin client and by the group's next member")
   func commit() async throws {
     let topic = try await Broker.makeTopic()

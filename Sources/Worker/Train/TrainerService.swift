@@ -89,6 +89,11 @@ public struct TrainerService: Service {
       try await jobs.release(lease)
       log.info("training given back")
     } catch let error as PostgresError where error.isRetryable {
+      // No fault of the job's: a lease that nobody works on would run out and count as an attempt.
+      try await retryingDatabase("giving a training back", logger: log) {
+        try await jobs.release(lease)
+      }
+      log.info("training given back")
       throw error
     } catch {
       // Also what PostgreSQL refuses for good: the job fails, not the worker with its other jobs.
