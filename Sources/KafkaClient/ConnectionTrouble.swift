@@ -118,7 +118,8 @@ enum CertificateProblem {
   /// it that would not be without.
   static func tell(by configuration: OpaquePointer) {
     rd_kafka_conf_set_ssl_cert_verify_cb(configuration) { _, _, _, number, _, _, _, text, size, _ in
-      guard let number, number.pointee != 0 else { return 1 }
+      guard let number else { return 0 }
+      if number.pointee == 0 { return 1 }
       if let text, size > 0 {
         let words = Array(
           (ConnectionTrouble.certificateMark + CertificateProblem.sentence(number.pointee))

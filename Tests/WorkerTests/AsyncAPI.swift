@@ -56,8 +56,8 @@ struct AsyncAPI {
   func findings(_ message: KafkaMessage, in channel: String) throws -> [String] {
     let messages = value(at: "#/channels/\(channel)/messages")?.object ?? [:]
     var nearest = ["there is no channel \(channel)"]
-    for (index, kind) in messages.values.map(resolved).enumerated() {
-      let findings = try findings(message, kind)
+    for (index, name) in messages.keys.sorted().enumerated() {
+      let findings = try findings(message, resolved(messages[name] ?? .null))
       if findings.isEmpty { return [] }
       if index == 0 || findings.count < nearest.count { nearest = findings }
     }
