@@ -116,5 +116,39 @@ extension IntegrationTests {
         #expect(try await rig.messageCount(rig.kafka.replyTopic) == 6)
       }
     }
+
+    @Test(
+      "a member that waits for the database beyond max.poll.interval.ms while it claims partitions stays in its group"
+    )
+    func longClaim() async throws {
+      try await Rig.withMock { rig, _ in
+        try await rig.client.withConnection { locker in
+          try await locker.execute("BEGIN")
+          try await locker.execute("LOCK TABLE ingest_partitions IN ACCESS EXCLUSIVE MODE")
+          let worker = try await rig.startWorker([
+            "OPPU_ROLES": "ingest",
+            "OPPU_KAFKA_PROPERTIES":
+              "session.timeout.ms=3000,heartbeat.interval.ms=300,max.poll.interval.ms=4000",
+          ])
+          let waiting: PostgresQuery = """
+            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+              AND wait_event_type = 'Lock' AND query LIKE '%ingest_partitions%'
+            """
+          try await eventually("the worker claims its partition") {
+            try await rig.client.number(waiting) > 0
+          }
+          // What is tested is a time.
+          try await Task.sleep(for: .seconds(7))
+          try await locker.execute("ROLLBACK")
+          try await rig.produce(
+            #"{"user_id":"kim","task":"film_tag","input":{"film":"x"},"output":"funny"}"#,
+            key: "kim", partition: 0)
+          try await rig.waitForIngest(messages: 1)
+          await rig.stop(worker)
+        }
+        #expect(!rig.log().contains("MAX_POLL"), "\(rig.log())")
+        #expect(rig.count("ingest assigned") == 1, "\(rig.log())")
+      }
+    }
   }
 }

@@ -76,7 +76,7 @@ public struct IngestService: Service {
     let result = await Self.result { try await consume(consumer, lanes: lanes) }
     watching.cancel()
     probe.close()
-    await lanes.stop(nil)
+    await lanes.stop()
     committing.cancel()
     await lanes.commit()
     await consumer.close()

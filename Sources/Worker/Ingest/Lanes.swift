@@ -18,12 +18,21 @@ final class Lanes: Sendable {
     var waiting: [TopicPartition: LogGap?] = [:]
     /// To be opened anew at once.
     var due: Set<TopicPartition> = []
+    var opening: Opening?
     /// Of which nothing is taken any more: to be opened anew then, once what was read is written.
     var halted: [TopicPartition: ContinuousClock.Instant] = [:]
     var halts = Halts()
     var paused: Set<TopicPartition> = []
     var committed: [TopicPartition: Int64] = [:]
     var failure: (any Error)?
+  }
+
+  /// Partitions that are being opened, which waits for PostgreSQL: polling must not, or the group takes us for dead.
+  /// What is read of them meanwhile is read from where they stood before, and is not taken.
+  private struct Opening {
+    let partitions: [TopicPartition]
+    let task: Task<Void, Never>
+    var outcome: Result<[TopicPartition: Int64], any Error>?
   }
 
   private let consumer: KafkaConsumer
@@ -48,14 +57,18 @@ final class Lanes: Sendable {
 
   // MARK: Assignment
 
-  /// Claims partitions and begins where PostgreSQL stands.
+  /// Takes partitions that the group gives. They are claimed, and begun where PostgreSQL stands, once it answers.
   func start(_ partitions: [TopicPartition]) async throws {
-    state.withLock { $0.assigned.formUnion(partitions) }
-    try await consumer.assign(try await open(partitions))
+    state.withLock { state in
+      state.assigned.formUnion(partitions)
+      state.due.formUnion(partitions)
+    }
+    try await consumer.assign([:] as [TopicPartition: Int64])
   }
 
   /// Ends the lanes of partitions that the group takes back.
   func revoke(_ partitions: [TopicPartition]) async {
+    await giveUpOpening()
     state.withLock { state in
       state.assigned.subtract(partitions)
       for partition in partitions {
@@ -66,8 +79,25 @@ final class Lanes: Sendable {
     await stop(partitions)
   }
 
+  /// What was being opened is due again.
+  private func giveUpOpening() async {
+    guard let opening = state.withLock({ $0.opening }) else { return }
+    opening.task.cancel()
+    await opening.task.value
+    state.withLock { state in
+      state.opening = nil
+      state.due.formUnion(opening.partitions)
+    }
+  }
+
+  /// Ends all lanes, and opens none any more.
+  func stop() async {
+    await giveUpOpening()
+    await stop(nil)
+  }
+
   /// Ends lanes, all of them where none are named; returns when their batches in hand are written or given up.
-  func stop(_ partitions: [TopicPartition]?) async {
+  private func stop(_ partitions: [TopicPartition]?) async {
     let ended = state.withLock { state in
       let names = partitions ?? Array(state.lanes.keys)
       state.paused.subtract(names)
@@ -172,7 +202,8 @@ final class Lanes: Sendable {
   /// Gives each lane its messages.
   func deal(_ messages: [KafkaMessage]) {
     let lanes = state.withLock { state in
-      state.lanes.filter { state.halted[$0.key] == nil }
+      let opening = Set(state.opening?.partitions ?? [])
+      return state.lanes.filter { state.halted[$0.key] == nil && !opening.contains($0.key) }
     }
     var start = messages.startIndex
     while start < messages.endIndex {
@@ -196,7 +227,7 @@ final class Lanes: Sendable {
   }
 
   /// Waits a little for lanes that are full, pauses those that stay so and resumes those that are not.
-  /// - Returns: false while a lane is paused.
+  /// - Returns: false while a lane is paused, or partitions are being opened.
   /// - Throws: what ended a lane.
   func makeRoom() async throws -> Bool {
     try await openAnew()
@@ -225,7 +256,7 @@ final class Lanes: Sendable {
       try await consumer.resume(Array(free))
       context.logger.debug("resumed", metadata: ["partitions": "\(free)"])
     }
-    return state.withLock { $0.paused.isEmpty }
+    return state.withLock { $0.paused.isEmpty && $0.opening == nil }
   }
 
   /// Tells Kafka how far PostgreSQL is.
@@ -249,8 +280,14 @@ final class Lanes: Sendable {
 
   // MARK: Positions that change from outside
 
-  /// Opens partitions anew that were taken from us, that an operator moved, or whose logs have changed.
+  /// Opens partitions that the group gave, that were taken from us, that an operator moved, or whose logs have
+  /// changed; begins those that are open.
   private func openAnew() async throws {
+    if let opening = state.withLock({ $0.opening }) {
+      guard let outcome = opening.outcome else { return }
+      try await consumer.restart(opening.partitions, at: try outcome.get())
+      state.withLock { $0.opening = nil }
+    }
     let isIncremental = consumer.isIncremental
     let partitions = state.withLock { state in
       var found = state.due
@@ -267,9 +304,17 @@ final class Lanes: Sendable {
       return found
     }
     guard !partitions.isEmpty else { return }
-    context.logger.notice("opening partitions anew", metadata: ["partitions": "\(partitions)"])
+    context.logger.info("opening partitions", metadata: ["partitions": "\(partitions)"])
     let names = partitions.sorted()
-    try await consumer.restart(names, at: try await open(names))
+    state.withLock { state in
+      let task = Task { [weak self] in
+        guard let self else { return }
+        let outcome: Result<[TopicPartition: Int64], any Error>
+        do { outcome = .success(try await open(names)) } catch { outcome = .failure(error) }
+        self.state.withLock { $0.opening?.outcome = outcome }
+      }
+      state.opening = Opening(partitions: names, task: task)
+    }
   }
 
   /// Holds positions and logs against each other until it is cancelled. An idle lane would learn nothing by itself.
