@@ -92,6 +92,16 @@ private struct JSONScan {
     JSONReadingError(problem: position < count ? problem : "an unexpected end", offset: position)
   }
 
+  /// What programs on Windows write first; nil where the text begins otherwise.
+  private var foreignBeginning: String? {
+    func begins(with bytes: [UInt8]) -> Bool {
+      count >= bytes.count && bytes.indices.allSatisfy { base[$0] == bytes[$0] }
+    }
+    if begins(with: [0xEF, 0xBB, 0xBF]) { return "a byte order mark; JSON is written without one" }
+    let isUTF16 = begins(with: [0xFF, 0xFE]) || begins(with: [0xFE, 0xFF])
+    return isUTF16 ? "text in UTF-16; JSON is written in UTF-8" : nil
+  }
+
   private mutating func skipSpace() {
     while position < count {
       switch base[position] {
@@ -111,7 +121,7 @@ private struct JSONScan {
     case UInt8(ascii: "f"): try literal("false", .bool, false)
     case UInt8(ascii: "n"): try literal("null", .null, false)
     case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): try number()
-    default: throw error("no value")
+    default: throw error((position == 0 ? foreignBeginning : nil) ?? "no value")
     }
   }
 

@@ -261,7 +261,12 @@ import Testing
       (#"{"x":"\ud800"}"#, .invalidMessage, "surrogate"),
       (#"{"x":01}"#, .invalidMessage, "begins with 0"),
       (#"{"x":NaN}"#, .invalidMessage, "no value"),
+      ("\u{FEFF}" + filmTag(), .invalidMessage, "a byte order mark"),
       (filmTag(["occurred_at": "1970-01-01T00:00:00Z"]), .invalidMessage, "before 1990"),
+      (
+        filmTag(["occurred_at": "0001-01-01T00:00:00+02:00"]), .invalidMessage,
+        "from 0001-01-01T00:00:00+02:00; times before 1990"
+      ),
       (filmTag(["occurred_at": "2999-01-01T00:00:00Z"]), .invalidMessage, "in the future"),
       (filmTag(["kind": "feedback"]), .invalidMessage, "request_id"),
       (

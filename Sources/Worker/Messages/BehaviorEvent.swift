@@ -319,10 +319,14 @@ private struct EventFields {
     } else {
       date = message.timestamp ?? now
     }
+    // As it came: before 1582 other calendars have another day.
+    func came() throws -> String {
+      try Self.text(occurredAt, "occurred_at") ?? cloud.time ?? Timestamps.format(date)
+    }
     guard date >= times.oldest else {
       throw MessageError(
         .invalidMessage,
-        "the event is from \(Timestamps.format(date)); times before \(Timestamps.format(times.oldest)) are taken for a clock that is not set"
+        "the event is from \(try came()); times before \(Timestamps.format(times.oldest)) are taken for a clock that is not set"
       )
     }
     guard date.timeIntervalSince(now) <= times.future else {
