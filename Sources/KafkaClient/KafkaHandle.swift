@@ -148,6 +148,7 @@ final class KafkaHandle: @unchecked Sendable {
 
   private func reportError(_ event: OpaquePointer) throws {
     let code = rd_kafka_event_error(event)
+    if code == RD_KAFKA_RESP_ERR__PARTITION_EOF { return }  // for those who ask for it; no trouble
     let message = rd_kafka_event_error_string(event).map { String(cString: $0) }
     if rd_kafka_event_error_is_fatal(event) != 0 { throw fatalError() ?? KafkaError(code, message) }
     let said = trouble.withLock { trouble in

@@ -74,6 +74,17 @@ import Testing
     #expect(try #require(OffsetGapPolicy.latest.resolve(replaced)) == (70, 70))
   }
 
+  @Test("what a process read itself moves a position on, never back behind what others committed")
+  func passing() {
+    var position = LogPosition(topic: "t", partition: 0, next: 100)
+    position.pass(mark)
+    #expect(position.next == 100 && position.last == mark)
+    #expect(position.gap(in: view(80, 120, anchor: .gone, last: .gone)) == nil)
+    position = LogPosition(topic: "t", partition: 0, next: 30)
+    position.pass(mark)
+    #expect(position.next == 50 && position.last == mark)
+  }
+
   @Test("a message is known again by its time, its key and its value")
   func marks() {
     let message = KafkaMessage(

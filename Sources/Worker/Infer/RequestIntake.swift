@@ -217,10 +217,7 @@ final class RequestIntake: Sendable {
   private func known(_ position: LogPosition) -> LogPosition {
     var position = position
     let partition = position.topicPartition
-    if let newest = requests.marks(of: partition).newest {
-      position.last = newest
-      position.next = newest.offset + 1
-    }
+    if let newest = requests.marks(of: partition).newest { position.pass(newest) }
     if let anchor = state.withLock({ $0.places[partition]?.position.anchor }) {
       position.anchor = anchor
     }

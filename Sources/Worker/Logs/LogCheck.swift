@@ -163,4 +163,10 @@ public struct LogCheck: Sendable {
 
 extension LogPosition {
   var topicPartition: TopicPartition { TopicPartition(topic: topic, partition: partition) }
+
+  /// Moves behind a message that this process read. Others may have read on since, and committed more.
+  mutating func pass(_ newest: LogMark) {
+    last = newest
+    next = max(next, newest.offset + 1)
+  }
 }
