@@ -168,18 +168,6 @@ extension IntegrationTests {
       #expect(try await inForce(file: found.output).status == 0)
     }
 
-    @Test("dev refuses a broker or database of somebody else's instead of ignoring it")
-    func devStartsItsOwn() async throws {
-      let log = Servers.folder("dev-log").path
-      let child = try await ChildProcess.start(
-        ChildProcess.Launch(
-          executable: Paths.worker, arguments: ["dev", "--kafka", "elsewhere:9092"],
-          logFile: log))
-      #expect(ChildProcess.describe(await child.waitForEnd()) == "exit code 2")
-      let said = try String(contentsOfFile: log, encoding: .utf8)
-      #expect(said.contains("--kafka does not go with dev"))
-    }
-
     @Test("the table of all settings in the documentation has each of them with its default")
     func documented() async throws {
       let defaults = try await inForce()

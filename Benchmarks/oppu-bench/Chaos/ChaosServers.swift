@@ -139,10 +139,16 @@ actor ChaosServers {
 
   /// Somebody works on the tables of events and answers and lets nobody else at them.
   func lockTables(_ time: Duration) async throws {
-    try await database.withTransaction { connection in
-      try await connection.execute(
-        "LOCK TABLE answers, behavior_events, user_task_state IN ACCESS EXCLUSIVE MODE")
-      await pause(time)
+    for attempt in 1... {
+      do {
+        return try await database.withTransaction { connection in
+          try await connection.execute(
+            "LOCK TABLE answers, behavior_events, user_task_state IN ACCESS EXCLUSIVE MODE")
+          await pause(time)
+        }
+      } catch let error as PostgresError where error.isRetryable && attempt < 20 {
+        // Workers take the same tables in an order of their own: of a deadlock this one may be the victim.
+      }
     }
   }
 }
