@@ -28,8 +28,10 @@ struct Rig: Sendable {
   }
 
   /// Makes database and topics, runs the body, closes the clients, ends what processes are left.
+  /// - Parameter hasDefaultTopics: the topics have the names that everybody knows, and are made anew.
   static func with(
     partitions: Int32 = 2, database: String? = nil, broker: String? = nil,
+    hasDefaultTopics: Bool = false,
     makeTopics: (([NewTopic]) -> Void)? = nil,
     _ body: (Rig) async throws -> Void
   ) async throws {
@@ -42,10 +44,12 @@ struct Rig: Sendable {
     } else {
       kafka.bootstrapServers = try await Servers.bootstrapServers()
     }
-    kafka.behaviorTopic = "\(name)-behavior"
-    kafka.requestTopic = "\(name)-requests"
-    kafka.replyTopic = "\(name)-replies"
-    kafka.adapterEventTopic = "\(name)-adapters"
+    if !hasDefaultTopics {
+      kafka.behaviorTopic = "\(name)-behavior"
+      kafka.requestTopic = "\(name)-requests"
+      kafka.replyTopic = "\(name)-replies"
+      kafka.adapterEventTopic = "\(name)-adapters"
+    }
     kafka.groupPrefix = "\(name)"
     kafka.properties = [
       "session.timeout.ms": "6000", "heartbeat.interval.ms": "300",
@@ -59,7 +63,12 @@ struct Rig: Sendable {
       makeTopics(configuration.topics(partitions: partitions))
     } else {
       let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
-      _ = try await admin.createTopics(configuration.topics(partitions: partitions))
+      let topics = configuration.topics(partitions: partitions)
+      if hasDefaultTopics { _ = try await admin.deleteTopics(topics.map(\.name)) }
+      // A broker may still be deleting.
+      try await eventually("topics are made") {
+        try await admin.createTopics(topics).values.allSatisfy { $0 == .created }
+      }
       await admin.close()
     }
     let producer = try KafkaProducer(
