@@ -131,7 +131,8 @@ public final class DevelopmentBroker: Sendable {
   /// Stops the broker and waits for its end.
   public func stop() async {
     switch server {
-    case .standIn(let process): await process.stop(SIGTERM, grace: .seconds(10))
+    // It has acknowledged more than it has written, which takes its time on a busy machine.
+    case .standIn(let process): await process.stop(SIGTERM, grace: .seconds(120))
     case .apacheKafka(let script): await script.stop()
     }
     logger.debug("broker stopped")
