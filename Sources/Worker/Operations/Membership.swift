@@ -1,8 +1,9 @@
-// Members of consumer groups that Kafka has fenced: made anew where their name is this process's own.
+// Members of consumer groups that Kafka has fenced: made anew under a name that is this process's own.
 //
 // A group's coordinator that stood still for a while may carry out a join that its sender has given up since; it
 // then takes the name for a new member's and fences the one that works, though both are the same process. Who has
-// the name is known otherwise: the number in it is an advisory lock in PostgreSQL (`WorkerSlot`).
+// the name is known otherwise: the number in it is an advisory lock in PostgreSQL (`WorkerSlot`). Where another
+// process took it while the connection that held the lock was gone, this one goes on under another number.
 
 import Foundation
 import KafkaClient
@@ -34,7 +35,7 @@ struct FencedAgainError: Error, CustomStringConvertible, LocalizedError {
 }
 
 extension WorkerConfiguration.Kafka {
-  /// Runs the life of a static member of a group, and runs it again where Kafka has fenced it though its name is
+  /// Runs the life of a static member of a group, and runs it again where Kafka has fenced it, under a name that is
   /// this process's own.
   /// - Parameter life: makes a consumer, uses and closes it.
   /// - Throws: what `life` throws; ``FencedAgainError``.
@@ -45,11 +46,14 @@ extension WorkerConfiguration.Kafka {
     while true {
       do { return try await life() } catch let error as KafkaError where error.isFenced {
         // A name that the configuration gives may be anybody's: it says nothing of the number.
-        guard let slot, let name = membership(slot)[Self.nameProperty], try await slot.isHeld()
+        guard let slot, let fenced = membership(slot)[Self.nameProperty], try await slot.isHeld(),
+          let name = membership(slot)[Self.nameProperty]
         else { throw error }
         guard let pause = limit.pause(at: .now) else { throw FencedAgainError(name: name) }
         logger.warning(
-          "Kafka has fenced the consumer \"\(name)\", whose name is this process's own; it is made anew: \(error)"
+          name == fenced
+            ? "Kafka has fenced the consumer \"\(name)\", whose name is this process's own; it is made anew: \(error)"
+            : "another process has the name of the consumer \"\(fenced)\"; it is made anew as \"\(name)\""
         )
         if Task.isShuttingDownGracefully { return }
         try await Task.sleep(for: pause)

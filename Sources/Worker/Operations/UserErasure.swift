@@ -19,8 +19,9 @@ public struct UserErasure: Sendable {
   public struct Outcome: Sendable {
     public let removed: ErasureCounts
     public let found: Erasure.Finding
-    /// How many partitions were told; nil: no broker answered, and the leader of the role `schedule` will tell them.
-    public let partitions: Int?
+    /// How many of the topic's partitions were told, or why none could be: then the leader of the role `schedule`
+    /// tells them as soon as it can.
+    public let told: Result<Int, any Error>
   }
 
   /// Rows of the user in each table.
@@ -42,14 +43,15 @@ public struct UserErasure: Sendable {
     }
     // Nobody waits at a terminal for longer; what is not told now is told later.
     let producer = try KafkaProducer(configuration: kafka.operatorClient)
-    var partitions: Int?
+    let told: Result<Int, any Error>
     do {
-      partitions = try await ErasureTeller(kafka: kafka, producer: producer).tell(in: client)
+      told = .success(
+        try await ErasureTeller(kafka: kafka, producer: producer).tell(in: client))
     } catch let error where error is KafkaError || error is StartError {
-      partitions = nil
+      told = .failure(error)
     }
     await producer.close()
-    return Outcome(removed: erasure.counts, found: erasure.found, partitions: partitions)
+    return Outcome(removed: erasure.counts, found: erasure.found, told: told)
   }
 }
 

@@ -11,17 +11,19 @@ import StructuredLogging
 import Synchronization
 
 struct WorkerSlot: Sendable {
-  /// From 1, the lowest that was free.
-  let number: Int
   private let holder: Task<Void, Never>
   private let session: Session
   private let client: PostgresClient
   private let logger: Logger
 
-  /// PostgreSQL's process that holds the number's lock for this one, or was the last that did.
+  /// The number, and PostgreSQL's process that holds its lock for this one, or was the last that did.
   private final class Session: Sendable {
-    let processID = Mutex<Int32?>(nil)
+    let lock = Mutex<(number: Int, processID: Int32?)>((0, nil))
   }
+
+  /// From 1, the lowest that was free. Another one where somebody took the lock while the connection that held it
+  /// was gone.
+  var number: Int { session.lock.withLock { $0.number } }
 
   private static let keyBase: Int64 = 0x6F70_7075_0001_0000
   private static let maximum = 4_096
@@ -29,7 +31,7 @@ struct WorkerSlot: Sendable {
   /// Takes the lowest free number and holds it until `release`.
   /// - Throws: `PostgresError`.
   static func take(client: PostgresClient, logger: Logger) async throws -> WorkerSlot {
-    let (numbers, continuation) = AsyncThrowingStream<Int, any Error>.makeStream()
+    let (taken, continuation) = AsyncThrowingStream<Void, any Error>.makeStream()
     let session = Session()
     let holder = Task {
       var mine: Int?
@@ -37,8 +39,13 @@ struct WorkerSlot: Sendable {
       while !Task.isCancelled {
         do {
           try await client.withConnection { connection in
-            mine = try await lock(mine, for: session, on: connection)
-            if let mine { continuation.yield(mine) }
+            let number = try await lock(mine, for: session, on: connection)
+            if let mine, mine != number {
+              logger.notice(
+                "another process has this worker's number \(mine); it has \(number) now")
+            }
+            mine = number
+            continuation.yield()
             backoff = Backoff()
             while !Task.isCancelled {
               try await Task.sleep(for: .seconds(5))
@@ -56,19 +63,19 @@ struct WorkerSlot: Sendable {
         }
       }
     }
-    for try await number in numbers {
-      return WorkerSlot(
-        number: number, holder: holder, session: session, client: client, logger: logger)
+    for try await _ in taken {
+      return WorkerSlot(holder: holder, session: session, client: client, logger: logger)
     }
     throw CancellationError()
   }
 
-  /// Whether this process has the number to itself, as PostgreSQL says now. While nobody has it, because a
-  /// connection has just broken, it is asked again for half a minute.
+  /// Returns once this process has a number to itself, as PostgreSQL says: the one that it had, or another. False
+  /// where it has none for half a minute.
   /// - Throws: `PostgresError`; `CancellationError`.
   func isHeld() async throws -> Bool {
-    let key = Self.keyBase + Int64(number)
     for _ in 0..<30 {
+      let (number, processID) = session.lock.withLock { $0 }
+      let key = Self.keyBase + Int64(number)
       let holder = try await retryingDatabase("the worker's number", logger: logger) {
         // The key's halves are how pg_locks shows it.
         try await client.query(
@@ -80,7 +87,8 @@ struct WorkerSlot: Sendable {
           """
         ).first?.decode("pid", as: Int32.self)
       }
-      if let holder { return session.processID.withLock { $0 } == holder }
+      if let holder, holder == processID { return true }
+      // Nobody has it, or somebody who was faster: the holder has not noticed yet.
       try await Task.sleep(for: .seconds(1))
     }
     return false
@@ -92,22 +100,24 @@ struct WorkerSlot: Sendable {
     await holder.value
   }
 
-  /// Locks the given number, or the lowest free one. A number of ours that another process has taken meanwhile
-  /// stays our name: Kafka then ends the older of the two, which is this one.
+  /// Locks the given number, or the lowest free one where another process has taken that meanwhile: Kafka ends the
+  /// older of two members of one name, and that would be this process.
   private static func lock(
     _ wanted: Int?, for session: Session, on connection: PostgresConnection
   ) async throws -> Int {
-    for number in wanted.map({ $0...$0 }) ?? 1...maximum {
+    for number in (wanted.map { [$0] } ?? []) + Array(1...maximum) {
       let row = try await connection.query(
         "SELECT pg_try_advisory_lock(\(keyBase + Int64(number))) AS won, pg_backend_pid() AS pid"
       ).first
       if try row?.decode("won", as: Bool.self) == true {
         let processID = try row?.decode("pid", as: Int32.self)
-        session.processID.withLock { $0 = processID }
+        session.lock.withLock { $0 = (number, processID) }
         return number
       }
     }
-    return wanted ?? maximum + Int(ProcessInfo.processInfo.processIdentifier)
+    let own = maximum + Int(ProcessInfo.processInfo.processIdentifier)
+    session.lock.withLock { $0 = (own, nil) }
+    return own
   }
 }
 

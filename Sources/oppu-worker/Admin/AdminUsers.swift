@@ -145,11 +145,12 @@ struct UsersErase: AsyncParsableCommand {
       case .before: "Nothing was left: the user had been erased before, which the receipt counts"
       case .nothing: "Nothing was erased"
       }
-    guard let partitions = outcome.partitions else {
-      return receipt
-        + ". No broker answered: a worker with the role schedule tells the topic when one does."
+    switch outcome.told {
+    case .success(let partitions): return "\(receipt), and \(partitions) partitions were told."
+    case .failure(let error):
+      return
+        "\(receipt). The topic is told by a worker with the role schedule as soon as it can be; now: \(error)"
     }
-    return receipt + ", and \(partitions) partitions were told."
   }
 }
 
