@@ -1,7 +1,7 @@
 // A broker for development and tests: a stand-in that speaks part of Kafka's protocol, or Apache Kafka itself.
 //
 // What the stand-in (noida-db 0.2.3) does otherwise than Apache Kafka, as far as this project has met it:
-// - It acknowledges messages before it has written them; killed within a second of one, it loses it. It writes all
+// - It acknowledges messages before it has written them; killed or stopped within a second of one, it loses it. It writes all
 //   that it holds as one text whenever something has changed, so that it slows down where it holds much.
 // - After a restart it has forgotten its producers, which ends their idempotent sessions.
 // - An empty fetch is answered at once instead of held (`kafka.idleRestMs`).
@@ -131,8 +131,7 @@ public final class DevelopmentBroker: Sendable {
   /// Stops the broker and waits for its end.
   public func stop() async {
     switch server {
-    // It has acknowledged more than it has written, which takes its time on a busy machine.
-    case .standIn(let process): await process.stop(SIGTERM, grace: .seconds(120))
+    case .standIn(let process): await process.stop(SIGTERM, grace: .seconds(10))
     case .apacheKafka(let script): await script.stop()
     }
     logger.debug("broker stopped")

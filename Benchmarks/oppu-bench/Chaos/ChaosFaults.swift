@@ -52,7 +52,8 @@ struct ChaosFaults: Sendable {
       await servers.setting("default_transaction_read_only", "on", time)
     case .statementTimeout(let time): await servers.setting("statement_timeout", "'30ms'", time)
     case .databaseLocked(let time): try await servers.lockTables(time)
-    case .brokerStopped(let down): try await servers.restartBroker(down: down)
+    case .brokerStopped(let down):
+      try await topics.withoutSending { try await servers.restartBroker(down: down) }
     case .brokerFrozen(let time): try await servers.freezeBroker(time)
     case .brokerHeld(let time): await with(.held, on: .broker, time)
     case .brokerSlow(let time): await with(.slow(.milliseconds(50)), on: .broker, time)

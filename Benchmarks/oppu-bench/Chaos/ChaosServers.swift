@@ -95,10 +95,30 @@ actor ChaosServers {
   }
 
   func restartBroker(down: Duration) async throws {
-    await broker.stop()
-    await pause(down)
-    broker = try await Self.startBroker(program, in: folder, port: broker.port)
+    if isStandIn {
+      // It acknowledges what it has not written, and loses that when it is stopped, which Kafka does not: so the way
+      // to it is closed, and it has written when its file has rested.
+      set(.held, to: .broker)
+      for _ in 0..<60 {
+        await pause(.seconds(1))
+        let file = folder.appendingPathComponent("broker/data/kafka.json").path
+        let attributes = try? FileManager.default.attributesOfItem(atPath: file)
+        let written = attributes?[.modificationDate] as? Date ?? .distantPast
+        if written.timeIntervalSinceNow < -3 { break }
+      }
+    }
+    let result: Result<Void, any Error>
+    do {
+      await broker.stop()
+      await pause(down)
+      broker = try await Self.startBroker(program, in: folder, port: broker.port)
+      result = .success(())
+    } catch { result = .failure(error) }
+    if isStandIn { set(.open, to: .broker) }
+    try result.get()
   }
+
+  nonisolated var isStandIn: Bool { DevelopmentBroker.isStandIn(program) }
 
   func freezeBroker(_ time: Duration) async throws {
     try await broker.signal(SIGSTOP)

@@ -74,6 +74,16 @@ struct ChaosTopics: Sendable {
     await traffic.resume(isAnew: isAnew && isDrained)
   }
 
+  /// Does something while nobody sends, where the broker is one that loses what it has just acknowledged.
+  func withoutSending(_ body: () async throws -> Void) async throws {
+    guard servers.isStandIn else { return try await body() }
+    try await traffic.pause()
+    let result: Result<Void, any Error>
+    do { result = .success(try await body()) } catch { result = .failure(error) }
+    await traffic.resume()
+    try result.get()
+  }
+
   // MARK: Faults
 
   func makeEventsAnew(withWorkersDown isDown: Bool) async throws {

@@ -180,13 +180,16 @@ actor ChaosWorkers {
     }
   }
 
-  /// The growth from a process's second minute to its end, of those that lived for five minutes.
+  /// By how much the most that a process took grew from the first half of its life to the second, of those that
+  /// lived for five minutes. A training or a long answer takes its memory in either half; what leaks is in the second.
   func memoryGrowth() -> [Int] {
     members.compactMap { member in
-      guard let last = member.memory.last, last.age > .seconds(300),
-        let early = member.memory.filter({ $0.age < .seconds(120) }).map(\.bytes).max()
-      else { return nil }
-      return last.bytes - early
+      guard let end = member.memory.last?.age, end > .seconds(300) else { return nil }
+      let halves = [true, false].map { isFirst in
+        member.memory.filter { ($0.age < end / 2) == isFirst }.map(\.bytes).max()
+      }
+      guard let first = halves[0], let second = halves[1] else { return nil }
+      return second - first
     }
   }
 }
