@@ -6,6 +6,7 @@ import Foundation
 import KafkaClient
 import PostgresClient
 import Testing
+import Worker
 
 extension IntegrationTests {
   @Suite(.serialized, .enabled(if: OutsideServers.kafka != nil, "OPPU_TEST_KAFKA is not set"))
@@ -140,6 +141,56 @@ extension IntegrationTests {
         try await endsAtStart("does not let this user see \(topics.joined(separator: ", "))")
         try await allow(["Describe"], topics.flatMap { ["--topic", $0] })
         try await endsAtStart("does not let this user use the group \(kafka.groupPrefix)-ingest")
+      }
+    }
+
+    /// The commands of the documentation that give a worker its rights, for a rig's topics and groups.
+    private func documentedRights(_ kafka: WorkerConfiguration.Kafka) throws -> [[String]] {
+      let names = [
+        "user-behavior": kafka.behaviorTopic, "user-behavior-dlt": "\(kafka.behaviorTopic)-dlt",
+        "personalization-requests": kafka.requestTopic,
+        "personalization-requests-dlt": "\(kafka.requestTopic)-dlt",
+        "personalization-replies": kafka.replyTopic, "adapter-events": kafka.adapterEventTopic,
+        "oppu-ingest": "\(kafka.groupPrefix)-ingest", "oppu-infer": "\(kafka.groupPrefix)-infer",
+      ]
+      let page = try String(
+        contentsOf: Paths.root.appending(path: "docs/operating.md"), encoding: .utf8)
+      return page.replacing("\\\n", with: " ").split(separator: "\n")
+        .filter { $0.hasPrefix("$acl ") }
+        .map { line in
+          ["--add", "--allow-principal", "User:oppu"]
+            + line.split(separator: " ").dropFirst().map { names[String($0)] ?? String($0) }
+        }
+    }
+
+    @Test("with exactly the rights that the documentation gives, a worker does all its work")
+    func leastRights() async throws {
+      let broker = try await Servers.sharedBroker()
+      try await Rig.with { rig in
+        let kafka = rig.kafka
+        let rights = try documentedRights(kafka)
+        #expect(rights.count == 3)
+        for right in rights { try await broker.run("acls", right) }
+        let settings = try await login("oppu")
+        let worker = try await rig.startWorker(settings)
+        let event = #"{"user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#
+        try await rig.produce(event, key: "kim")
+        try await rig.produce("no event", key: "kim")
+        try await rig.produce(
+          #"{"request_id":"r","user_id":"kim","task":"film_tag","input":{"film":"F"}}"#, key: "kim",
+          to: kafka.requestTopic)
+        try await rig.waitForIngest(messages: 2)
+        #expect(try await rig.read("\(kafka.behaviorTopic)-dlt", count: 1).count == 1)
+        let reply = try #require(try await rig.read(kafka.replyTopic, count: 1).first).json()
+        #expect(reply["status"] == "ok")
+        let erasure = try await rig.admin(
+          ["users", "erase", "kim", "--execute"], settings: settings)
+        #expect(
+          erasure.code == 0 && erasure.output.contains("2 partitions were told"),
+          "\(erasure.output)")
+        let told = try await rig.read(kafka.adapterEventTopic, count: 1)
+        #expect(try told.first?.json()["kind"] == "erased")
+        await rig.stop(worker)
       }
     }
   }
