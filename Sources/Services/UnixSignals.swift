@@ -28,6 +28,7 @@ final class SignalWatch {
   }()
   private static let isTaken = Atomic(false)
 
+  private let queue = DispatchQueue(label: "services.signals")
   private let source: any DispatchSourceRead
   private var former: [(number: Int32, action: sigaction)] = []
 
@@ -39,8 +40,7 @@ final class SignalWatch {
     }
     // What came when the last watch stopped is not for this one.
     while Self.next() != nil {}
-    source = DispatchSource.makeReadSource(
-      fileDescriptor: Self.pipe.read, queue: DispatchQueue(label: "services.signals"))
+    source = DispatchSource.makeReadSource(fileDescriptor: Self.pipe.read, queue: queue)
     source.setEventHandler {
       while let number = Self.next() { UnixSignal(rawValue: Int32(number)).map(handle) }
     }
@@ -66,6 +66,8 @@ final class SignalWatch {
   func stop() {
     for index in former.indices { sigaction(former[index].number, &former[index].action, nil) }
     source.cancel()
+    // A handler that is just running would read what is the next watch's.
+    queue.sync {}
     Self.isTaken.store(false, ordering: .releasing)
   }
 }
