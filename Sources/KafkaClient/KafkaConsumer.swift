@@ -158,9 +158,14 @@ public final class KafkaConsumer: Sendable {
           _ = ended.withLock { $0.insert(partition) }
         }
         isAtEnd = true  // perhaps of the last one: then the rest begins at once
-      case RD_KAFKA_EVENT_ERROR where Self.halts(rd_kafka_event_error(event)):
+      case RD_KAFKA_EVENT_ERROR where halts(rd_kafka_event_error(event)):
         guard let partition = KafkaHandle.partition(of: event) else { continue }
-        let reason = rd_kafka_event_error_string(event).map { String(cString: $0) }
+        let isForbidden =
+          rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+        let reason =
+          isForbidden
+          ? "this user may not read the topic: the right Read on \(partition.topic) is missing"
+          : rd_kafka_event_error_string(event).map { String(cString: $0) }
         let halted = ConsumerEvent.halted(
           partition, KafkaError(rd_kafka_event_error(event), reason))
         if messages.isEmpty { return halted }
@@ -179,8 +184,12 @@ public final class KafkaConsumer: Sendable {
 
   /// With `check.crcs` librdkafka 2.0 refuses a damaged batch and fetches it again. Now and then it misses where the
   /// next batch begins, finds a message of a kind that does not exist, and goes on at an offset made of chance bytes.
-  private static func halts(_ code: rd_kafka_resp_err_t) -> Bool {
+  ///
+  /// That a topic may not be read it says once. A partition that halts and is begun again has it said each time. For
+  /// a reader outside groups it is an error.
+  private func halts(_ code: rd_kafka_resp_err_t) -> Bool {
     code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || code == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED
+      || (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED && !isReader)
   }
 
   /// Stops fetching for a while where a rest is configured and everything was fetched that there is, and returns

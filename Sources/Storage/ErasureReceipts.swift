@@ -87,9 +87,16 @@ extension ErasureRepository {
   }
 
   /// Erasures that the topic has not been told of, some hundred of them.
-  public static func toTell(in database: any Database) async throws -> [ErasureToTell] {
+  /// - Parameter age: how long ago they were ordered at least.
+  public static func toTell(
+    in database: any Database, since age: Duration = .zero
+  ) async throws -> [ErasureToTell] {
     try await database.query(
-      "SELECT message_key, erased_before FROM erasures_to_tell ORDER BY erased_before LIMIT 100"
+      """
+      SELECT message_key, erased_before FROM erasures_to_tell
+      WHERE erased_before <= now() - make_interval(secs => \(age / .seconds(1)))
+      ORDER BY erased_before LIMIT 100
+      """
     ).map {
       ErasureToTell(
         userID: try $0.decode("message_key"), erasedBefore: try $0.decode("erased_before"))

@@ -193,5 +193,38 @@ extension IntegrationTests {
         await rig.stop(worker)
       }
     }
+
+    @Test("a right to read that is missing is named again and again; given, nothing is lost")
+    func missingRead() async throws {
+      let broker = try await Servers.sharedBroker()
+      try await Rig.with { rig in
+        let kafka = rig.kafka
+        let rights = try documentedRights(kafka)
+        for right in rights where !right.contains(kafka.requestTopic) {
+          try await broker.run("acls", right)
+        }
+        try await broker.run(
+          "acls",
+          ["--add", "--allow-principal", "User:oppu", "--operation", "Describe"]
+            + [kafka.behaviorTopic, kafka.requestTopic].flatMap { ["--topic", $0] })
+        let worker = try await rig.startWorker(
+          try await login("oppu").merging(["OPPU_ROLES": "ingest,infer"]) { $1 })
+        try await rig.produce(
+          #"{"user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#, key: "kim")
+        try await rig.produce(
+          #"{"request_id":"r","user_id":"kim","task":"film_tag","input":{"film":"F"}}"#, key: "kim",
+          to: kafka.requestTopic)
+        try await eventually("both are named twice", state: rig.log()) {
+          [kafka.behaviorTopic, kafka.requestTopic].allSatisfy {
+            rig.count("the right Read on \($0) is missing") >= 2 * 2
+          }
+        }
+        for right in rights { try await broker.run("acls", right) }
+        try await rig.waitForIngest(messages: 1)
+        let reply = try #require(try await rig.read(kafka.replyTopic, count: 1).first).json()
+        #expect(reply["status"] == "ok")
+        await rig.stop(worker)
+      }
+    }
   }
 }

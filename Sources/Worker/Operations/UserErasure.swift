@@ -62,12 +62,16 @@ struct ErasureTeller: Sendable {
   let kafka: WorkerConfiguration.Kafka
   let producer: KafkaProducer
 
+  /// For so long who ordered an erasure may be telling of it.
+  static let patience = Duration.seconds(15)
+
   /// Tells what waits to be told.
+  /// - Parameter age: how long it has waited at least.
   /// - Returns: the topic's partitions; 0 where nothing was to be told.
   /// - Throws: `KafkaError` where it stays to be told; `PostgresError`.
   @discardableResult
-  func tell(in database: any Database) async throws -> Int {
-    let waiting = try await ErasureRepository.toTell(in: database)
+  func tell(in database: any Database, since age: Duration = .zero) async throws -> Int {
+    let waiting = try await ErasureRepository.toTell(in: database, since: age)
     guard !waiting.isEmpty else { return 0 }
     let admin = try KafkaAdmin(configuration: kafka.client)
     let topics: [TopicDescription]

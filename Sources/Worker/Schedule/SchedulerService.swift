@@ -95,11 +95,12 @@ public struct SchedulerService: Service {
     await leadership.giveUp()
   }
 
-  /// Tells the topic of erasures that it could not be told of when an operator ordered them.
+  /// Tells the topic of erasures that it could not be told of when an operator ordered them: those that are so new
+  /// that the operator's command may be telling it are left to that.
   /// - Returns: false where it still cannot.
   private func tellErasures(on connection: PostgresConnection) async -> Bool {
     do {
-      try await teller.tell(in: connection)
+      try await teller.tell(in: connection, since: ErasureTeller.patience)
       return true
     } catch {
       logger.warning("erasures are not told to the topic yet: \(error)")
