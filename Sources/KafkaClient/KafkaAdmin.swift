@@ -46,7 +46,6 @@ public enum TopicPresence: Sendable, Hashable {
 public final class KafkaAdmin: Sendable {
   private let handle: KafkaHandle
   private let configuration: KafkaConfiguration
-  private var servers: String { configuration.bootstrapServers }
   private let pump = EventPump()
   private let blocking = BlockingQueue(label: "oppu.kafka.admin")
 
@@ -219,7 +218,6 @@ public final class KafkaAdmin: Sendable {
   public func committedOffsets(
     group: String, of partitions: [TopicPartition]? = nil, timeout: Duration = .seconds(10)
   ) async throws -> [TopicPartition: GroupOffset] {
-    // librdkafka 2.0 crashes without a list, so "all" is asked for by name.
     var wanted = partitions ?? []
     if partitions == nil {
       for topic in try await listTopics(timeout: timeout) {
@@ -229,24 +227,29 @@ public final class KafkaAdmin: Sendable {
       }
     }
     if wanted.isEmpty { return [:] }
-    return try await blocking.run { [self, wanted] in
-      var request: OpaquePointer? = PartitionList(wanted).withPointer {
-        rd_kafka_ListConsumerGroupOffsets_new(group, $0)
-      }
-      defer { rd_kafka_ListConsumerGroupOffsets_destroy(request) }
-      return try perform(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout) { options, queue in
-        rd_kafka_ListConsumerGroupOffsets(handle.client, &request, 1, options, queue)
-      } read: { event in
-        var count = 0
-        let groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
-          rd_kafka_event_ListConsumerGroupOffsets_result(event), &count)
-        guard count == 1, let result = groups?[0] else { return [:] }
-        if let error = rd_kafka_group_result_error(result) {
-          throw KafkaError(
-            rd_kafka_error_code(error), String(cString: rd_kafka_error_string(error)))
+    // Not by the admin client's own call: librdkafka, 2.16 too, ends the process where that call's request to the
+    // group's coordinator fails (its issues 3663 and 4605). A consumer that subscribes to nothing is no member.
+    let asking = try KafkaHandle(
+      RD_KAFKA_CONSUMER, configuration.withoutMembership, defaults: [:],
+      forced: ["group.id": group, "enable.auto.commit": "false"], events: 0, logger: handle.logger)
+    return try await blocking.run { [wanted] in
+      let deadline = ContinuousClock.now + timeout
+      while true {
+        let list = PartitionList(wanted)
+        let left = deadline - ContinuousClock.now
+        // In pieces, for it waits on where the reason shows that no answer will come.
+        let code = list.withPointer {
+          rd_kafka_committed(
+            asking.client, $0, max(1, min(left, .milliseconds(500)).milliseconds))
         }
-        guard let list = rd_kafka_group_result_partitions(result) else { return [:] }
-        return PartitionList.groupOffsets(of: list)
+        if code == RD_KAFKA_RESP_ERR_NO_ERROR {
+          return list.withPointer { PartitionList.groupOffsets(of: $0) }
+        }
+        if let refusal = asking.refusalOfGroup() { throw refusal }
+        let error = KafkaError(code)
+        guard error.isRetriable, left > .zero, !asking.isTroubleFinal else {
+          throw error.isRetriable ? asking.unreachable(code, timeout) : error
+        }
       }
     }
   }
@@ -287,19 +290,11 @@ public final class KafkaAdmin: Sendable {
           return read(metadata.pointee)
         }
         guard deadline - ContinuousClock.now > .milliseconds(1), !handle.isTroubleFinal else {
-          throw unreachable(code, timeout)
+          throw handle.unreachable(code, timeout)
         }
         piece = piece * 2
       }
     }
-  }
-
-  private func unreachable(_ code: rd_kafka_resp_err_t, _ timeout: Duration) -> KafkaError {
-    handle.explain(
-      code,
-      asking: handle.isTroubleFinal
-        ? "no connection to \(servers)"
-        : "no broker answered at \(servers) within \(timeout.milliseconds) ms")
   }
 
   private func makeNative(_ topic: NewTopic) throws -> OpaquePointer {
@@ -333,13 +328,13 @@ public final class KafkaAdmin: Sendable {
     send(options, queue)
     // librdkafka itself answers when the request has timed out; the second is for its answer.
     guard let event = rd_kafka_queue_poll(queue, min(milliseconds, Int32.max - 1000) + 1000)
-    else { throw unreachable(RD_KAFKA_RESP_ERR__TIMED_OUT, timeout) }
+    else { throw handle.unreachable(RD_KAFKA_RESP_ERR__TIMED_OUT, timeout) }
     defer { rd_kafka_event_destroy(event) }
     let code = rd_kafka_event_error(event)
     switch code {
     case RD_KAFKA_RESP_ERR_NO_ERROR: return try read(event)
     case RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT:
-      throw unreachable(code, timeout)
+      throw handle.unreachable(code, timeout)
     default:
       throw KafkaError(code, rd_kafka_event_error_string(event).map { String(cString: $0) })
     }

@@ -34,6 +34,7 @@ public struct KafkaConfiguration: Sendable {
     var configuration = self
     for name in [
       "group.instance.id", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms",
+      "group.protocol", "group.remote.assignor",
     ] {
       configuration.properties[name] = nil
     }

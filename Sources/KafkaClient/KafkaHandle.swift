@@ -111,6 +111,29 @@ final class KafkaHandle: @unchecked Sendable {
     return KafkaError(cause.isFinal ? cause.code : code, "\(servers): \(cause.sentence)")
   }
 
+  /// The error of a call that got no answer within its time.
+  func unreachable(_ code: rd_kafka_resp_err_t, _ timeout: Duration) -> KafkaError {
+    explain(
+      code,
+      asking: isTroubleFinal
+        ? "no connection to \(servers)"
+        : "no broker answered at \(servers) within \(timeout.milliseconds) ms")
+  }
+
+  /// Reports what has come, of a client that nobody polls; returns the broker's refusal to let it use its group.
+  func refusalOfGroup() -> KafkaError? {
+    var refusal: KafkaError?
+    while let event = poll(.zero) {
+      defer { rd_kafka_event_destroy(event) }
+      if rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED {
+        refusal = KafkaError(RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+      } else {
+        try? report(event)
+      }
+    }
+    return refusal
+  }
+
   /// Forgets what hindered connections, for one works.
   func isConnected() {
     trouble.withLock { trouble in

@@ -194,7 +194,9 @@ public final class KafkaProducer: Sendable {
       }
       do {
         if let reason = session.handle.fatalError() {
-          logger.warning("a producer session ended; opening another: \(reason)")
+          // One that may write nowhere is told by what it was to write.
+          let level = reason.isForbidden ? Logger.Level.debug : .warning
+          logger.log(level: level, "a producer session ended; opening another: \(reason)")
           session.pump.stop()  // after it has served what is under way
           session = try Self.open(configuration, logger)
         }
@@ -256,7 +258,8 @@ public final class KafkaProducer: Sendable {
   /// Resumes the tasks whose messages a delivery-report event is about.
   private static func deliver(_ event: OpaquePointer, of handle: KafkaHandle) {
     // The producer as a whole recovers, so the end of a session is no fatal error of its messages.
-    let sessionEnded = handle.fatalError() != nil ? true : nil
+    let end = handle.fatalError()
+    let sessionEnded = end != nil ? true : nil
     while let message = rd_kafka_event_message_next(event) {
       guard let opaque = message.pointee._private else { continue }
       let delivery = Unmanaged<Delivery>.fromOpaque(opaque).takeRetainedValue()
@@ -266,10 +269,20 @@ public final class KafkaProducer: Sendable {
             .delivered(partition: message.pointee.partition, offset: message.pointee.offset)))
       } else {
         let topic = message.pointee.rkt.map { String(cString: rd_kafka_topic_name($0)) }
+        let error = KafkaError(message.pointee.err, topic: topic, isRetriable: sessionEnded)
         delivery.complete(
-          .failure(KafkaError(message.pointee.err, topic: topic, isRetriable: sessionEnded)))
+          .failure(
+            error.isForbidden || end?.isForbidden == true ? forbiddenWrite(to: topic) : error))
       }
     }
+  }
+
+  /// A topic's own right is missing, or, for a session cannot begin without one, every topic's.
+  private static func forbiddenWrite(to topic: String?) -> KafkaError {
+    KafkaError(
+      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+      "this user may not write to the topic: the right Write on \(topic ?? "it") is missing",
+      topic: topic)
   }
 
   /// Ends the native producer as a broker can, for tests.

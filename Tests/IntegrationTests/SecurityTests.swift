@@ -226,5 +226,107 @@ extension IntegrationTests {
         await rig.stop(worker)
       }
     }
+
+    /// One right on one topic or group.
+    private struct Right {
+      let operation: String
+      let kind: String
+      let name: String
+
+      /// The rights that commands of the documentation give.
+      static func all(in commands: [[String]]) -> [Right] {
+        commands.flatMap { words in
+          let operation = words.firstIndex(of: "--operation").map { words[$0 + 1] } ?? ""
+          return zip(words, words.dropFirst()).compactMap { kind, name in
+            ["--topic", "--group"].contains(kind)
+              ? Right(operation: operation, kind: kind, name: name) : nil
+          }
+        }
+      }
+
+      func change(_ change: String, on broker: DevelopmentBroker, operation: String? = nil)
+        async throws
+      {
+        try await broker.run(
+          "acls",
+          [change, "--allow-principal", "User:oppu", "--operation", operation ?? self.operation]
+            + [kind, name] + (change == "--remove" ? ["--force"] : []))
+      }
+    }
+
+    @Test("without any one of those rights it is named, and with it nothing is lost")
+    func eachRight() async throws {
+      let broker = try await Servers.sharedBroker()
+      try await Rig.with(partitions: 1) { rig in
+        let kafka = rig.kafka
+        let commands = try documentedRights(kafka)
+        for command in commands { try await broker.run("acls", command) }
+        let rights = Right.all(in: commands)
+        #expect(rights.count == 9)
+        let settings = try await login("oppu")
+        let worker = try await rig.startWorker(settings)
+        func ask(_ id: String, replyTopic: String? = nil) async throws {
+          try await rig.produce(
+            #"{"request_id":"\#(id)","user_id":"kim","task":"film_tag","input":{"film":"F"}}"#,
+            key: "kim", to: kafka.requestTopic,
+            headers: replyTopic.map { [KafkaHeader(key: "kafka_replyTopic", value: $0)] } ?? [])
+        }
+        /// What needs the right; returns what a command said.
+        func use(_ right: Right) async throws -> String {
+          switch right.name {
+          case kafka.behaviorTopic where right.operation == "Write",
+            kafka.adapterEventTopic:
+            return try await rig.admin(["users", "erase", "kim", "--execute"], settings: settings)
+              .output
+          case "\(kafka.behaviorTopic)-dlt": try await rig.produce("no event", key: "kim")
+          case "\(kafka.requestTopic)-dlt":
+            try await ask("nowhere", replyTopic: "nowhere-\(kafka.replyTopic)")
+          case kafka.replyTopic: try await ask("waits")
+          default: break
+          }
+          return ""
+        }
+        try await ask("first")
+        try await rig.waitForMessages(kafka.replyTopic, count: 1)
+        for right in rights where right.kind == "--topic" {
+          // Seeing it is a right of its own, which Read and Write give as well.
+          try await right.change("--add", on: broker, operation: "Describe")
+          try await right.change("--remove", on: broker)
+          let sentence = "the right \(right.operation) on \(right.name) is missing"
+          let before = rig.count(sentence)
+          let said = try await use(right)
+          try await eventually("it is named: \(sentence)", state: said + rig.log()) {
+            said.contains(sentence) || rig.count(sentence) > before
+          }
+          try await right.change("--add", on: broker)
+        }
+        try await rig.produce(
+          #"{"user_id":"mara","task":"film_tag","input":{"film":"F"},"output":"funny"}"#,
+          key: "mara")
+        try await eventually("the event is stored", state: rig.log()) {
+          try await rig.client.number("SELECT count(*) FROM behavior_events") == 1
+        }
+        try await ask("last")
+        let replies = try await rig.read(kafka.replyTopic, count: 3)
+        #expect(
+          try replies.compactMap { try $0.json()["request_id"]?.string }
+            == ["first", "waits", "last"], "\(rig.log())")
+        for topic in [kafka.behaviorTopic, kafka.requestTopic] {
+          try await rig.waitForMessages("\(topic)-dlt", count: 1)
+        }
+        try await rig.waitForMessages(kafka.adapterEventTopic, count: 2)
+        await rig.stop(worker)
+        for right in rights where right.kind == "--group" {
+          try await right.change("--remove", on: broker)
+          let log = "\(right.name).log"
+          let other = try await rig.startWorker(settings, log: log)
+          #expect(ChildProcess.describe(await other.waitForEnd()) == "exit code 1")
+          #expect(
+            rig.log(log).contains("does not let this user use the group \(right.name)"),
+            "\(rig.log(log))")
+          try await right.change("--add", on: broker)
+        }
+      }
+    }
   }
 }

@@ -72,7 +72,9 @@ enum Broker {
   ) async throws -> KafkaConsumer {
     // Of two members that join at the same moment this broker now and then answers neither; they ask again after
     // this time, five minutes unless said.
-    let usual = ["session.timeout.ms": "6000", "max.poll.interval.ms": "30000"]
+    var usual = ["max.poll.interval.ms": "30000"]
+    // In the protocol of Kafka 4 sessions are the broker's affair, and this is refused.
+    if properties["group.protocol"] != "consumer" { usual["session.timeout.ms"] = "6000" }
     return try KafkaConsumer(
       configuration: try await configuration(), group: group, topics: [topic],
       properties: usual.merging(properties) { $1 }, logger: logger)
