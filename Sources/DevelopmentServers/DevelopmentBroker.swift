@@ -111,13 +111,13 @@ public final class DevelopmentBroker: Sendable {
     _ script: URL, folder: URL, port: Int?, logger: Logger
   ) async throws -> DevelopmentBroker {
     let (server, address) = try await ScriptedServer.start(
-      script: script, folder: folder, member: ["1"], address: "env",
-      arguments: OutsideServers.version(of: "OPPU_TEST_KAFKA"))
-    var places: [String: String] = [:]
-    for line in address.split(separator: "\n") {
-      let parts = line.split(separator: "=", maxSplits: 1).map(String.init)
-      if parts.count == 2 { places[parts[0]] = parts[1] }
-    }
+      script: script, folder: folder, members: ["1"], address: "env",
+      // By the protocol of Kafka 4 a group moves on at its members' next heartbeat, every five seconds.
+      arguments: OutsideServers.version(of: "OPPU_TEST_KAFKA")
+        + ["min.heartbeat.interval.ms", "heartbeat.interval.ms"].flatMap {
+          ["--set", "group.consumer.\($0)=500"]
+        })
+    let places = KafkaCluster.places(in: address)
     let found = places["KAFKA_PLAINTEXT"]?.split(separator: ":").last.flatMap { Int($0) }
     guard let found, port == nil || port == found else {
       await server.kill()
@@ -157,9 +157,12 @@ public final class DevelopmentBroker: Sendable {
 
   /// Runs one of Apache Kafka's own tools (`acls`, `configs` …) as its super user; nothing with the stand-in.
   ///
+  /// - Parameter input: a file whose lines the tool reads.
   /// - Throws: `DevelopmentServerError`.
-  public func run(_ tool: String, _ arguments: [String]) async throws {
-    if case .apacheKafka(let script) = server { try await script.run(tool, arguments) }
+  public func run(_ tool: String, _ arguments: [String], input: URL? = nil) async throws {
+    if case .apacheKafka(let script) = server {
+      try await script.run(tool, arguments, input: input)
+    }
   }
 
   /// Waits until the broker has ended by itself; returns how in words.

@@ -3,19 +3,19 @@
 import Foundation
 import Synchronization
 
-/// A server behind a script of the form
+/// A server, or several that are one, behind a script of the form
 ///
-///     SCRIPT start FOLDER [--version V] [--set NAME=VALUE]...    on a folder that is empty or not there yet
+///     SCRIPT start FOLDER [--version V] [--brokers N] [--set NAME=VALUE]...    on a folder that is empty or not there yet
 ///     SCRIPT stop FOLDER
 ///     SCRIPT signal FOLDER [MEMBER] SIGNAL                       KILL, STOP, CONT …
 ///     SCRIPT restart FOLDER [MEMBER]                             after it was killed or stopped
 ///
-/// The server is no child of this process; a keeper is, which kills it when this process ends, however it ends.
+/// The servers are no children of this process; a keeper is, which kills them when this process ends, however it ends.
 final class ScriptedServer: Sendable {
   private let script: String
   private let folder: String
-  /// Words that name the one server of those that the script runs.
-  private let member: [String]
+  /// What the script calls its servers; none where it runs one that has no name.
+  private let members: [String]
   private let keeper: ChildProcess
   private let isUp = Atomic(true)
 
@@ -23,11 +23,12 @@ final class ScriptedServer: Sendable {
   ///
   /// - Parameters:
   ///   - folder: made if missing; it also gets the script's output, `script.log`.
+  ///   - members: what the script calls its servers.
   ///   - address: the file, below what the script is given, that holds the address once the server runs.
   /// - Returns: the server, and what is in that file.
   /// - Throws: `DevelopmentServerError`.
   static func start(
-    script: URL, folder: URL, member: [String], address: String, arguments: [String]
+    script: URL, folder: URL, members: [String], address: String, arguments: [String]
   ) async throws -> (server: ScriptedServer, address: String) {
     guard FileManager.default.isExecutableFile(atPath: script.path) else {
       throw DevelopmentServerError.programMissing(
@@ -42,11 +43,17 @@ final class ScriptedServer: Sendable {
     let file = own.appendingPathComponent(address)
     let isKnown = FileManager.default.fileExists(atPath: file.path)
     // Before the server, so that it is never without one.
-    let keeper = try await keep(script.path, own.path, member, folder)
+    let keeper = try await keep(script.path, own.path, members, folder)
     let server = ScriptedServer(
-      script: script.path, folder: own.path, member: member, keeper: keeper)
+      script: script.path, folder: own.path, members: members, keeper: keeper)
     do {
-      try await server.call(isKnown ? ["restart"] : ["start"], isKnown ? member : arguments)
+      if !isKnown {
+        try await server.run("start", arguments)
+      } else if members.isEmpty {
+        try await server.run("restart")
+      } else {
+        for member in members { try await server.restart(member) }
+      }
       return (server, try String(contentsOf: file, encoding: .utf8))
     } catch let error as DevelopmentServerError {
       await server.kill()
@@ -57,10 +64,10 @@ final class ScriptedServer: Sendable {
     }
   }
 
-  private init(script: String, folder: String, member: [String], keeper: ChildProcess) {
+  private init(script: String, folder: String, members: [String], keeper: ChildProcess) {
     self.script = script
     self.folder = folder
-    self.member = member
+    self.members = members
     self.keeper = keeper
     Self.endAtExit(keeper)
   }
@@ -72,7 +79,7 @@ final class ScriptedServer: Sendable {
   /// Stops it in order.
   func stop() async {
     isUp.store(false, ordering: .releasing)
-    try? await call(["stop"])
+    try? await run("stop")
     await keeper.stop(SIGKILL)
   }
 
@@ -82,19 +89,27 @@ final class ScriptedServer: Sendable {
     await keeper.stop(SIGTERM)
   }
 
-  func signal(_ number: Int32) async throws { try await call(["signal"], member + ["\(number)"]) }
-
-  func run(_ command: String, _ arguments: [String]) async throws {
-    try await call([command], arguments)
+  /// Sends one of its servers, or its only one, a signal.
+  func signal(_ number: Int32, to member: String? = nil) async throws {
+    let named = member.map { [$0] } ?? Array(members.prefix(1))
+    try await run("signal", named + ["\(number)"])
   }
+
+  /// Starts one of its servers again.
+  func restart(_ member: String) async throws { try await run("restart", [member]) }
 
   /// Waits until it is no longer kept.
   func waitForEnd() async -> Int32 { await keeper.waitForEnd() }
 
-  private func call(_ command: [String], _ arguments: [String] = []) async throws {
+  /// Calls the script, which reads the lines of `input`.
+  func run(_ command: String, _ arguments: [String] = [], input: URL? = nil) async throws {
     try await ChildProcess.run(
       ChildProcess.Launch(
-        executable: script, arguments: command + [folder] + arguments,
+        executable: "/bin/sh",
+        arguments: [
+          "-c", #"input=$1; shift; exec "$0" "$@" < "$input""#, script, input?.path ?? "/dev/null",
+          command, folder,
+        ] + arguments,
         logFile: Self.log(URL(fileURLWithPath: folder).deletingLastPathComponent())))
   }
 
@@ -103,15 +118,18 @@ final class ScriptedServer: Sendable {
   }
 
   private static func keep(
-    _ script: String, _ own: String, _ member: [String], _ folder: URL
+    _ script: String, _ own: String, _ members: [String], _ folder: URL
   ) async throws -> ChildProcess {
-    let kill = #"trap 'kill $!; "$0" signal "$@" KILL; exit 0' TERM INT"#
+    // Unquoted, the name of a server that has none is no word at all.
+    let kill =
+      #"own=$1; shift; [ $# -gt 0 ] || set -- ''; "#
+      + #"trap 'kill $!; for member; do "$0" signal "$own" $member KILL; done; exit 0' TERM INT"#
     return try await ChildProcess.start(
       ChildProcess.Launch(
         executable: "/bin/sh",
         arguments: [
           "-c", "\(kill); while :; do sleep 3600 & wait $!; done", script, own,
-        ] + member, logFile: log(folder)))
+        ] + members, logFile: log(folder)))
   }
 
   // MARK: When this process ends
@@ -140,6 +158,12 @@ public enum OutsideServers {
   public static var kafka: URL? { script("kafka", of: "OPPU_TEST_KAFKA") }
   /// The script of PostgreSQL in the folder that `OPPU_TEST_POSTGRES` names.
   public static var postgres: URL? { script("postgres", of: "OPPU_TEST_POSTGRES") }
+
+  /// Whether groups on that Apache Kafka may use the protocol of Kafka 4 (KIP-848).
+  public static var kafkaHasConsumerProtocol: Bool {
+    let version = ProcessInfo.processInfo.environment["OPPU_TEST_KAFKA_VERSION"] ?? ""
+    return kafka != nil && !version.hasPrefix("3")
+  }
 
   /// What the variables leave untried, in a sentence; nil where both are set.
   public static var untried: String? {
@@ -172,7 +196,7 @@ public enum OutsideServers {
     let settings =
       isDurable ? [] : ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
     let address = try await ScriptedServer.start(
-      script: postgres, folder: folder, member: [], address: "url",
+      script: postgres, folder: folder, members: [], address: "url",
       arguments: version(of: "OPPU_TEST_POSTGRES") + settings.flatMap { ["--set", $0] }
     ).address
     return address.trimmingCharacters(in: .whitespacesAndNewlines)

@@ -1,5 +1,6 @@
 // Ingest in a group: partitions that move, eagerly or one by one, and a database that keeps everybody waiting.
 
+import DevelopmentServers
 import Foundation
 import KafkaClient
 import PostgresClient
@@ -66,6 +67,125 @@ extension IntegrationTests {
         #expect(
           try await rig.client.number("SELECT sum(duplicates)::bigint FROM ingest_partitions") == 0)
         try await Ingest.checkOrdinals(rig.client)
+      }
+    }
+
+    /// The ways in which a group may agree on partitions, as far as the broker and librdkafka at hand have them.
+    private static var agreements: [[String: String]] {
+      let library = KafkaLibrary.current
+      var all = [["partition.assignment.strategy": "range,roundrobin"]]
+      if OutsideServers.kafka != nil, library.supportsIncrementalRebalances {
+        all.append(["partition.assignment.strategy": "cooperative-sticky"])
+      }
+      if canUseConsumerProtocol { all.append(consumerProtocol) }
+      return all
+    }
+
+    private static let consumerProtocol = ["group.protocol": "consumer"]
+    private static var canUseConsumerProtocol: Bool {
+      OutsideServers.kafkaHasConsumerProtocol && KafkaLibrary.current.supportsConsumerProtocol
+    }
+
+    /// An ingest service that is a member of the group until it is told to leave.
+    private struct Member {
+      private let task: Task<Void, any Error>
+      private let end: AsyncStream<Never>.Continuation
+
+      init(of rig: Rig, _ properties: [String: String]) {
+        let (stream, end) = AsyncStream<Never>.makeStream()
+        self.end = end
+        task = Task {
+          try await rig.withIngest(properties: properties) { for await _ in stream {} }
+        }
+      }
+
+      func leave() async throws {
+        end.finish()
+        try await task.value
+      }
+    }
+
+    /// Every partition has a user of its own, whose events are numbered as they were sent.
+    private func expectAll(_ total: Int, of rig: Rig) async throws {
+      #expect(try await rig.client.number("SELECT count(*) FROM behavior_events") == total)
+      #expect(
+        try await rig.client.number(
+          "SELECT count(*) FROM behavior_events WHERE (input->>'n')::bigint <> ordinal") == 0)
+      #expect(
+        try await rig.client.number("SELECT sum(duplicates)::bigint FROM ingest_partitions") == 0)
+      try await Ingest.checkOrdinals(rig.client)
+    }
+
+    @Test(
+      "members that come and go at random lose no event, double none and keep the order",
+      arguments: agreements)
+    func comingAndGoing(_ properties: [String: String]) async throws {
+      // A thousand for a night.
+      let moves =
+        ProcessInfo.processInfo.environment["OPPU_TEST_REBALANCES"].flatMap { Int($0) } ?? 12
+      let partitions = 8
+      var generator = Seeded()
+      try await Rig.with(partitions: Int32(partitions)) { rig in
+        var sent = [Int](repeating: 0, count: partitions)
+        var members: [Member] = []
+        var joined = 0
+        for _ in 0..<moves {
+          let joins = members.count < 2 || (members.count < 4 && Bool.random(using: &generator))
+          if joins {
+            joined += 1
+            members.append(Member(of: rig, properties))
+          } else {
+            let index = Int.random(in: 0..<members.count, using: &generator)
+            try await members.remove(at: index).leave()
+          }
+          for partition in 0..<partitions {
+            let more = Int.random(in: 0..<20, using: &generator)
+            let range = sent[partition]..<sent[partition] + more
+            try await rig.produce(
+              values(range, user: "u\(partition)"), key: "u\(partition)",
+              partition: Int32(partition))
+            sent[partition] += more
+          }
+          // Now and then the next comes while the group is still at this one, which the stand-in does not finish.
+          if OutsideServers.kafka == nil || Int.random(in: 0..<4, using: &generator) > 0 {
+            try await rig.waitForIngest(messages: sent.reduce(0, +))
+          }
+        }
+        try await rig.waitForIngest(messages: sent.reduce(0, +))
+        for member in members { try await member.leave() }
+        try await expectAll(sent.reduce(0, +), of: rig)
+        let claims = try await rig.client.number("SELECT sum(epoch)::bigint FROM ingest_partitions")
+        print(
+          "\(moves) moves, \(joined) joins, \(claims) claims by \(properties): seed \(generator.seed)"
+        )
+      }
+    }
+
+    @Test(
+      "a group changes to the protocol of Kafka 4 member by member, and loses nothing",
+      .enabled(if: canUseConsumerProtocol, "needs Apache Kafka 4 and librdkafka 2.12"))
+    func rollingChange() async throws {
+      try await Rig.with(partitions: 4) { rig in
+        var sent = 0
+        func produce() async throws {
+          for partition in 0..<4 {
+            try await rig.produce(
+              values(sent..<sent + 50, user: "u\(partition)"), key: "u\(partition)",
+              partition: Int32(partition))
+          }
+          sent += 50
+          try await rig.waitForIngest(messages: 4 * sent)
+        }
+        var members = [Member(of: rig, [:]), Member(of: rig, [:])]
+        try await produce()
+        for _ in 0..<2 {
+          members.append(Member(of: rig, Self.consumerProtocol))
+          try await produce()
+          try await members.removeFirst().leave()
+          try await produce()
+        }
+        for member in members { try await member.leave() }
+        try await expectAll(4 * sent, of: rig)
       }
     }
 

@@ -28,9 +28,11 @@ struct Rig: Sendable {
   }
 
   /// Makes database and topics, runs the body, closes the clients, ends what processes are left.
-  /// - Parameter hasDefaultTopics: the topics have the names that everybody knows, and are made anew.
+  /// - Parameters:
+  ///   - replication: how many brokers have a copy of each topic.
+  ///   - hasDefaultTopics: the topics have the names that everybody knows, and are made anew.
   static func with(
-    partitions: Int32 = 2, database: String? = nil, broker: String? = nil,
+    partitions: Int32 = 2, replication: Int32 = 1, database: String? = nil, broker: String? = nil,
     hasDefaultTopics: Bool = false,
     makeTopics: (([NewTopic]) -> Void)? = nil,
     _ body: (Rig) async throws -> Void
@@ -63,7 +65,7 @@ struct Rig: Sendable {
       makeTopics(configuration.topics(partitions: partitions))
     } else {
       let admin = try KafkaAdmin(configuration: kafka.client, logger: Servers.logger)
-      let topics = configuration.topics(partitions: partitions)
+      let topics = configuration.topics(partitions: partitions, replication: replication)
       if hasDefaultTopics { _ = try await admin.deleteTopics(topics.map(\.name)) }
       // A broker may still be deleting.
       try await eventually("topics are made") {
@@ -113,6 +115,10 @@ struct Rig: Sendable {
     var kafka = kafka
     kafka.idleRest = idleRest
     kafka.properties.merge(properties) { $1 }
+    if kafka.client.usesConsumerProtocol {
+      // There they are the broker's affair, and may not be set.
+      for name in ["session.timeout.ms", "heartbeat.interval.ms"] { kafka.properties[name] = nil }
+    }
     if let broker { kafka.bootstrapServers = broker }
     let service = IngestService(
       configuration: kafka, settings: settings, catalogue: .builtIn, client: client,

@@ -1,6 +1,7 @@
 // What of a log waits where producers use transactions.
 
 import CRDKafka
+import DevelopmentServers
 import Foundation
 import KafkaClient
 import Testing
@@ -33,14 +34,16 @@ extension IntegrationTests {
         throw Timeout(description: String(cString: rd_kafka_error_string(error)))
       }
 
-      func begin(_ count: Int) throws {
+      func begin(_ values: [String]) throws {
         try Self.check(rd_kafka_begin_transaction(client))
-        for _ in 0..<count {
-          var value: UInt8 = 0x7B
-          _ = rd_kafka_produce(topic, 0, RD_KAFKA_MSG_F_COPY, &value, 1, nil, 0, nil)
+        for value in values {
+          var bytes = Array(value.utf8)
+          _ = rd_kafka_produce(topic, 0, RD_KAFKA_MSG_F_COPY, &bytes, bytes.count, nil, 0, nil)
         }
         rd_kafka_flush(client, 30_000)
       }
+
+      func begin(_ count: Int) throws { try begin(Array(repeating: "{", count: count)) }
 
       func commit() throws { try Self.check(rd_kafka_commit_transaction(client, 30_000)) }
       func abort() throws { try Self.check(rd_kafka_abort_transaction(client, 30_000)) }
@@ -78,6 +81,41 @@ extension IntegrationTests {
         print("ended: \(found)")
         #expect(found.held == 0)
         #expect((4...5).contains(found.count))
+      }
+    }
+
+    @Test(
+      "of transactions only what was committed is stored; an open one holds back what is behind it",
+      .enabled(if: OutsideServers.kafka != nil, "OPPU_TEST_KAFKA is not set"))
+    func ingest() async throws {
+      try await Rig.with(partitions: 1) { rig in
+        func events(_ range: Range<Int>) -> [String] {
+          range.map {
+            #"{"event_id":"\#($0)","user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#
+          }
+        }
+        func stored() async throws -> [Int] {
+          try await rig.client.query(
+            "SELECT event_id::bigint AS id FROM behavior_events ORDER BY ordinal"
+          ).map { try $0.decode("id", as: Int.self) }
+        }
+        let producer = try Producer(
+          rig.kafka.bootstrapServers, topic: rig.kafka.behaviorTopic)
+        try producer.begin(events(0..<3))
+        try producer.commit()
+        try producer.begin(events(3..<8))
+        try producer.abort()
+        try producer.begin(events(8..<10))
+        try await rig.produce(events(10..<11), key: "kim", partition: 0)
+        try await rig.withIngest {
+          try await eventually("what was committed is stored") { try await stored().count == 3 }
+          // What does not happen has no sign to wait for.
+          try await Task.sleep(for: .seconds(2))
+          #expect(try await stored() == [0, 1, 2])
+          try producer.commit()
+          try await eventually("all is stored") { try await stored().count == 6 }
+        }
+        #expect(try await stored() == [0, 1, 2, 8, 9, 10])
       }
     }
   }
