@@ -1,9 +1,10 @@
 // `oppu-bench ingest`: events through the broker into PostgreSQL, beside psql's COPY of the same rows.
 //
-// The server is a private one with fsync on and its own defaults; the broker is the development broker. What is
-// measured is the real service, from its start until the last row is committed, on a backlog; consumer group,
-// checks, exactly-once transactions and all. The peer is one `\copy` of the rows that came of it, columns and
-// indexes the same, into an empty database on the same server.
+// The server is a private one with fsync on and its own defaults; the broker is the development broker and, where
+// OPPU_TEST_KAFKA is set, Apache Kafka after it. What is measured is the real service, from its start until the last row
+// is committed, on a backlog; consumer group, checks, exactly-once transactions and all. The peer is one `\copy` of the
+// rows that came of it, columns and indexes the same, into an empty database on the same server; of Apache Kafka it is a
+// consumer in Python that copies into the same table.
 
 import ArgumentParsing
 import DevelopmentServers
@@ -18,7 +19,8 @@ import Worker
 struct IngestBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ingest",
-    abstract: "Events a second through the broker into PostgreSQL, beside psql's COPY.",
+    abstract:
+      "Events a second through a broker into PostgreSQL, beside psql's COPY and a consumer in Python.",
     discussion: "Let nothing else run meanwhile; the ratio is what counts.")
 
   @Option(
@@ -28,6 +30,9 @@ struct IngestBench: AsyncParsableCommand {
   @Option(help: "Partitions of the topic.") var partitions: Int32 = 4
   @Option(help: "Times that each is measured; the best counts.") var runs = 4
   @Option(help: "The development broker's program.") var broker = ".oppu/bin/noida-db"
+  @Option(help: "The Python with confluent-kafka and psycopg, for Apache Kafka's peer.")
+  var python: String?
+  @Option(help: "This project's folder.") var project = "."
   @Option(help: "Also writes the rows to this file, as JSON.") var json: String?
 
   func run() async throws {
@@ -39,27 +44,79 @@ struct IngestBench: AsyncParsableCommand {
       ?? .error
     let postgres = try await PrivatePostgres.start(
       folder: folder.appendingPathComponent("postgres"), logger: logger)
-    let kafka = try await DevelopmentBroker.start(
-      executable: OutsideServers.kafka ?? URL(fileURLWithPath: broker).absoluteURL,
-      folder: folder.appendingPathComponent("broker"), logger: logger)
-    demoteAutosave(of: kafka.processID)
     let result: Result<Void, any Error>
     do {
       result = .success(
-        try await measure(
-          postgres: postgres.connectionString, kafka: kafka.bootstrapServers, folder: folder,
-          logger: logger))
+        try await report(postgres: postgres.connectionString, folder: folder, logger: logger))
     } catch { result = .failure(error) }
-    await kafka.stop()
     await postgres.stop()
     try? FileManager.default.removeItem(at: postgres.folder)
     try? FileManager.default.removeItem(at: folder)
     try result.get()
   }
 
+  private func report(postgres: String, folder: URL, logger: Logger) async throws {
+    let standIn = try await measure(
+      URL(fileURLWithPath: broker).absoluteURL, name: "standin", postgres: postgres,
+      folder: folder, logger: logger)
+    // Either of the two goals is enough; the second names no peer but a figure.
+    var report = EngineReport(
+      machine: .here(threads: ProcessInfo.processInfo.activeProcessorCount), versions: [:])
+    report.add(
+      "ingest, exactly once, fsync on, against psql \\copy", standIn.ours, standIn.copy, goal: 0.9,
+      unit: "events/s")
+    report.add(
+      "ingest, against 80,000 events/s", standIn.ours, 80_000, goal: 1, unit: "events/s")
+    if let program = OutsideServers.kafka {
+      let kafka = try await measure(
+        program, name: "kafka", postgres: postgres, folder: folder, logger: logger)
+      // Here too either is enough.
+      report.add(
+        "ingest from Apache Kafka, against the development broker", kafka.ours, standIn.ours,
+        goal: 0.8, unit: "events/s")
+      report.add(
+        "ingest from Apache Kafka, against a consumer in Python with COPY", kafka.ours,
+        kafka.python?.eventsPerS, goal: 0.8, unit: "events/s")
+      report.versions = kafka.python?.versions ?? [:]
+    }
+    print(report.table())
+    if let json { try report.json().write(to: URL(fileURLWithPath: json), options: .atomic) }
+  }
+
+  private struct PythonFigures: Decodable {
+    let eventsPerS: Double
+    let versions: [String: String]
+  }
+
+  /// Events a second, the best of all runs.
+  private struct Figures {
+    var ours = 0.0
+    /// psql's.
+    var copy = 0.0
+    var python: PythonFigures?
+  }
+
   private func measure(
-    postgres: String, kafka: String, folder: URL, logger: Logger
-  ) async throws {
+    _ program: URL, name: String, postgres: String, folder: URL, logger: Logger
+  ) async throws -> Figures {
+    say("--- \(name)")
+    let kafka = try await DevelopmentBroker.start(
+      executable: program, folder: folder.appendingPathComponent(name), logger: logger)
+    demoteAutosave(of: kafka.processID)
+    let result: Result<Figures, any Error>
+    do {
+      result = .success(
+        try await measure(
+          kafka.bootstrapServers, isStandIn: DevelopmentBroker.isStandIn(program), name: name,
+          postgres: postgres, folder: folder, logger: logger))
+    } catch { result = .failure(error) }
+    await kafka.stop()
+    return try result.get()
+  }
+
+  private func measure(
+    _ kafka: String, isStandIn: Bool, name: String, postgres: String, folder: URL, logger: Logger
+  ) async throws -> Figures {
     var settings = WorkerConfiguration()
     settings.kafka.bootstrapServers = kafka
     settings.kafka.groupPrefix = "bench"
@@ -70,35 +127,51 @@ struct IngestBench: AsyncParsableCommand {
     try await produce(settings.kafka, logger: logger)
 
     let rows = folder.appendingPathComponent("rows.copy").path
-    var ours: [Double] = []
-    var peer: [Double] = []
+    var figures = Figures()
+    let peers = Programs(model: "", threads: 1, python: python ?? "python3", project: project)
+    let hasPython = !isStandIn && peers.has("confluent_kafka") && peers.has("psycopg")
+    if !isStandIn, !hasPython {
+      say("no consumer in Python: pip install confluent-kafka 'psycopg[binary]', and --python")
+    }
     for run in 1...max(1, runs) {
       settings.kafka.groupPrefix = "bench-\(run)"
-      let database = try await makeDatabase("ours\(run)", on: postgres, logger: logger)
-      say("run \(run): the service")
-      ours.append(try await ingest(settings, database: database, logger: logger))
-      let names = Self.columns.joined(separator: ", ")
-      if run == 1 {
-        try psql(database, "\\copy (SELECT \(names) FROM behavior_events) TO '\(rows)'")
+      let database = try await makeDatabase("\(name)\(run)", on: postgres, logger: logger)
+      let ours = try await ingest(settings, database: database, logger: logger)
+      say(String(format: "run %d: the service, %.0f events/s", run, ours))
+      figures.ours = max(figures.ours, ours)
+      if isStandIn {
+        let copy = try await copy(
+          from: database, run: run, postgres: postgres, rows: rows, logger: logger)
+        say(String(format: "run %d: psql, %.0f events/s", run, copy))
+        figures.copy = max(figures.copy, copy)
+      } else if hasPython {
+        let empty = try await makeDatabase("python\(run)", on: postgres, logger: logger)
+        let found = try peers.script(
+          "kafka_copy.py",
+          [
+            "--bootstrap-servers", kafka, "--topic", settings.kafka.behaviorTopic,
+            "--database", empty, "--events", "\(events)",
+          ], as: PythonFigures.self)
+        say(String(format: "run %d: Python, %.0f events/s", run, found.eventsPerS))
+        if found.eventsPerS > figures.python?.eventsPerS ?? 0 { figures.python = found }
       }
-      let empty = try await makeDatabase("peer\(run)", on: postgres, logger: logger)
-      say("run \(run): psql")
-      let seconds = try ContinuousClock().measure {
-        try psql(empty, "\\copy behavior_events (\(names)) FROM '\(rows)'")
-      }
-      peer.append(Double(events) / (seconds / .seconds(1)))
-      say(String(format: "run %d: %.0f and %.0f events/s", run, ours[run - 1], peer[run - 1]))
     }
-    let (best, bestPeer) = (ours.max() ?? 0, peer.max() ?? 1)
-    // Either of the two goals is enough; the second names no peer but a figure.
-    var report = EngineReport(
-      machine: .here(threads: ProcessInfo.processInfo.activeProcessorCount), versions: [:])
-    report.add(
-      "ingest, exactly once, fsync on, against psql \\copy", best, bestPeer, goal: 0.9,
-      unit: "events/s")
-    report.add("ingest, against 80,000 events/s", best, 80_000, goal: 1, unit: "events/s")
-    print(report.table())
-    if let json { try report.json().write(to: URL(fileURLWithPath: json), options: .atomic) }
+    return figures
+  }
+
+  /// psql's COPY of the rows that a run of ours has stored into an empty table of the same form: events a second.
+  private func copy(
+    from database: String, run: Int, postgres: String, rows: String, logger: Logger
+  ) async throws -> Double {
+    let names = Self.columns.joined(separator: ", ")
+    if run == 1 {
+      try psql(database, "\\copy (SELECT \(names) FROM behavior_events) TO '\(rows)'")
+    }
+    let empty = try await makeDatabase("copy\(run)", on: postgres, logger: logger)
+    let seconds = try ContinuousClock().measure {
+      try psql(empty, "\\copy behavior_events (\(names)) FROM '\(rows)'")
+    }
+    return Double(events) / (seconds / .seconds(1))
   }
 
   private static let columns = [

@@ -18,7 +18,11 @@ struct StreamBench: AsyncParsableCommand {
   var parts = ["ingest", "jobs", "tick", "shift", "reaction"]
   @Option(help: "This project's folder.") var project: String
   @Option(help: "The demo's model, a GGUF file.") var model: String
-  @Option(help: "The Python with River, for `shift` (pip install river).") var python: String?
+  @Option(
+    help:
+      "The Python with River, for `shift`, and with confluent-kafka and psycopg, for `ingest` from Apache Kafka."
+  )
+  var python: String?
 
   func run() async throws {
     OutsideServers.untried.map(BenchDatabase.say)
@@ -63,7 +67,7 @@ struct StreamBench: AsyncParsableCommand {
     let more: [String] =
       switch part {
       case "reaction": ["--project", project, "--model", model]
-      case "shift": ["--project", project] + (python.map { ["--python", $0] } ?? [])
+      case "ingest", "shift": ["--project", project] + (python.map { ["--python", $0] } ?? [])
       default: []
       }
     process.arguments = [part, "--json", file.path] + more

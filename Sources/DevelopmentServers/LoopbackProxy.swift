@@ -47,6 +47,8 @@ public final class LoopbackProxy: Sendable {
     var mode = Mode.open
     var connections: [ObjectIdentifier: Connection] = [:]
     var isStopped = false
+    /// Ports in answers, and what is put in their place.
+    var names: [Int: Int] = [:]
   }
 
   private let listener: LoopbackListener
@@ -68,6 +70,7 @@ public final class LoopbackProxy: Sendable {
     self.isKafka = isKafka
     self.observer = observer ?? { Passing() }
     listener = try LoopbackListener()
+    if isKafka { rename([target: listener.port]) }
     listener.start { [self] in take($0) }
   }
 
@@ -75,6 +78,22 @@ public final class LoopbackProxy: Sendable {
   public var port: Int { listener.port }
 
   public func set(_ mode: Mode) { state.withLock { $0.mode = mode } }
+
+  /// A way to each broker of a cluster, in their order; whichever is asked where the others are names the ways to them.
+  ///
+  /// - Parameter observer: makes a connection's observer.
+  /// - Throws: `DevelopmentServerError.port`.
+  public static func before(
+    brokers ports: [Int], observer: (@Sendable () -> any LoopbackObserver)? = nil
+  ) throws -> [LoopbackProxy] {
+    let proxies = try ports.map { try LoopbackProxy(to: $0, isKafka: true, observer: observer) }
+    let names = Dictionary(
+      zip(ports, proxies.map(\.port)), uniquingKeysWith: { first, _ in first })
+    for proxy in proxies { proxy.rename(names) }
+    return proxies
+  }
+
+  private func rename(_ ports: [Int: Int]) { state.withLock { $0.names = ports } }
 
   /// Ends every connection there is.
   public func cut() {
@@ -181,13 +200,14 @@ public final class LoopbackProxy: Sendable {
 
   private func renamed(_ answer: [UInt8]) -> [UInt8] {
     var answer = answer
-    let name = Array("127.0.0.1".utf8) + Self.bytes(target)
-    let other = Array("127.0.0.1".utf8) + Self.bytes(port)
-    while let found = answer.firstRange(of: name) { answer.replaceSubrange(found, with: other) }
+    let names = state.withLock { $0.names }
+    let host = Array("127.0.0.1".utf8)
+    for found in answer.ranges(of: host) where found.upperBound + 4 <= answer.count {
+      let place = found.upperBound..<found.upperBound + 4
+      guard let port = names[answer[place].reduce(0) { $0 << 8 | Int($1) }] else { continue }
+      answer.replaceSubrange(
+        place, with: [0, 0, UInt8(truncatingIfNeeded: port >> 8), UInt8(truncatingIfNeeded: port)])
+    }
     return answer
-  }
-
-  private static func bytes(_ port: Int) -> [UInt8] {
-    [0, 0, UInt8(truncatingIfNeeded: port >> 8), UInt8(truncatingIfNeeded: port)]
   }
 }

@@ -17,8 +17,10 @@ struct PostgresCluster {
 
   /// Makes the cluster if it is not there, and stops a server that an earlier run left on it. One that another
   /// process is running is left alone.
+  ///
+  /// - Parameter primary: the port of a server that this is to be a standby of.
   static func prepare(
-    folder: URL, programs: String, isDurable: Bool, logger: Logger
+    folder: URL, programs: String, isDurable: Bool, primary: Int? = nil, logger: Logger
   ) async throws -> PostgresCluster {
     let cluster = try await locate(folder: folder, logger: logger)
     try await cluster.stopLeftover(logger: logger)
@@ -27,7 +29,11 @@ struct PostgresCluster {
     {
       logger.info(
         "making a private PostgreSQL cluster", metadata: ["folder": "\(cluster.folder.path)"])
-      try await cluster.create(programs: programs, isDurable: isDurable)
+      if let primary {
+        try await cluster.copy(primary, programs: programs)
+      } else {
+        try await cluster.create(programs: programs, isDurable: isDurable)
+      }
     }
     return cluster
   }
@@ -149,10 +155,24 @@ struct PostgresCluster {
     if !isDurable { single.arguments.insert(contentsOf: ["-F"], at: 1) }
     single.inputFile = script.path
     try await ChildProcess.run(single)
-    do {
-      try? files.removeItem(at: script)
-      try files.moveItem(at: draft, to: data)
-    } catch {
+    try? files.removeItem(at: script)
+    try use(draft)
+  }
+
+  /// Copies a running server's cluster, as one that follows it.
+  private func copy(_ port: Int, programs: String) async throws {
+    let draft = folder.appendingPathComponent("data.new")
+    try? FileManager.default.removeItem(at: draft)
+    try await ChildProcess.run(
+      launch(
+        programs + "/pg_basebackup",
+        ["-h", "127.0.0.1", "-p", "\(port)", "-U", "oppu", "-D", draft.path, "--no-sync"]
+          + ["--write-recovery-conf", "--checkpoint=fast"]))
+    try use(draft)
+  }
+
+  private func use(_ draft: URL) throws {
+    do { try FileManager.default.moveItem(at: draft, to: data) } catch {
       throw DevelopmentServerError.folder(path: data.path, reason: "\(error)")
     }
   }

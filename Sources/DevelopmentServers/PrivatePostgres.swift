@@ -37,14 +37,17 @@ public final class PrivatePostgres: Sendable {
   ///   - folder: holds `data/` and `postgres.log`.
   ///   - port: a free one by default.
   ///   - isDurable: false turns fsync off, for tests whose data may be lost with the machine.
+  ///   - primary: the server is its standby: a copy that follows it, and that `pg_promote()` makes a primary.
   /// - Throws: `DevelopmentServerError`.
   public static func start(
     folder: URL, port: Int? = nil, isDurable: Bool = true,
+    standbyOf primary: PrivatePostgres? = nil,
     logger: Logger = Logger(label: "oppu.postgres.server")
   ) async throws -> PrivatePostgres {
     let programs = try findPrograms()
     let cluster = try await PostgresCluster.prepare(
-      folder: folder, programs: programs, isDurable: isDurable, logger: logger)
+      folder: folder, programs: programs, isDurable: isDurable, primary: primary?.port,
+      logger: logger)
     let chosen = try port ?? LocalPort.free()
     if LocalPort.isListening(chosen) {
       throw DevelopmentServerError.port(chosen, reason: "another program listens there")

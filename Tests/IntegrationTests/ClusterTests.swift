@@ -223,8 +223,18 @@ extension IntegrationTests {
       try await Self.with { cluster in
         try await Rig.with(partitions: 1, broker: cluster.bootstrapServers) { rig in
           let topic = rig.kafka.behaviorTopic
+          // The new leader knows nothing of what a producer's session has written last.
+          let producer = try KafkaProducer(
+            configuration: KafkaConfiguration(
+              bootstrapServers: rig.kafka.bootstrapServers,
+              properties: ["enable.idempotence": "false"]), logger: Servers.logger)
           func produce(_ range: ClosedRange<Int>) async throws {
-            try await rig.produce(range.map { Self.event($0, of: "kim") }, key: "kim", partition: 0)
+            try await rig.produce(
+              range.map {
+                OutgoingMessage(
+                  topic: topic, partition: 0, key: Data("kim".utf8),
+                  value: Data(Self.event($0, of: "kim").utf8))
+              }, by: producer)
           }
           // One copy on the leader, the other on a broker that will miss what comes last.
           let (leader, follower) = (1, 2)
@@ -257,6 +267,7 @@ extension IntegrationTests {
             try await rig.client.number("SELECT count(*) FROM behavior_events") == 55
           }
           await rig.stop(worker)
+          await producer.close()
         }
       }
     }

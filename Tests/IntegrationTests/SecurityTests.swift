@@ -194,6 +194,56 @@ extension IntegrationTests {
       }
     }
 
+    @Test("a worker comes in by password, token or certificate, with TLS and without")
+    func waysIn() async throws {
+      let broker = try await Servers.sharedBroker()
+      let folder = try #require(broker.places["KAFKA_TLS_FOLDER"])
+      let authority = ["ssl.ca.location": "\(folder)/ca.pem"]
+      let password = [
+        "sasl.mechanisms": "PLAIN", "sasl.username": "oppu", "sasl.password": "oppu-secret",
+      ]
+      let token = [
+        "sasl.mechanisms": "OAUTHBEARER", "enable.sasl.oauthbearer.unsecure.jwt": "true",
+        "sasl.oauthbearer.config": "principal=oppu",
+      ]
+      let certificate = [
+        "ssl.certificate.location": "\(folder)/client.pem",
+        "ssl.key.location": "\(folder)/client.key",
+      ]
+      let ways: [(place: String, protocol: String, properties: [String: String])] = [
+        ("KAFKA_SASL", "SASL_PLAINTEXT", password),
+        ("KAFKA_SASL", "SASL_PLAINTEXT", token),
+        ("KAFKA_SASL_TLS", "SASL_SSL", password.merging(authority) { $1 }),
+        ("KAFKA_SASL_TLS", "SASL_SSL", token.merging(authority) { $1 }),
+        ("KAFKA_TLS", "SSL", certificate.merging(authority) { $1 }),
+      ]
+      try await Rig.with(partitions: 1) { rig in
+        for right in try documentedRights(rig.kafka) {
+          for user in ["User:oppu", "User:CN=oppu"] {
+            try await broker.run("acls", right.map { $0 == "User:oppu" ? user : $0 })
+          }
+        }
+        for (number, way) in ways.enumerated() {
+          let log = "\(number).log"
+          let worker = try await rig.startWorker(
+            try await settings(
+              way.place, way.properties.merging(["security.protocol": way.protocol]) { $1 }
+            ).merging(["OPPU_ROLES": "ingest,infer"]) { $1 }, log: log)
+          try await rig.produce(
+            #"{"user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#,
+            key: "kim")
+          try await rig.produce(
+            #"{"request_id":"\#(number)","user_id":"kim","task":"film_tag","input":{"film":"F"}}"#,
+            key: "kim", to: rig.kafka.requestTopic)
+          try await eventually("the event is stored", state: rig.log(log)) {
+            try await rig.client.number("SELECT count(*) FROM behavior_events") == number + 1
+          }
+          try await rig.waitForMessages(rig.kafka.replyTopic, count: number + 1)
+          await rig.stop(worker)
+        }
+      }
+    }
+
     @Test("a right to read that is missing is named again and again; given, nothing is lost")
     func missingRead() async throws {
       let broker = try await Servers.sharedBroker()

@@ -95,4 +95,13 @@ private struct IgnoreList {
     #expect(ignored.ignores("scripts/demo") && ignored.ignores("Benchmarks"))
     #expect(ignored.ignores("Sources/A/b.tmp") && ignored.ignores("Sources/b.tmp"))
   }
+
+  @Test("docker-compose.yml runs versions of Kafka and PostgreSQL that scripts/compatibility tries")
+  func composedVersions() throws {
+    let lanes = try Repository.lines("scripts/compatibility").joined(separator: "\n")
+    let compose = try Repository.lines("docker-compose.yml").joined(separator: "\n")
+    let images = compose.matches(of: /image: (?:apache\/)?(kafka|postgres):([0-9.]+)/)
+    #expect(images.count == 2)
+    for image in images { #expect(lanes.contains("|\(image.1) \(image.2)|"), "\(image.0)") }
+  }
 }

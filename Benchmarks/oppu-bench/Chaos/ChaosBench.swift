@@ -19,7 +19,8 @@ struct ChaosBench: AsyncParsableCommand {
       and trained is held against what was sent. What is found is printed, and the exit code is 1.
 
       The seed decides what goes wrong in which order; when exactly is the machine's. --worker tries another build, \
-      also an older one: nothing is set that it would not know.
+      also an older one: nothing is set that it would not know. With OPPU_TEST_KAFKA, a folder with a script `kafka` \
+      (CONTRIBUTING.md), the brokers are Apache Kafka's, --brokers says how many, and they are killed as well.
 
       Example: oppu-bench chaos --minutes 4 --seed 3 --only topics
       """)
@@ -30,6 +31,7 @@ struct ChaosBench: AsyncParsableCommand {
   @Option(help: "Requests a second.") var requests = 1
   @Option(help: "Users.") var users = 8
   @Option(help: "Worker processes, each with all roles.") var workers = 2
+  @Option(help: "Brokers that are one cluster, with a copy of everything on each.") var brokers = 1
   @Option(
     help:
       "Only these faults: \(ChaosPlan.Phase.allCases.map(\.rawValue).joined(separator: ", ")), or one kind by its name, e.g. databaseHeld."
@@ -43,6 +45,9 @@ struct ChaosBench: AsyncParsableCommand {
   func validate() throws {
     guard minutes > 0, events > 0, requests > 0, users > 0, (1...16).contains(workers) else {
       throw ValidationError("Every number must be positive, and --workers at most 16.")
+    }
+    guard (1...3).contains(brokers), brokers == 1 || OutsideServers.kafka != nil else {
+      throw ValidationError("--brokers is 1, or up to 3 of Apache Kafka (OPPU_TEST_KAFKA).")
     }
     if let only, ChaosPlan.Scope(only) == nil {
       throw ValidationError("There are no faults '\(only)'.")
@@ -77,7 +82,7 @@ struct ChaosBench: AsyncParsableCommand {
       worker: worker ?? root.appendingPathComponent(".build/release/oppu-worker").path,
       count: workers,
       broker: OutsideServers.kafka ?? root.appendingPathComponent(".oppu/bin/noida-db"),
-      model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path,
+      brokers: brokers, model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path,
       settings: Self.settings)
     let result: Result<Void, any Error>
     do { result = .success(try await trial(stage)) } catch { result = .failure(error) }
@@ -108,7 +113,9 @@ struct ChaosBench: AsyncParsableCommand {
     let check = ChaosCheck(database: servers.database, workers: members, ledger: ledger)
     let faults = ChaosFaults(
       servers: servers, workers: members, topics: topics, crowds: crowds, ledger: ledger)
-    let plan = ChaosPlan(seed: seed, workers: workers, only: only.flatMap(ChaosPlan.Scope.init))
+    let plan = ChaosPlan(
+      seed: seed, workers: workers, brokers: brokers, mayBeKilled: !servers.brokers.isStandIn,
+      only: only.flatMap(ChaosPlan.Scope.init))
     try await stage.prepare()
     let watchers = [
       Task { try await members.supervise() }, Task { try await topics.resolveGaps() },

@@ -28,7 +28,8 @@ struct ChaosFaults: Sendable {
     case .databaseKilled, .databaseHeld, .databaseSlow, .databaseCut, .databaseRefuses,
       .sessionsEnded, .databaseReadOnly, .statementTimeout, .databaseLocked:
       [.database]
-    case .brokerStopped, .brokerFrozen, .brokerHeld, .brokerSlow, .brokerCut: [.broker]
+    case .brokerStopped, .brokerKilled, .brokerFrozen, .brokerHeld, .brokerSlow, .brokerCut:
+      [.broker]
     case .workerKilled, .workerStopped, .workerFrozen, .eventsMadeAnew, .requestsMadeAnew:
       [.workers]
     case .workerStoppedAmid(_, .databaseHeld): [.workers, .database]
@@ -52,12 +53,17 @@ struct ChaosFaults: Sendable {
       await servers.setting("default_transaction_read_only", "on", time)
     case .statementTimeout(let time): await servers.setting("statement_timeout", "'30ms'", time)
     case .databaseLocked(let time): try await servers.lockTables(time)
-    case .brokerStopped(let down):
-      try await topics.withoutSending { try await servers.restartBroker(down: down) }
-    case .brokerFrozen(let time): try await servers.freezeBroker(time)
-    case .brokerHeld(let time): await with(.held, on: .broker, time)
-    case .brokerSlow(let time): await with(.slow(.milliseconds(50)), on: .broker, time)
-    case .brokerCut: servers.cut(.broker)
+    case .brokerStopped(let index, let down):
+      try await topics.withoutSending {
+        try await servers.restartBroker(index, isKilled: false, down: down)
+      }
+    case .brokerKilled(let index, let down):
+      try await servers.restartBroker(index, isKilled: true, down: down)
+    case .brokerFrozen(let index, let time): try await servers.freezeBroker(index, time)
+    case .brokerHeld(let index, let time): await with(.held, on: .broker(index), time)
+    case .brokerSlow(let index, let time):
+      await with(.slow(.milliseconds(50)), on: .broker(index), time)
+    case .brokerCut(let index): servers.cut(.broker(index))
     case .workerKilled(let index, let down):
       await workers.kill(index)
       await servers.pause(down)
@@ -89,7 +95,7 @@ struct ChaosFaults: Sendable {
 
   /// The trouble lasts until the worker has stopped, or has not in the time that it may take.
   private func stop(_ index: Int, amid trouble: ChaosPlan.Fault.Trouble) async {
-    let server: ChaosServers.Server = trouble == .databaseHeld ? .database : .broker
+    let server: ChaosServers.Server = trouble == .databaseHeld ? .database : .brokers
     servers.set(trouble == .brokerGone ? .refusing : .held, to: server)
     // So that everything it has under way waits for the server.
     await servers.pause(.seconds(5))

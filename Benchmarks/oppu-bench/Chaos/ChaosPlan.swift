@@ -20,13 +20,15 @@ struct ChaosPlan: Sendable {
     case statementTimeout(Duration)
     /// Nobody else gets at the tables of events and answers, for longer than a member of a group may be silent.
     case databaseLocked(Duration)
-    /// Stopped in order: the development broker loses acknowledged messages when it is killed, which is not the
+    /// Stopped in order.
+    case brokerStopped(Int, down: Duration)
+    /// Only of Apache Kafka: the development broker loses acknowledged messages when it is killed, which is not the
     /// worker's to mend.
-    case brokerStopped(down: Duration)
-    case brokerFrozen(Duration)
-    case brokerHeld(Duration)
-    case brokerSlow(Duration)
-    case brokerCut
+    case brokerKilled(Int, down: Duration)
+    case brokerFrozen(Int, Duration)
+    case brokerHeld(Int, Duration)
+    case brokerSlow(Int, Duration)
+    case brokerCut(Int)
     case workerKilled(Int, down: Duration)
     case workerStopped(Int, down: Duration)
     case workerFrozen(Int, Duration)
@@ -64,7 +66,7 @@ struct ChaosPlan: Sendable {
         self.phase = phase
         return
       }
-      var plan = ChaosPlan(seed: 0, workers: 1)
+      var plan = ChaosPlan(seed: 0, workers: 1, brokers: 1, mayBeKilled: true)
       guard
         let phase = Phase.allCases.first(where: { phase in
           plan.faults(of: phase).contains { $0.name == name }
@@ -85,14 +87,20 @@ struct ChaosPlan: Sendable {
   private var random: SplitMix64
   private var operations: SplitMix64
   private let workers: Int
+  private let brokers: Int
+  private let mayBeKilled: Bool
   /// What is left of each phase's faults: every kind has its turn before one comes again.
   private var orders: [Phase: [Int]] = [:]
 
   private let only: Scope?
 
-  /// - Parameter only: nil: everything.
-  init(seed: UInt64, workers: Int, only: Scope? = nil) {
+  /// - Parameters:
+  ///   - mayBeKilled: the brokers, as by a crash.
+  ///   - only: nil: everything.
+  init(seed: UInt64, workers: Int, brokers: Int, mayBeKilled: Bool, only: Scope? = nil) {
     self.only = only
+    self.brokers = brokers
+    self.mayBeKilled = mayBeKilled
     random = SplitMix64(seed: seed)
     operations = SplitMix64(seed: seed ^ 0x6F70_7075)
     self.workers = workers
@@ -130,6 +138,7 @@ struct ChaosPlan: Sendable {
   /// One of each kind, of random lengths.
   private mutating func faults(of phase: Phase) -> [Fault] {
     let worker = Int.random(in: 0..<workers, using: &random)
+    let broker = Int.random(in: 0..<brokers, using: &random)
     switch phase {
     case .calm, .everything: return []
     case .database:
@@ -141,9 +150,10 @@ struct ChaosPlan: Sendable {
       ]
     case .broker:
       return [
-        .brokerStopped(down: seconds(0...15)), .brokerFrozen(seconds(1...30)),
-        .brokerHeld(seconds(1...30)), .brokerSlow(seconds(5...20)), .brokerCut,
-      ]
+        .brokerStopped(broker, down: seconds(0...15)), .brokerFrozen(broker, seconds(1...30)),
+        .brokerHeld(broker, seconds(1...30)), .brokerSlow(broker, seconds(5...20)),
+        .brokerCut(broker),
+      ] + (mayBeKilled ? [.brokerKilled(broker, down: seconds(0...15))] : [])
     case .workers:
       return [
         .workerKilled(worker, down: seconds(0...10)), .workerStopped(worker, down: seconds(0...5)),

@@ -5,28 +5,32 @@ import Foundation
 import PostgresClient
 
 actor ChaosServers {
-  enum Server: Sendable { case database, broker }
+  enum Server: Sendable, Equatable {
+    case database
+    /// One of the brokers, from 0; or all of them.
+    case broker(Int)
+    case brokers
+  }
 
   private let folder: URL
   private let ledger: ChaosLedger
   private var postgres: PrivatePostgres
-  private var broker: DevelopmentBroker
+  let brokers: ChaosBrokers
   private let databaseProxy: LoopbackProxy
-  private let brokerProxy: LoopbackProxy
+  private let brokerProxies: [LoopbackProxy]
   /// Goes to the server itself, past the proxy.
   let database: PostgresClient
-  /// The broker itself.
-  let bootstrapServers: String
 
-  init(folder: URL, broker program: URL, ledger: ChaosLedger) async throws {
+  /// - Parameters:
+  ///   - program: of the brokers (`DevelopmentBroker.start`).
+  ///   - count: of brokers; several only of Apache Kafka.
+  init(folder: URL, broker program: URL, count: Int, ledger: ChaosLedger) async throws {
     self.folder = folder
     self.ledger = ledger
     postgres = try await Self.startPostgres(in: folder)
-    broker = try await Self.startBroker(program, in: folder)
-    self.program = program
-    bootstrapServers = broker.bootstrapServers
+    brokers = try await ChaosBrokers(program, count: count, in: folder)
     databaseProxy = try LoopbackProxy(to: postgres.port)
-    brokerProxy = try LoopbackProxy(to: broker.port, isKafka: true) {
+    brokerProxies = try LoopbackProxy.before(brokers: brokers.ports) {
       KafkaTopicHiding(beginning: ChaosMessages.unknownTopics)
     }
     // What is set for the workers' sessions does not hold for the trial's own.
@@ -36,8 +40,6 @@ actor ChaosServers {
       logger: BenchDatabase.logger)
   }
 
-  private let program: URL
-
   private static func startPostgres(in folder: URL, port: Int? = nil) async throws
     -> PrivatePostgres
   {
@@ -45,46 +47,44 @@ actor ChaosServers {
       folder: folder.appendingPathComponent("postgres"), port: port, logger: BenchDatabase.logger)
   }
 
-  private static func startBroker(_ program: URL, in folder: URL, port: Int? = nil) async throws
-    -> DevelopmentBroker
-  {
-    try await DevelopmentBroker.start(
-      executable: program, folder: folder.appendingPathComponent("broker"), port: port,
-      logger: BenchDatabase.logger)
-  }
-
   /// How a worker reaches them.
   nonisolated var environment: [String: String] {
     [
       "OPPU_DATABASE_URL": "postgresql://oppu@127.0.0.1:\(databaseProxy.port)/oppu",
-      "OPPU_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:\(brokerProxy.port)",
+      "OPPU_KAFKA_BOOTSTRAP_SERVERS":
+        brokerProxies.map { "127.0.0.1:\($0.port)" }.joined(separator: ","),
     ]
   }
 
   func stop(keepingFolder: Bool) async {
     await database.close()
     databaseProxy.stop()
-    brokerProxy.stop()
-    await broker.stop()
+    for proxy in brokerProxies { proxy.stop() }
+    await brokers.stop()
     await postgres.stop()
     if !keepingFolder { try? FileManager.default.removeItem(at: postgres.folder) }
   }
 
   // MARK: Ways
 
-  private nonisolated func proxy(_ server: Server) -> LoopbackProxy {
+  private nonisolated func proxies(_ server: Server) -> [LoopbackProxy] {
     switch server {
-    case .database: databaseProxy
-    case .broker: brokerProxy
+    case .database: [databaseProxy]
+    case .broker(let index): [brokerProxies[index]]
+    case .brokers: brokerProxies
     }
   }
 
   nonisolated func set(_ mode: LoopbackProxy.Mode, to server: Server) {
-    proxy(server).set(mode)
-    if mode == .refusing { proxy(server).cut() }
+    for proxy in proxies(server) {
+      proxy.set(mode)
+      if mode == .refusing { proxy.cut() }
+    }
   }
 
-  nonisolated func cut(_ server: Server) { proxy(server).cut() }
+  nonisolated func cut(_ server: Server) {
+    for proxy in proxies(server) { proxy.cut() }
+  }
 
   // MARK: Servers
 
@@ -94,36 +94,25 @@ actor ChaosServers {
     postgres = try await Self.startPostgres(in: folder, port: postgres.port)
   }
 
-  func restartBroker(down: Duration) async throws {
-    if isStandIn {
-      // It acknowledges what it has not written, and loses that when it is stopped, which Kafka does not: so the way
-      // to it is closed, and it has written when its file has rested.
-      set(.held, to: .broker)
-      for _ in 0..<60 {
-        await pause(.seconds(1))
-        let file = folder.appendingPathComponent("broker/data/kafka.json").path
-        let attributes = try? FileManager.default.attributesOfItem(atPath: file)
-        let written = attributes?[.modificationDate] as? Date ?? .distantPast
-        if written.timeIntervalSinceNow < -3 { break }
-      }
-    }
+  /// Ends a broker in order, or as a crash would, and starts it again.
+  func restartBroker(_ index: Int, isKilled: Bool, down: Duration) async throws {
+    // What the stand-in acknowledges while it is stopped is lost, which Kafka's is not.
+    if brokers.isStandIn { set(.held, to: .brokers) }
     let result: Result<Void, any Error>
     do {
-      await broker.stop()
+      try await brokers.end(index, isKilled: isKilled)
       await pause(down)
-      broker = try await Self.startBroker(program, in: folder, port: broker.port)
+      try await brokers.start(index)
       result = .success(())
     } catch { result = .failure(error) }
-    if isStandIn { set(.open, to: .broker) }
+    if brokers.isStandIn { set(.open, to: .brokers) }
     try result.get()
   }
 
-  nonisolated var isStandIn: Bool { DevelopmentBroker.isStandIn(program) }
-
-  func freezeBroker(_ time: Duration) async throws {
-    try await broker.signal(SIGSTOP)
+  func freezeBroker(_ index: Int, _ time: Duration) async throws {
+    try await brokers.signal(SIGSTOP, to: index)
     await pause(time)
-    try await broker.signal(SIGCONT)
+    try await brokers.signal(SIGCONT, to: index)
   }
 
   /// A fault's length: where the trial is over it ends, and is undone all the same.

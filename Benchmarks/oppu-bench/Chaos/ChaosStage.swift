@@ -11,21 +11,26 @@ struct ChaosStage: Sendable {
   let kafka: WorkerConfiguration.Kafka
 
   init(
-    folder: URL, worker: String, count: Int, broker: URL, model: String, settings: [String: String]
+    folder: URL, worker: String, count: Int, broker: URL, brokers: Int, model: String,
+    settings: [String: String]
   ) async throws {
-    servers = try await ChaosServers(folder: folder, broker: broker, ledger: ledger)
+    servers = try await ChaosServers(
+      folder: folder, broker: broker, count: brokers, ledger: ledger)
     workers = ChaosWorkers(
       program: worker, count: count, folder: folder,
       settings: servers.environment.merging(settings) { $1 }.merging(["OPPU_MODEL": model]) { $1 },
       ledger: ledger)
     var kafka = WorkerConfiguration().kafka
-    kafka.bootstrapServers = servers.bootstrapServers
+    kafka.bootstrapServers = servers.brokers.bootstrapServers
     self.kafka = kafka
   }
 
   func prepare() async throws {
     for command in [
-      ["admin", "topics", "create", "--partitions", "\(ChaosTopics.partitions)", "--execute"],
+      [
+        "admin", "topics", "create", "--partitions", "\(ChaosTopics.partitions)",
+        "--replication", "\(servers.brokers.replication)", "--execute",
+      ],
       ["admin", "migrate", "--execute"],
     ] {
       let (status, output) = try await workers.run(command)

@@ -76,7 +76,7 @@ struct ChaosTopics: Sendable {
 
   /// Does something while nobody sends, where the broker is one that loses what it has just acknowledged.
   func withoutSending(_ body: () async throws -> Void) async throws {
-    guard servers.isStandIn else { return try await body() }
+    guard servers.brokers.isStandIn else { return try await body() }
     try await traffic.pause()
     let result: Result<Void, any Error>
     do { result = .success(try await body()) } catch { result = .failure(error) }
@@ -99,7 +99,8 @@ struct ChaosTopics: Sendable {
       if isDown { await workers.stopAll() }
       try await withAdmin { admin in
         _ = try? await admin.deleteTopics([topic])
-        let new = NewTopic(name: topic, partitions: Self.partitions, replication: 1)
+        let new = NewTopic(
+          name: topic, partitions: Self.partitions, replication: servers.brokers.replication)
         let isMade = try await wait(.seconds(30)) {
           try await admin.createTopics([new])[topic] == .created
         }

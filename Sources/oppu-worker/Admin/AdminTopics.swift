@@ -92,19 +92,21 @@ struct TopicsCreate: AsyncParsableCommand {
 
   @Option(name: .long, help: "Partitions of each topic: how many workers can share the load.")
   var partitions: Int32 = 6
-  @Option(name: .long, help: "Copies of each partition (3 in a production cluster).")
-  var replication: Int32 = 1
+  @Option(
+    name: .long,
+    help: "Copies of each partition (3 in a production cluster); by default the broker's own.")
+  var replication: Int32?
   @Flag(name: .long, help: "Create them.") var execute = false
 
   func validate() throws {
-    guard (1...10_000).contains(partitions), (1...100).contains(replication) else {
+    guard (1...10_000).contains(partitions), (1...100).contains(replication ?? 1) else {
       throw ValidationError("--partitions must be 1 to 10000 and --replication 1 to 100.")
     }
   }
 
   func run() async throws {
     try await withKafka(options) { admin, configuration in
-      let wanted = configuration.topics(partitions: partitions, replication: replication)
+      let wanted = configuration.topics(partitions: partitions, replication: replication ?? -1)
       let presence = try await admin.presence(of: wanted.map(\.name))
       func isThere(_ topic: NewTopic) -> Bool {
         if case .exists = presence[topic.name] { return true }
