@@ -23,10 +23,9 @@ enum BenchDatabase {
   ) async throws -> T {
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-bench-\(UUID().uuidString.prefix(8))")
-    let outside = try await OutsideServers.startPostgres(in: folder, isDurable: true)
-    let server =
-      outside == nil ? try await PrivatePostgres.start(folder: folder, logger: logger) : nil
-    let url = outside ?? server?.connectionString ?? ""
+    let server = try await PrivatePostgres.start(
+      folder: folder, script: OutsideServers.postgres, logger: logger)
+    let url = server.connectionString
     let client = PostgresClient(
       PostgresConfiguration(url, maximumConnections: connections), logger: logger)
     let result: Result<T, any Error>
@@ -37,10 +36,8 @@ enum BenchDatabase {
       result = .failure(error)
     }
     await client.close()
-    if let server {
-      await server.stop()
-      try? FileManager.default.removeItem(at: server.folder)
-    }
+    await server.stop()
+    try? FileManager.default.removeItem(at: server.folder)
     try? FileManager.default.removeItem(at: folder)
     return try result.get()
   }

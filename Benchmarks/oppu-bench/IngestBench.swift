@@ -43,7 +43,8 @@ struct IngestBench: AsyncParsableCommand {
       ProcessInfo.processInfo.environment["OPPU_BENCH_LOG"].flatMap { Logger.Level(rawValue: $0) }
       ?? .error
     let postgres = try await PrivatePostgres.start(
-      folder: folder.appendingPathComponent("postgres"), logger: logger)
+      folder: folder.appendingPathComponent("postgres"), script: OutsideServers.postgres,
+      logger: logger)
     let result: Result<Void, any Error>
     do {
       result = .success(
@@ -241,7 +242,7 @@ struct IngestBench: AsyncParsableCommand {
     // What earlier runs left to be written must not be charged to this one.
     try await client.execute("CHECKPOINT")
     await client.close()
-    let url = server.replacing(/\/oppu$/, with: "/\(name)")
+    let url = server.replacing(/\/\w+$/, with: "/\(name)")
     let inside = PostgresClient(PostgresConfiguration(url), logger: logger)
     try await Migrator(client: inside).migrate()
     await inside.close()

@@ -184,21 +184,4 @@ public enum OutsideServers {
     let folder = ProcessInfo.processInfo.environment[variable] ?? ""
     return folder.isEmpty ? nil : URL(fileURLWithPath: folder).appendingPathComponent(name)
   }
-
-  /// Starts PostgreSQL by the script of `OPPU_TEST_POSTGRES`; it ends with this process.
-  ///
-  /// - Parameter isDurable: false turns fsync off, for tests whose data may be lost with the machine.
-  /// - Returns: libpq's URI of a database in which others can be made; nil where the variable is not set.
-  /// - Throws: `DevelopmentServerError`.
-  public static func startPostgres(in folder: URL, isDurable: Bool = false) async throws -> String?
-  {
-    guard let postgres else { return nil }
-    let settings =
-      isDurable ? [] : ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
-    let address = try await ScriptedServer.start(
-      script: postgres, folder: folder, members: [], address: "url",
-      arguments: version(of: "OPPU_TEST_POSTGRES") + settings.flatMap { ["--set", $0] }
-    ).address
-    return address.trimmingCharacters(in: .whitespacesAndNewlines)
-  }
 }

@@ -17,9 +17,8 @@ import Worker
 enum Servers {
   /// The address of a database that is used to make others.
   private static let postgres = Task { () throws -> String in
-    if let url = try await OutsideServers.startPostgres(in: folder("postgres")) { return url }
-    return try await PrivatePostgres.start(
-      folder: folder("postgres"), isDurable: false, logger: logger
+    try await PrivatePostgres.start(
+      folder: folder("postgres"), isDurable: false, script: OutsideServers.postgres, logger: logger
     ).connectionString
   }
   private static let broker = Task { () throws -> DevelopmentBroker in

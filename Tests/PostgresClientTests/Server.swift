@@ -10,9 +10,9 @@ enum Server {
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-tests-postgres-\(UUID().uuidString.prefix(8))")
     Cleanup.removeAtExit(folder.path)
-    if let url = try await OutsideServers.startPostgres(in: folder) { return url }
-    return try await PrivatePostgres.start(folder: folder, isDurable: false, logger: logger)
-      .connectionString
+    return try await PrivatePostgres.start(
+      folder: folder, isDurable: false, script: OutsideServers.postgres, logger: logger
+    ).connectionString
   }
 
   static var logger: Logger {

@@ -20,6 +20,7 @@ actor ChaosServers {
   private let brokerProxies: [LoopbackProxy]
   /// Goes to the server itself, past the proxy.
   let database: PostgresClient
+  private let databaseName: String
 
   /// - Parameters:
   ///   - program: of the brokers (`DevelopmentBroker.start`).
@@ -29,6 +30,7 @@ actor ChaosServers {
     self.ledger = ledger
     postgres = try await Self.startPostgres(in: folder)
     brokers = try await ChaosBrokers(program, count: count, in: folder)
+    databaseName = String(postgres.connectionString.split(separator: "/").last ?? "oppu")
     databaseProxy = try LoopbackProxy(to: postgres.port)
     brokerProxies = try LoopbackProxy.before(brokers: brokers.ports) {
       KafkaTopicHiding(beginning: ChaosMessages.unknownTopics)
@@ -44,13 +46,14 @@ actor ChaosServers {
     -> PrivatePostgres
   {
     try await PrivatePostgres.start(
-      folder: folder.appendingPathComponent("postgres"), port: port, logger: BenchDatabase.logger)
+      folder: folder.appendingPathComponent("postgres"), port: port,
+      script: OutsideServers.postgres, logger: BenchDatabase.logger)
   }
 
   /// How a worker reaches them.
   nonisolated var environment: [String: String] {
     [
-      "OPPU_DATABASE_URL": "postgresql://oppu@127.0.0.1:\(databaseProxy.port)/oppu",
+      "OPPU_DATABASE_URL": "postgresql://oppu@127.0.0.1:\(databaseProxy.port)/\(databaseName)",
       "OPPU_KAFKA_BOOTSTRAP_SERVERS":
         brokerProxies.map { "127.0.0.1:\($0.port)" }.joined(separator: ","),
     ]
@@ -131,10 +134,10 @@ actor ChaosServers {
 
   /// Sets something for the workers' sessions, also those that are open, and takes it back.
   func setting(_ name: String, _ value: String, _ time: Duration) async {
-    await sql("ALTER ROLE oppu IN DATABASE oppu SET \(name) = \(value)")
+    await sql("ALTER ROLE oppu IN DATABASE \(databaseName) SET \(name) = \(value)")
     await endOtherSessions()
     await pause(time)
-    await sql("ALTER ROLE oppu IN DATABASE oppu RESET \(name)")
+    await sql("ALTER ROLE oppu IN DATABASE \(databaseName) RESET \(name)")
     await endOtherSessions()
   }
 
