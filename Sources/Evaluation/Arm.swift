@@ -2,6 +2,7 @@
 
 import Foundation
 import OPPU
+import Personalization
 
 /// One arm of an evaluation.
 public struct Arm: Sendable, Hashable, Codable {

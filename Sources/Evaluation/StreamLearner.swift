@@ -65,9 +65,8 @@ public struct AdapterLearner: StreamLearner {
   }
 
   public let training: PersonalTraining
-  private let encoder: ExampleEncoder
+  private let prompt: PersonalPrompt
   private let seed: UInt64
-  /// An event's loss finds the prompt that its answer had.
   private let prefixes = PrefixCache(byteLimit: 32 << 20)
 
   private var model: LlamaModel { training.model }
@@ -76,15 +75,20 @@ public struct AdapterLearner: StreamLearner {
   public init(training: PersonalTraining, seed: UInt64) {
     self.training = training
     self.seed = seed
-    encoder = ExampleEncoder(
-      model: training.model, task: training.task, cutoff: training.settings.cutoff)
+    prompt = PersonalPrompt(
+      model: training.model, task: training.task, variant: training.variant,
+      settings: training.settings)
   }
 
   public func answer(
     _ input: [String: JSONValue], earlier: HistoryRetriever, with knowledge: Knowledge?
   ) throws -> String? {
     var question = Question(
-      task: task, prompt: encoder.tokens.prompt(try text(input, earlier, knowledge)),
+      task: task,
+      prompt: prompt.encode(
+        try prompt.texts.build(
+          input: input, after: earlier, profile: knowledge?.profile?.text
+        ).text),
       adapter: knowledge?.stacked ?? training.under)
     if case .free(let temperature, let topK, let topP) = training.settings.decoding {
       question.isFree = true
@@ -97,12 +101,9 @@ public struct AdapterLearner: StreamLearner {
   public func loss(
     of item: HistoryItem, earlier: HistoryRetriever, with knowledge: Knowledge
   ) throws -> Double {
-    let example = encoder.encode(
-      try text(item.input, earlier, knowledge), task.completion(for: item.output))
-    let scores = try model.score(
-      prompt: example.prompt, candidates: [example.completion], adapter: knowledge.stacked,
-      prefixes: prefixes)
-    return -(scores.logProbabilities.first ?? -.infinity) / Double(example.completion.count)
+    try EventLoss(model).losses(
+      of: [prompt.example(item, after: earlier, profile: knowledge.profile?.text)],
+      adapter: knowledge.adapter, over: training.under)[0]
   }
 
   public func learn(
@@ -127,18 +128,5 @@ public struct AdapterLearner: StreamLearner {
         examples: trained.examples, replayed: trained.replayed, epochs: trained.epochs,
         tokens: trained.report.tokens, seconds: (clock.now - begin) / .seconds(1))
     )
-  }
-
-  private func text(
-    _ input: [String: JSONValue], _ earlier: HistoryRetriever, _ knowledge: Knowledge?
-  ) throws -> String {
-    let variant = training.variant
-    return try encoder.prompts.build(
-      input: input,
-      retrieved: variant.retrieve > 0
-        ? earlier.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
-      profile: variant.profile
-        ? knowledge?.profile?.text ?? ComputedProfile.text(for: earlier.items, task: task) : nil
-    ).text
   }
 }

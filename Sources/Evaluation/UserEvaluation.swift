@@ -63,8 +63,6 @@ public struct UserEvaluation: Sendable {
   public let settings: MethodSettings
   public let taskAdapters: [PromptVariant: Adapter]
   public let seed: UInt64
-  /// Of a gold, as many tokens count for its loss.
-  private static let longestGold = 256
 
   public init(
     model: LlamaModel, task: TaskDefinition, historyTask: TaskDefinition? = nil,
@@ -90,13 +88,12 @@ public struct UserEvaluation: Sendable {
       ? try settings.writtenProfile(
         of: user.history, task: historyTask, variant: PromptVariant(profile: true), model: model
       )?.text : nil
-    let profile = written ?? ComputedProfile.text(for: user.history, task: historyTask)
     // Arms with the same prompts share what is computed of them.
     let prefixes = PrefixCache(byteLimit: 64 << 20)
     let clock = ContinuousClock()
     for arm in arms {
       let begin = clock.now
-      var asked: [Question] = []
+      var asked: (prompt: PersonalPrompt, texts: [String], adapter: Adapter?)?
       switch arm.source {
       case .majority:
         let commonest = Self.commonest(user.history.map(\.output))
@@ -108,35 +105,27 @@ public struct UserEvaluation: Sendable {
         }
       case .model(let tuning, let variant):
         let adapter = try adapter(tuning, variant, arm, user, written, &outcome)
-        let questions = try user.queries.map {
-          question(try prompt($0.input, variant, retriever, profile), adapter: adapter)
+        let prompt = PersonalPrompt(
+          model: model, task: task, historyTask: historyTask, variant: variant, settings: settings)
+        let texts = try user.queries.map {
+          try prompt.texts.build(input: $0.input, after: retriever, profile: written).text
         }
-        outcome.predictions[arm.name] = try model.answer(questions, prefixes: prefixes).map(\.text)
-        asked = questions
+        outcome.predictions[arm.name] = try model.answer(
+          texts.map { question(prompt.encode($0), adapter: adapter) }, prefixes: prefixes
+        ).map(\.text)
+        asked = (prompt, texts, adapter)
       }
       outcome.seconds[arm.name] = (clock.now - begin) / .seconds(1)
-      if !asked.isEmpty {
-        outcome.losses[arm.name] = try zip(asked, user.queries).compactMap { question, query in
-          try query.gold.map { try loss(of: $0, question, prefixes) }
-        }
+      if let (prompt, texts, adapter) = asked {
+        let losses = try EventLoss(model).losses(
+          of: zip(texts, user.queries).compactMap { text, query in
+            query.gold.map { prompt.encode(text, task.completion(for: $0)) }
+          }, adapter: adapter)
+        guard losses.allSatisfy(\.isFinite) else { throw InferenceError.notFinite }
+        outcome.losses[arm.name] = losses
       }
     }
     return outcome
-  }
-
-  /// In nats per token, end-of-text included.
-  private func loss(
-    of gold: String, _ question: Question, _ prefixes: PrefixCache
-  ) throws -> Double {
-    let tokens =
-      model.tokenizer.encodeContinuation(task.completion(for: gold)).prefix(Self.longestGold)
-      + [model.tokenizer.eos]
-    let scores = try model.score(
-      prompt: question.prompt, candidates: [Array(tokens)], adapter: question.adapter,
-      prefixes: prefixes)
-    let loss = -(scores.logProbabilities.first ?? -.infinity) / Double(tokens.count)
-    guard loss.isFinite else { throw InferenceError.notFinite }
-    return loss
   }
 
   /// The commonest text, of equally common ones the first.
@@ -155,20 +144,6 @@ public struct UserEvaluation: Sendable {
         temperature: temperature, topK: topK, topP: topP, seed: seed)
     }
     return question
-  }
-
-  private func prompt(
-    _ input: [String: JSONValue], _ variant: PromptVariant, _ retriever: HistoryRetriever,
-    _ profile: String?
-  ) throws -> [Int32] {
-    let encoder = ExampleEncoder(
-      model: model, task: task, historyTask: historyTask, cutoff: settings.cutoff)
-    let built = try encoder.prompts.build(
-      input: input,
-      retrieved: variant.retrieve > 0
-        ? retriever.retrieve(text: task.queryText(input), k: variant.retrieve) : [],
-      profile: variant.profile ? profile : nil)
-    return encoder.tokens.prompt(built.text)
   }
 
   private func adapter(

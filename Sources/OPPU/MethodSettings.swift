@@ -29,27 +29,6 @@ public struct AdaptationSettings: Sendable, Equatable, Codable {
   }
 }
 
-/// What stands in a prompt beside the task's own words.
-public struct PromptVariant: Sendable, Hashable, Codable {
-  /// How many past items are retrieved; 0 for none.
-  public var retrieve: Int
-  /// Whether the user's profile stands before them.
-  public var profile: Bool
-
-  public init(retrieve: Int = 0, profile: Bool = false) {
-    self.retrieve = retrieve
-    self.profile = profile
-  }
-
-  public static let plain = PromptVariant()
-
-  /// As in names of arms and folders: `plain`, `rag-4`, `pag`, `rag-4+pag`.
-  public var name: String {
-    let parts = (retrieve > 0 ? ["rag-\(retrieve)"] : []) + (profile ? ["pag"] : [])
-    return parts.isEmpty ? "plain" : parts.joined(separator: "+")
-  }
-}
-
 /// How an answer is taken from the model.
 public enum AnswerDecoding: Sendable, Equatable, Codable {
   /// Labels and ratings by the likelihood of every possible answer, texts greedily.

@@ -70,17 +70,15 @@ public struct PersonalTraining: Sendable {
     // Every length of a history draws anew, so that a candidate that was not good enough is not made
     // again in the same way.
     let seed = seed &+ UInt64(history.count)
-    let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
+    let prompt = PersonalPrompt(model: model, task: task, variant: variant, settings: settings)
     var chosen = settings.examples
-    chosen.retrieve = variant.retrieve
-    chosen.usesProfile = variant.profile
     chosen.seed = seed
-    let set = try TrainingSetBuilder(prompts: encoder.prompts, settings: chosen).build(
+    let set = try TrainingSetBuilder(prompts: prompt.texts, settings: chosen).build(
       history: history, trainedThrough: trainedThrough, changedAt: changedAt,
       profile: profile)
     guard !set.training.isEmpty else { return nil }
-    let training = affordable(set.training.map(encoder.encode))
-    let heldOut = set.heldOut.map(encoder.encode)
+    let training = affordable(set.training.map(prompt.encode))
+    let heldOut = set.heldOut.map(prompt.encode)
     let configuration = settings.user.configuration(
       tokensInEpoch: training.reduce(0) { $0 + $1.tokenCount }, cutoff: settings.cutoff,
       seed: seed)
@@ -88,7 +86,7 @@ public struct PersonalTraining: Sendable {
     let result = try trainer.train(examples: training, startingFrom: parent, onStep: onStep)
     guard result.end != .stopped else { return nil }
     func losses(_ adapter: Adapter?) throws -> [Double] {
-      heldOut.isEmpty ? [] : try trainer.loss(of: heldOut, adapter: adapter).examples
+      try EventLoss(model).losses(of: heldOut, adapter: adapter, over: under)
     }
     let without = try losses(nil)
     return Result(

@@ -17,7 +17,7 @@ extension LlamaModel {
     of history: [HistoryItem], task: TaskDefinition, cutoff: Int, since eventID: String? = nil,
     after previous: UserProfile? = nil
   ) throws -> UserProfile? {
-    let tokens = PromptTokens(tokenizer, task: task)
+    let tokens = PromptTokens(tokenizer, controls: task.controlNames)
     let limit = min(cutoff, configuration.contextLength - ModelProfile.maximumTokens)
     guard
       let prompt = ModelProfile.prompt(

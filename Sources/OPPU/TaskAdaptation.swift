@@ -51,13 +51,11 @@ public struct TaskAdaptation: Sendable {
   private func examples(
     _ histories: [[HistoryItem]], tokens: Int, seed: UInt64
   ) throws -> [TrainingExample] {
-    let encoder = ExampleEncoder(model: model, task: task, cutoff: settings.cutoff)
+    let prompt = PersonalPrompt(model: model, task: task, variant: variant, settings: settings)
     var chosen = settings.examples
-    chosen.retrieve = variant.retrieve
-    chosen.usesProfile = variant.profile
     chosen.heldOutMinimum = 0
     chosen.heldOutFraction = 0
-    let builder = TrainingSetBuilder(prompts: encoder.prompts, settings: chosen)
+    let builder = TrainingSetBuilder(prompts: prompt.texts, settings: chosen)
     // Positions are drawn before prompts are built: most of a large set is never needed.
     var places = histories.enumerated().flatMap { user, history in
       history.indices.map { (user: user, item: $0) }
@@ -77,7 +75,7 @@ public struct TaskAdaptation: Sendable {
         ).training
       }
       guard let text = sets[place.user]?[place.item] else { continue }
-      let example = encoder.encode(text)
+      let example = prompt.encode(text)
       left -= example.tokenCount
       guard left >= 0 || examples.isEmpty else { break }
       examples.append(example)

@@ -40,18 +40,67 @@ public struct PromptBuilder: Sendable {
   public let task: TaskDefinition
   /// The task of retrieved items, where a history has another format than the task's questions.
   public let historyTask: TaskDefinition
+  /// What of the past stands in a prompt.
+  public let variant: PromptVariant
   /// The most tokens a prompt may have, its completion not counted.
   public let maximumTokens: Int
   private let countTokens: @Sendable (String) -> Int
 
   public init(
-    task: TaskDefinition, historyTask: TaskDefinition? = nil, maximumTokens: Int,
-    countTokens: @escaping @Sendable (String) -> Int
+    task: TaskDefinition, historyTask: TaskDefinition? = nil, variant: PromptVariant = .plain,
+    maximumTokens: Int, countTokens: @escaping @Sendable (String) -> Int
   ) {
     self.task = task
     self.historyTask = historyTask ?? task
+    self.variant = variant
     self.maximumTokens = maximumTokens
     self.countTokens = countTokens
+  }
+
+  /// The prompt of an input as the variant has it.
+  ///
+  /// - Parameters:
+  ///   - earlier: what the user did before.
+  ///   - first: items of it at lower positions, such as those before a shift, are left out.
+  ///   - profile: the one that was written of the user; nil: the one computed of `earlier`.
+  /// - Throws: `PromptError` where the instruction alone is over budget.
+  public func build(
+    input: [String: JSONValue], after earlier: HistoryRetriever, from first: Int = 0,
+    profile: String? = nil
+  ) throws -> BuiltPrompt {
+    try build(
+      input: input,
+      retrieved: variant.retrieve > 0
+        ? earlier.retrieve(text: task.queryText(input), k: variant.retrieve, from: first) : [],
+      profile: self.profile(of: earlier, from: first, written: profile))
+  }
+
+  /// The prompt of an event whose output is known, as it might have been asked for.
+  ///
+  /// An item without an input (a tweet) looks for its like by its own words, as a question about it would; they do not
+  /// come into the prompt by that.
+  /// - Parameter fields: of its input, those that it is asked with; nil for all.
+  /// - Throws: `PromptError` where the instruction alone is over budget.
+  public func build(
+    item: HistoryItem, fields: Set<String>? = nil, after earlier: HistoryRetriever,
+    from first: Int = 0, profile: String? = nil
+  ) throws -> BuiltPrompt {
+    let input = fields.map { fields in item.input.filter { fields.contains($0.key) } } ?? item.input
+    guard task.queryText(input).isEmpty, variant.retrieve > 0 else {
+      return try build(input: input, after: earlier, from: first, profile: profile)
+    }
+    return try build(
+      input: input,
+      retrieved: earlier.retrieve(text: task.itemText(item), k: variant.retrieve, from: first),
+      profile: self.profile(of: earlier, from: first, written: profile))
+  }
+
+  private func profile(
+    of earlier: HistoryRetriever, from first: Int, written: String?
+  ) -> String? {
+    guard variant.profile else { return nil }
+    let past = earlier.items[min(first, earlier.items.count)...]
+    return written ?? ComputedProfile.text(for: past, task: historyTask)
   }
 
   /// - Parameter retrieved: most relevant first, as `HistoryRetriever.retrieve` returns them.

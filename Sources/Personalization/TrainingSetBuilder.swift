@@ -4,13 +4,8 @@ import Foundation
 
 /// What the training set of one run is made of. Lengths count events.
 public struct TrainingSetSettings: Codable, Sendable, Hashable {
-  /// Past items retrieved into each prompt; 0 for none.
-  public var retrieve: Int = 0
-  /// How they are chosen.
+  /// How past items are chosen for prompts.
   public var retrieval: RetrievalMethod = .bm25
-  /// Whether prompts carry a profile: the one given, or the computed one of the items before the
-  /// example.
-  public var usesProfile: Bool = false
   /// The input fields that examples are asked with; nil for all. Where a history tells more than
   /// questions will (LaMP's articles have titles, its questions do not), examples are to look like
   /// the questions. Retrieved lines still tell everything.
@@ -78,8 +73,8 @@ public struct TrainingSetBuilder: Sendable {
   ///   - changedAt: after a shift, the position in `history` of the first event of the new
   ///     behaviour. Of the events before it only `replayBeforeShift` are trained on, and none is
   ///     held out.
-  ///   - profile: the profile that questions will carry, such as one written by the model, for
-  ///     `usesProfile`. Without it each example has the computed profile of the items before it.
+  ///   - profile: the profile that questions will carry, such as one written by the model, where
+  ///     prompts have one. Without it each example has the computed profile of the items before it.
   /// - Throws: `PromptError` where a prompt's instruction alone is over budget.
   public func build(
     history: [HistoryItem], trainedThrough: Int = 0, changedAt: Int? = nil, profile: String? = nil
@@ -117,19 +112,8 @@ public struct TrainingSetBuilder: Sendable {
     _ item: HistoryItem, retriever: HistoryRetriever, from first: Int, profile: String?,
     isReplay: Bool
   ) throws -> TrainingText {
-    var input = item.input
-    if let asked = settings.inputFields { input = input.filter { asked.contains($0.key) } }
-    let past = retriever.items[min(first, retriever.items.count)...]
-    // An item without an input (a tweet) looks for its like by its own words, as a question about it
-    // would; they do not come into the prompt by that.
-    let asked = prompts.task.queryText(input)
-    let text = asked.isEmpty ? prompts.task.itemText(item) : asked
     let prompt = try prompts.build(
-      input: input,
-      retrieved: settings.retrieve > 0
-        ? retriever.retrieve(text: text, k: settings.retrieve, from: first) : [],
-      profile: settings.usesProfile
-        ? profile ?? ComputedProfile.text(for: past, task: prompts.task) : nil)
+      item: item, fields: settings.inputFields, after: retriever, from: first, profile: profile)
     return TrainingText(
       eventID: item.eventID, prompt: prompt.text,
       completion: prompts.task.completion(for: item.output), retrieved: prompt.retrieved,

@@ -24,7 +24,7 @@ public struct ServedModel: Sendable {
     let base = try LlamaModel.load(path: configuration.model)
     guard let path = configuration.taskAdapters else { return ServedModel(base) }
     var found: [String: TaskAdapterStore.Trained] = [:]
-    let variant = configuration.promptVariant
+    let variant = configuration.prompt.variant
     for name in catalogue.names {
       let folder = URL(fileURLWithPath: path).appending(path: name)
       guard FileManager.default.fileExists(atPath: folder.path) else { continue }
@@ -34,8 +34,8 @@ public struct ServedModel: Sendable {
       else {
         throw TaskAdapterError(
           folder: folder.path,
-          problem: "has no adapter for prompts of the kind \(variant.name) (infer.retrieve, "
-            + "infer.profile); oppu-worker adapt --variants \(variant.name) trains one")
+          problem: "has no adapter for prompts of the kind \(variant.name) (prompt.retrieve, "
+            + "prompt.profile); oppu-worker adapt --variants \(variant.name) trains one")
       }
       found[name] = adapter
     }

@@ -32,15 +32,11 @@ public struct WorkerConfiguration: Sendable {
   public var schedule = Schedule()
   public var train = Train()
   public var infer = Infer()
+  public var prompt = Prompt()
 
   public init() {}
 
   public var receiptKey: ReceiptKey { ReceiptKey(secret: erasureKey) }
-
-  /// What stands in prompts where a request does not say, and therefore in those of the training.
-  public var promptVariant: PromptVariant {
-    PromptVariant(retrieve: infer.retrieve, profile: infer.profile)
-  }
 
   public struct Kafka: Sendable {
     public var bootstrapServers = "localhost:9092"
@@ -132,16 +128,18 @@ public struct WorkerConfiguration: Sendable {
     public var pollInterval: Duration = .seconds(2)
   }
 
+  /// What training and answering share: a model answers the prompts that it has learnt to answer. Their longest example
+  /// and the way in which items are chosen are part of `train.method`.
+  public struct Prompt: Sendable {
+    /// What stands in prompts where a request does not say, and therefore in those of the training.
+    public var variant = PromptVariant.plain
+    /// Computed for every prompt, or written by the model when an adapter is trained, and kept with it.
+    public var profileKind = UserProfile.Kind.computed
+  }
+
   public struct Infer: Sendable {
     /// Requests in one forward pass.
     public var batchSize = 16
-    /// History items put into a prompt where the request does not say.
-    public var retrieve = 0
-    public var profile = false
-    /// Computed for every prompt, or written by the model when an adapter is trained, and kept with it.
-    public var profileKind = UserProfile.Kind.computed
-    /// Tokens of prompt at most, within the model's context.
-    public var promptTokens = 1_024
     /// Tokens that a request may ask for at most; longer computations hold up the others of their pass.
     public var maximumTokens = RequestOptions.maximumTokens
     public var defaultDeadline: Duration = .seconds(60)

@@ -154,7 +154,7 @@ struct DemoCommand: AsyncParsableCommand {
         "OPPU_SCHEDULE_SHIFT_PATIENCE_MS": "10000",
         // Streams of one's own are many and their texts long: a tour trains each of them briefly.
         "OPPU_TRAIN_MAXIMUM_TOKENS": events == nil ? "30000" : "4000",
-        "OPPU_TRAIN_CUTOFF": events == nil ? "256" : "96",
+        "OPPU_PROMPT_CUTOFF": events == nil ? "256" : "96",
       ])
   }
 }

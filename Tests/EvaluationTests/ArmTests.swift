@@ -3,6 +3,7 @@
 import Evaluation
 import EvaluationReport
 import OPPU
+import Personalization
 import Testing
 
 @Suite("Arms and settings")

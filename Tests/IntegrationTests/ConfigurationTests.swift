@@ -89,6 +89,18 @@ extension IntegrationTests {
       #expect(found.output.contains("worker.yaml:3:3: there is no setting \"train.epoch\""))
     }
 
+    @Test("a setting that has another name now is refused with it, wherever it is given")
+    func moved() async throws {
+      for found in [
+        try await inForce(file: "infer:\n  promptTokens: 512\n"),
+        try await inForce(["--set", "train.cutoff=128"]),
+        try await inForce([], environment: ["OPPU_TRAIN_CUTOFF": "128"]),
+      ] {
+        #expect(found.status != 0)
+        #expect(found.output.contains("is prompt.cutoff now (OPPU_PROMPT_CUTOFF)"))
+      }
+    }
+
     @Test("what --print-config shows is read back as a file with the same settings")
     func readBack() async throws {
       let first = try await inForce(

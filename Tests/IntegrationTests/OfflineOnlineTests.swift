@@ -1,7 +1,6 @@
 // What an evaluation predicts is what the worker answers: the same histories once through Evaluation, and once
 // through Kafka, PostgreSQL and the real binary.
 
-import Evaluation
 import FineTuning
 import Foundation
 import LanguageModel
@@ -9,6 +8,7 @@ import OPPU
 import Personalization
 import Testing
 
+@testable import Evaluation
 @testable import Storage
 @testable import Worker
 
@@ -20,9 +20,34 @@ extension IntegrationTests {
       "the summer of two sisters", "an old piano", "a letter from the sea",
     ]
 
+    /// Short ones, some that alone come near what a prompt may hold, and some beyond it.
     private static func film(_ number: Int, _ generator: inout Seeded) -> [String: JSONValue] {
-      let word = words.randomElement(using: &generator) ?? ""
-      return ["film": .string("Film \(number) (19\(50 + number % 50)): \(word)")]
+      let repeats = [1, 1, Int.random(in: 2...80, using: &generator)]
+      let text = (0..<(repeats.randomElement(using: &generator) ?? 1)).map { _ in
+        words.randomElement(using: &generator) ?? ""
+      }.joined(separator: ", ")
+      return ["film": .string("Film \(number) (19\(50 + number % 50)): \(text)")]
+    }
+
+    /// What a study says of each event of a history, with the user's own adapter: the losses that the worker's detectors
+    /// see.
+    private static func losses(
+      _ user: LaMPUser, _ training: PersonalTraining, profile: UserProfile?, seed: UInt64
+    ) throws -> [Double] {
+      let own = try #require(
+        try training.train(user.history, profile: profile?.text, seed: seed))
+      let learner = AdapterLearner(training: training, seed: seed)
+      let knowledge = AdapterLearner.Knowledge(
+        adapter: own.adapter,
+        stacked: try Adapter.stack(
+          [training.under, own.adapter].compactMap(\.self),
+          configuration: training.model.configuration), trainedThrough: own.trainedThrough,
+        profile: profile)
+      var earlier = HistoryRetriever(task: training.task)
+      return try user.history.map { item in
+        defer { earlier.append(item) }
+        return try learner.loss(of: item, earlier: earlier, with: knowledge)
+      }
     }
 
     /// Users of random tags, with queries of their own.
@@ -64,15 +89,15 @@ extension IntegrationTests {
       configuration.train.method.user.maximumTokens = 1_500
       // Steps so long that few of them change answers.
       configuration.train.method.user.training.learningRate *= 10
-      configuration.infer.retrieve = profiles == nil ? 2 : 0
-      configuration.infer.profile = profiles != nil
+      configuration.prompt.variant.retrieve = profiles == nil ? 2 : 0
+      configuration.prompt.variant.profile = profiles != nil
       let settings = {
         var settings = configuration.train.method
         settings.profile = profiles ?? .computed
         return settings
       }()
       let seed = configuration.train.seed
-      let variant = configuration.promptVariant
+      let variant = configuration.prompt.variant
 
       try await Rig.with { rig in
         // A task adapter of other users, as `oppu-worker adapt` makes it.
@@ -108,8 +133,9 @@ extension IntegrationTests {
           "OPPU_TRAIN_METHOD": method.rawValue,
           "OPPU_TRAIN_RANK": "4", "OPPU_TRAIN_MAXIMUM_TOKENS": "1500",
           "OPPU_TRAIN_LEARNING_RATE": "\(settings.user.training.learningRate)",
-          "OPPU_INFER_RETRIEVE": "\(variant.retrieve)", "OPPU_INFER_PROFILE": "\(variant.profile)",
-          "OPPU_INFER_PROFILE_KIND": settings.profile.rawValue,
+          "OPPU_PROMPT_RETRIEVE": "\(variant.retrieve)",
+          "OPPU_PROMPT_PROFILE": "\(variant.profile)",
+          "OPPU_PROMPT_PROFILE_KIND": settings.profile.rawValue,
         ])
         for user in users {
           for item in user.history {
@@ -162,6 +188,49 @@ extension IntegrationTests {
           #expect(version.profile.map { $0.itemCount == user.history.count } ?? true)
           #expect(version.baseFingerprint == "\(model.fingerprint)+\(taskAdapter.fingerprint)")
         }
+        // The same prompts, also where something had to be left out of them.
+        let prompt = PersonalPrompt(
+          model: model, task: task, variant: variant, settings: settings)
+        var cut = 0
+        for user in users where profiles == nil {
+          let past = prompt.retriever(user.history)
+          for query in user.queries {
+            let built = try prompt.texts.build(input: query.input, after: past)
+            cut += built.cutFields.isEmpty && built.retrieved.count == variant.retrieve ? 0 : 1
+            for replies in [base, before, own] {
+              let reply = replies[query.id]
+              #expect(reply?["usage"]?["prompt_tokens"]?.number == Double(built.tokens))
+              #expect(
+                reply?["personalization"]?["retrieved"]?.array?.compactMap(\.string)
+                  == built.retrieved)
+            }
+          }
+        }
+        print("\(cut) prompts were cut to fit")
+        // The same losses: what a study computes beside its answers is what the worker's detectors see.
+        let served = ServedModel(model, taskAdapters: [task.name: taskAdapter])
+        let meter = LossMeter(model: served, client: rig.client, configuration: configuration)
+        for user in users {
+          let stream = Stream(userID: user.id, task: task.name)
+          let version = try #require(try await AdapterRepository(rig.client).active(stream))
+          let profile = version.profile
+          let studied = try await ComputeQueue("offline").run {
+            try Self.losses(
+              user,
+              PersonalTraining(
+                model: model, task: task, settings: settings, variant: variant,
+                over: taskAdapter.adapter), profile: profile, seed: seed)
+          }
+          let metered = try await meter.losses(
+            of: user.history.enumerated().map {
+              WatchedEvent(ordinal: Int64($0 + 1), input: $1.input, output: $1.output)
+            }, stream: stream, version: version.version, task: task)
+          #expect(metered.count == studied.count)
+          for (number, loss) in studied.enumerated() {
+            let other = try #require(metered[Int64(number + 1)])
+            #expect(abs(other - loss) < 1e-3 * max(1, loss), "event \(number): \(other), \(loss)")
+          }
+        }
         let first = try #require(users[0].queries.first?.id)
         let who = { (replies: [String: JSONValue]) in replies[first]?["personalization"] }
         #expect(who(base)?["task_adapter_version"] == .null)
@@ -171,7 +240,6 @@ extension IntegrationTests {
         #expect(who(own)?["adapter_version"] == 1)
         #expect(who(own)?["profile_version"] == (profiles == .model ? 1 : .null))
         #expect(who(before)?["profile_version"] == .null)
-        #expect(who(own)?["retrieved"]?.array?.count == variant.retrieve)
       }
     }
 

@@ -56,11 +56,11 @@ import Testing
   func isolation(name: String, method: RetrievalMethod) throws {
     let users = Self.users.prefix(8)
     let task = try TaskCatalogue.builtIn.task(named: name)
-    let prompts = PromptBuilder(task: task, maximumTokens: 2_000, countTokens: countWords)
+    let prompts = PromptBuilder(
+      task: task, variant: PromptVariant(retrieve: 4, profile: true), maximumTokens: 2_000,
+      countTokens: countWords)
     var settings = TrainingSetSettings()
-    settings.retrieve = 4
     settings.retrieval = method
-    settings.usesProfile = true
     // One builder for all users, as a trainer may have, and sets built in two orders.
     let builder = TrainingSetBuilder(prompts: prompts, settings: settings)
     let sets = try users.map { try builder.build(history: history($0, task)) }

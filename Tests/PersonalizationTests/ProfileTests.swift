@@ -191,8 +191,6 @@ import Testing
   func training() throws {
     let news = try task("LaMP_2N")
     var settings = TrainingSetSettings()
-    settings.usesProfile = true
-    settings.retrieve = 1
     settings.inputFields = ["text"]
     let past = (0..<4).map { number in
       HistoryItem(
@@ -200,7 +198,9 @@ import Testing
         input: ["title": .string("Title\(number)"), "text": .string("same text")], output: "crime")
     }
     let builder = TrainingSetBuilder(
-      prompts: PromptBuilder(task: news, maximumTokens: 200, countTokens: countWords),
+      prompts: PromptBuilder(
+        task: news, variant: PromptVariant(retrieve: 1, profile: true), maximumTokens: 200,
+        countTokens: countWords),
       settings: settings)
     let set = try builder.build(history: past, profile: "Given.")
     #expect(set.training.count == 4)

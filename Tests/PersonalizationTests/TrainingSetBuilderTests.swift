@@ -8,11 +8,15 @@ import Testing
 
   init() throws { task = try TaskCatalogue.builtIn.task(named: "film_tag") }
 
-  func builder(_ change: (inout TrainingSetSettings) -> Void = { _ in }) -> TrainingSetBuilder {
+  func builder(
+    _ variant: PromptVariant = .plain, _ change: (inout TrainingSetSettings) -> Void = { _ in }
+  ) -> TrainingSetBuilder {
     var settings = TrainingSetSettings()
     change(&settings)
-    let prompts = PromptBuilder(task: task, maximumTokens: 400, countTokens: countWords)
-    return TrainingSetBuilder(prompts: prompts, settings: settings)
+    return TrainingSetBuilder(
+      prompts: PromptBuilder(
+        task: task, variant: variant, maximumTokens: 400, countTokens: countWords),
+      settings: settings)
   }
 
   func position(_ example: TrainingText) -> Int {
@@ -68,7 +72,7 @@ import Testing
 
   @Test("after a shift only a few older events are trained on and none is held out")
   func shift() throws {
-    let set = try builder { $0.retrieve = 3 }.build(
+    let set = try builder(PromptVariant(retrieve: 3)).build(
       history: items(34), trainedThrough: 19, changedAt: 24)
     let before = set.training.filter { position($0) < 24 }
     #expect(before.count == 4)
@@ -92,10 +96,7 @@ import Testing
 
   @Test("no example finds itself or anything newer, in items or in the profile")
   func earlierOnly() throws {
-    let set = try builder {
-      $0.retrieve = 4
-      $0.usesProfile = true
-    }.build(history: items(40))
+    let set = try builder(PromptVariant(retrieve: 4, profile: true)).build(history: items(40))
     #expect(set.training[0].retrieved.isEmpty)
     #expect(set.training[0].prompt == "Film: film 0 of u\nTag:")
     for example in set.training + set.heldOut {
@@ -117,11 +118,10 @@ import Testing
     let past = texts.enumerated().map {
       HistoryItem(eventID: "\($0)", occurredAt: .distantPast, input: [:], output: $1)
     }
-    var settings = TrainingSetSettings()
-    settings.retrieve = 1
     let set = try TrainingSetBuilder(
-      prompts: PromptBuilder(task: tweets, maximumTokens: 100, countTokens: countWords),
-      settings: settings
+      prompts: PromptBuilder(
+        task: tweets, variant: PromptVariant(retrieve: 1), maximumTokens: 100,
+        countTokens: countWords)
     ).build(history: past)
     #expect(set.training[3].retrieved == ["0"])
     #expect(set.training[3].prompt == "Tweet: rain again\n\nTweet:")
@@ -138,10 +138,7 @@ import Testing
   @Test(
     "no other user's text reaches a user's set, whatever was built before with the same builder")
   func isolation() throws {
-    let builder = builder {
-      $0.retrieve = 4
-      $0.usesProfile = true
-    }
+    let builder = builder(PromptVariant(retrieve: 4, profile: true))
     // Same words for everyone, so that retrieval would find the others if it could.
     let users = ["ada", "bo", "cy", "di"]
     let alone = try users.map { try builder.build(history: items(30, user: $0)) }

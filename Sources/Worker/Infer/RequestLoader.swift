@@ -28,8 +28,9 @@ struct PreparedRequest: Sendable {
 
 struct RequestLoader: Sendable {
   private let settings: WorkerConfiguration.Infer
-  /// Of training's examples: a prompt is what the model has learnt to answer.
-  private let cutoff: Int
+  /// Of training: a prompt is what the model has learnt to answer.
+  private let method: MethodSettings
+  private let variant: PromptVariant
   private let model: ServedModel
   private let history: HistoryRepository
   private let adapters: AdapterRepository
@@ -50,7 +51,8 @@ struct RequestLoader: Sendable {
     patience: DatabasePatience, client: PostgresClient, answers: AnswerRepository, logger: Logger
   ) {
     settings = configuration.infer
-    cutoff = configuration.train.method.cutoff
+    method = configuration.train.method
+    variant = configuration.prompt.variant
     self.model = model
     self.cache = cache
     self.patience = patience
@@ -69,7 +71,7 @@ struct RequestLoader: Sendable {
     guard left > 0 else { throw MessageError.deadlineExceeded(limit) }
     do {
       return try await within(.seconds(left)) {
-        guard retrieve(request) > 0 || wantsProfile(request) else {
+        guard variant(of: request) != .plain else {
           return try await loadNow(request, receivedAt, begin, deadline)
         }
         return try await turns.run(request.userID) {
@@ -94,12 +96,10 @@ struct RequestLoader: Sendable {
     }
   }
 
-  private func retrieve(_ request: PersonalizationRequest) -> Int {
-    request.options.retrieve ?? settings.retrieve
-  }
-
-  private func wantsProfile(_ request: PersonalizationRequest) -> Bool {
-    request.options.profile ?? settings.profile
+  private func variant(of request: PersonalizationRequest) -> PromptVariant {
+    PromptVariant(
+      retrieve: request.options.retrieve ?? variant.retrieve,
+      profile: request.options.profile ?? variant.profile)
   }
 
   // MARK: From the database
@@ -117,7 +117,8 @@ struct RequestLoader: Sendable {
     // First: what is read of the user is then not older than the marks.
     if settings.answerDays > 0 { stored.marks = try await answers.marks(of: [request.userID]) }
     try await loadAdapter(request, &stored)
-    if retrieve(request) > 0 || (wantsProfile(request) && stored.record?.profile == nil) {
+    let variant = variant(of: request)
+    if variant.retrieve > 0 || (variant.profile && stored.record?.profile == nil) {
       stored.items = try await history.events(of: request.stream).map(\.item)
     }
     return stored
@@ -172,32 +173,22 @@ struct RequestLoader: Sendable {
   ) throws -> PreparedRequest {
     var personalization = stored.personalization
     let written = stored.record?.profile
-    let retrieve = retrieve(request)
-    var profile: String?
-    if wantsProfile(request) {
-      profile = written?.text ?? ComputedProfile.text(for: stored.items, task: request.task)
-      personalization.profileVersion = written?.version
-    }
+    let variant = variant(of: request)
+    personalization.profileVersion = variant.profile ? written?.version : nil
     let maximumTokens = min(
       request.options.maximumTokens ?? min(request.task.maximumTokens, settings.maximumTokens),
       max(1, model.base.configuration.contextLength / 2))
-    let encoder = ExampleEncoder(
-      model: model.base, task: request.task, cutoff: cutoff,
-      longestPrompt: min(
-        settings.promptTokens, model.base.configuration.contextLength - maximumTokens))
-    let built = try encoder.prompts.build(
-      input: request.input,
-      retrieved: retrieve > 0
-        ? HistoryRetriever(task: request.task, items: stored.items)
-          .retrieve(request.input, k: retrieve)
-        : [],
-      profile: profile)
+    let personal = PersonalPrompt(
+      model: model.base, task: request.task, variant: variant, settings: method,
+      longestPrompt: model.base.configuration.contextLength - maximumTokens)
+    let built = try personal.texts.build(
+      input: request.input, after: personal.retriever(stored.items), profile: written?.text)
     personalization.retrieved = built.retrieved
-    let prompt = encoder.tokens.prompt(built.text)
+    let prompt = personal.encode(built.text)
     // What a user's own adapter computed is that user's, the task's words too.
     let shared =
       stored.record == nil
-      ? zip(prompt, encoder.tokens.prompt(built.ownWords)).prefix { $0 == $1 }.count : 0
+      ? zip(prompt, personal.encode(built.ownWords)).prefix { $0 == $1 }.count : 0
     let question = Question(
       task: request.task, prompt: prompt, adapter: stored.adapter, maximumTokens: maximumTokens,
       sampling: SamplingOptions(

@@ -14,7 +14,7 @@ struct LossMeter: Sendable {
   private let cache: AdapterCache
   private let repository: AdapterRepository
   private let history: HistoryRepository
-  private let settings: WorkerConfiguration.Train
+  private let settings: MethodSettings
   private let variant: PromptVariant
   private let compute = ComputeQueue("losses")
 
@@ -22,8 +22,8 @@ struct LossMeter: Sendable {
     self.model = model
     repository = AdapterRepository(client)
     history = HistoryRepository(client)
-    settings = configuration.train
-    variant = configuration.promptVariant
+    settings = configuration.train.method
+    variant = configuration.prompt.variant
     cache = AdapterCache(
       model: model, repository: repository, maximumBytes: 64 << 20, stacks: false)
   }
@@ -47,10 +47,11 @@ struct LossMeter: Sendable {
     // As in training and in answers: from what came before each event.
     let earlier = variant == .plain ? [] : try await history.events(of: stream)
     return try await compute.run { [model, settings, variant] in
-      let encoder = ExampleEncoder(model: model.base, task: task, cutoff: settings.method.cutoff)
+      let prompt = PersonalPrompt(
+        model: model.base, task: task, variant: variant, settings: settings)
       var examples: [TrainingExample] = []
       var ordinals: [Int64] = []
-      var retriever = HistoryRetriever(task: task)
+      var retriever = prompt.retriever()
       var next = earlier.startIndex
       for event in events {
         while next < earlier.endIndex, earlier[next].ordinal < event.ordinal {
@@ -58,19 +59,13 @@ struct LossMeter: Sendable {
           next += 1
         }
         guard let output = event.output else { continue }
-        let prompt = try encoder.prompts.build(
-          input: event.input,
-          retrieved: variant.retrieve > 0
-            ? retriever.retrieve(text: task.queryText(event.input), k: variant.retrieve) : [],
-          profile: variant.profile
-            ? profile ?? ComputedProfile.text(for: retriever.items, task: task) : nil)
-        examples.append(encoder.encode(prompt.text, task.completion(for: output)))
+        let item = HistoryItem(
+          eventID: "\(event.ordinal)", occurredAt: .distantPast, input: event.input, output: output)
+        examples.append(try prompt.example(item, after: retriever, profile: profile))
         ordinals.append(event.ordinal)
       }
-      let losses = try AdapterTrainer(
-        model: model.base, configuration: TrainingConfiguration(),
-        over: model.taskAdapter(task.name)
-      ).loss(of: examples, adapter: used).examples
+      let losses = try EventLoss(model.base).losses(
+        of: examples, adapter: used, over: model.taskAdapter(task.name))
       return Dictionary(zip(ordinals, losses), uniquingKeysWith: { first, _ in first })
     }
   }

@@ -29,8 +29,8 @@ public struct TrainerService: Service {
     client: PostgresClient, logger: Logger
   ) {
     settings = configuration.train
-    variant = configuration.promptVariant
-    profileKind = configuration.infer.profileKind
+    variant = configuration.prompt.variant
+    profileKind = configuration.prompt.profileKind
     self.catalogue = catalogue
     self.model = model
     self.client = client

@@ -47,7 +47,7 @@ struct ConfigurationOptions: ParsableArguments {
   /// - Parameter flags: what a command's own options say, over all else.
   /// - Throws: `ValidationError` for `--config` and `--set` themselves.
   func layers(over flags: [String: SettingText] = [:]) throws -> SettingLayers {
-    reportUnknownVariables()
+    try reportUnknownVariables()
     var layers = SettingLayers()
     if let config {
       do {
@@ -71,6 +71,9 @@ struct ConfigurationOptions: ParsableArguments {
     for pair in set {
       let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard parts.count == 2, Setting.all.contains(where: { $0.key == parts[0] }) else {
+        if let moved = Setting.whereMoved(String(parts[0])) {
+          throw ValidationError("--set \(pair): \(moved)")
+        }
         let near = Spelling.nearest(to: String(parts[0]), among: Setting.all.map(\.key))
         throw ValidationError(
           near.map { "--set \(pair): there is no setting \"\(parts[0])\". Did you mean \"\($0)\"?" }
@@ -81,10 +84,15 @@ struct ConfigurationOptions: ParsableArguments {
     return layer
   }
 
-  /// A misspelt variable changes nothing, which somebody should be told.
-  private func reportUnknownVariables() {
+  /// A misspelt variable changes nothing, which somebody should be told; one that did something once is refused.
+  private func reportUnknownVariables() throws {
+    let variables = ProcessInfo.processInfo.environment
+    for key in Setting.moved.keys.sorted() where variables[Setting.environmentName(key)] != nil {
+      let moved = Setting.whereMoved(key) ?? ""
+      throw ValidationError("\(Setting.environmentName(key)): \(moved)")
+    }
     let known = Set(Setting.all.map { Setting.environmentName($0.key) } + ["OPPU_THREADS"])
-    for name in ProcessInfo.processInfo.environment.keys.sorted()
+    for name in variables.keys.sorted()
     where name.hasPrefix("OPPU_") && !known.contains(name) {
       Failure.say("the environment variable \(name) names no setting; see `run --print-config`")
     }

@@ -43,6 +43,20 @@ struct Setting {
     return name
   }
 
+  /// Settings that have another name now, by their old one.
+  static let moved = [
+    "train.cutoff": "prompt.cutoff", "infer.promptTokens": "prompt.cutoff",
+    "infer.retrieve": "prompt.retrieve", "infer.profile": "prompt.profile",
+    "infer.profileKind": "prompt.profileKind",
+  ]
+
+  /// Why there is no setting of that name, where it has another now.
+  static func whereMoved(_ key: String) -> String? {
+    moved[key].map {
+      "\(key) is \($0) now (\(environmentName($0))): training and answering share it."
+    }
+  }
+
   // MARK: Kinds
 
   static func text(
@@ -130,7 +144,9 @@ struct Setting {
 }
 
 extension Setting {
-  static var all: [Setting] { general + kafka + database + ingest + schedule + train + infer }
+  static var all: [Setting] {
+    general + kafka + database + ingest + schedule + train + prompt + infer
+  }
 
   private static var general: [Setting] {
     [
@@ -420,9 +436,6 @@ extension Setting {
       .integer(
         "train.epochs", \.train.method.user.training.epochs, 1...1_000, "Epochs at most."),
       .integer(
-        "train.cutoff", \.train.method.cutoff, 32...8_192,
-        "Longest example in tokens, prompt and answer: in training and in answering."),
-      .integer(
         "train.maximumTokens", \.train.method.user.maximumTokens, 1_000...Int.max,
         "Tokens that one job computes at most; epochs are reduced to it."),
       .integer(
@@ -439,28 +452,35 @@ extension Setting {
     ]
   }
 
-  private static var infer: [Setting] {
+  /// After those of training, whose presets have a cutoff of their own.
+  private static var prompt: [Setting] {
     [
-      .integer("infer.batchSize", \.infer.batchSize, 1...256, "Requests in one forward pass."),
       .integer(
-        "infer.retrieve", \.infer.retrieve, 0...64,
+        "prompt.cutoff", \.train.method.cutoff, 32...8_192,
+        "Longest example in tokens, prompt and answer: in training and in answering."),
+      .integer(
+        "prompt.retrieve", \.prompt.variant.retrieve, 0...64,
         "History items in a prompt where the request does not say."),
       .flag(
-        "infer.profile", \.infer.profile, "A profile in the prompt where the request does not say."),
+        "prompt.profile", \.prompt.variant.profile,
+        "A profile in the prompt where the request does not say."),
       Setting(
-        key: "infer.profileKind",
+        key: "prompt.profileKind",
         help: "computed (for every prompt), or model: written at training, kept with the version.",
         apply: { configuration, text in
           guard let kind = UserProfile.Kind(rawValue: text) else {
             let known = UserProfile.Kind.allCases.map(\.rawValue).joined(separator: ", ")
             throw SettingError(
-              key: "infer.profileKind", problem: "unknown \"\(text)\"; there are \(known)")
+              key: "prompt.profileKind", problem: "unknown \"\(text)\"; there are \(known)")
           }
-          configuration.infer.profileKind = kind
-        }, show: { $0.infer.profileKind.rawValue }),
-      .integer(
-        "infer.promptTokens", \.infer.promptTokens, 32...131_072,
-        "Tokens of prompt at most, where train.cutoff allows more."),
+          configuration.prompt.profileKind = kind
+        }, show: { $0.prompt.profileKind.rawValue }),
+    ]
+  }
+
+  private static var infer: [Setting] {
+    [
+      .integer("infer.batchSize", \.infer.batchSize, 1...256, "Requests in one forward pass."),
       .integer(
         "infer.maximumTokens", \.infer.maximumTokens, 1...RequestOptions.maximumTokens,
         "Tokens of an answer that a request may ask for; one that asks for more is refused."),

@@ -115,6 +115,7 @@ private struct SettingFile {
         continue
       }
       guard let setting = Setting.all.first(where: { $0.key == name }) else {
+        if let moved = Setting.whereMoved(name) { throw problem(key, moved) }
         throw problem(
           key, "there is no setting \"\(name)\"; `oppu-worker run --print-config` lists them.")
       }
