@@ -38,14 +38,30 @@ public final class KafkaLogProbe: Sendable {
     of partitions: [TopicPartition], timeout: Duration = .seconds(3)
   ) async throws -> [TopicPartition: (low: Int64, high: Int64)] {
     if partitions.isEmpty { return [:] }
-    return try await blocking.run { [handle] in
+    return try await blocking.run { [self] in
       do {
-        return try logEnds(handle.client, of: partitions, timeout).ends
+        let ends = try logEnds(handle.client, of: partitions, timeout).ends
+        if ends.count < partitions.count { learnLeaders(of: partitions) }
+        return ends
       } catch let error as KafkaError where error.isRetriable {
+        learnLeaders(of: partitions)
         handle.serve()
         throw handle.explain(
           rd_kafka_resp_err_t(error.code), asking: "no broker answered at \(handle.servers)")
       }
+    }
+  }
+
+  /// Asks where the leaders are now. librdkafka does so by itself only of topics that are being read; of others it asks a
+  /// leader that is gone until what it knows is five minutes old.
+  private func learnLeaders(of partitions: [TopicPartition]) {
+    for name in Set(partitions.map(\.topic)) {
+      guard let topic = rd_kafka_topic_new(handle.client, name, nil) else { continue }
+      defer { rd_kafka_topic_destroy(topic) }
+      var metadata: UnsafePointer<rd_kafka_metadata>?
+      // An error shows in the next look.
+      _ = rd_kafka_metadata(handle.client, 0, topic, &metadata, 1_000)
+      if let metadata { rd_kafka_metadata_destroy(metadata) }
     }
   }
 
