@@ -57,8 +57,8 @@ let package = Package(
     .target(
       name: "OPPU",
       dependencies: [
-        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "Cryptography",
-        "ErrorText",
+        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "ShiftDetection",
+        "Cryptography", "ErrorText",
       ]),
     .target(
       name: "Evaluation",

@@ -1,6 +1,7 @@
 // One stream under one policy: each event is predicted, then shown to the policy, then learnt if it says so.
 
 import Foundation
+import OPPU
 import Personalization
 
 /// One user's events of a task, oldest first.
@@ -106,7 +107,7 @@ struct StreamWalk<Learner: StreamLearner> {
         loss = try learner.loss(of: item, earlier: earlier, with: knowledge)
       }
       earlier.append(item)
-      let due = schedule.observe(task.observation(of: item, loss: loss))
+      let due = schedule.observe(task.observation(of: item.input, output: item.output, loss: loss))
       // After the last event no prediction would profit.
       guard let due, position + 1 < stream.items.count else { continue }
       let learnt = try learner.learn(

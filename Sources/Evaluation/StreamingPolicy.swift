@@ -1,6 +1,7 @@
 // When a stream's adapter is trained: the policies that a streaming study compares, event by event.
 
 import Foundation
+import OPPU
 import Personalization
 import ShiftDetection
 
@@ -70,6 +71,16 @@ public struct StreamingRules: Codable, Sendable, Hashable {
     self.falseAlarmEvents = max(20, falseAlarmEvents)
   }
 
+  /// The worker's, without what it decides by the clock.
+  var ofShifts: ScheduleRules {
+    var rules = ScheduleRules()
+    rules.firstAdapterEvents = firstAdapterEvents
+    rules.newEvents = newEvents
+    rules.shiftEvents = shiftEvents
+    rules.maximumAgeHours = 0
+    return rules
+  }
+
   /// What a policy depends on.
   func numbers(of policy: StreamingPolicy) -> [Int] {
     switch policy {
@@ -82,7 +93,7 @@ public struct StreamingRules: Codable, Sendable, Hashable {
 
 /// One policy on one stream: shown every event after it was predicted, it says when to train.
 ///
-/// `onShift` has the worker's rules and the worker's monitor. What the worker decides by the clock (the
+/// `onShift` is the worker's policy on the worker's monitor. What the worker decides by the clock (the
 /// patience of a shift, the age of an adapter) is left out: a study has no waiting.
 public struct StreamingSchedule: Sendable {
   public enum Reason: String, Codable, Sendable {
@@ -91,6 +102,16 @@ public struct StreamingSchedule: Sendable {
     case firstAdapter = "first_adapter"
     case shift
     case newEvents = "new_events"
+
+    /// The worker's. What it decides by the clock, or an operator, does not occur in a study.
+    init(_ reason: TrainingReason) {
+      switch reason {
+      case .firstAdapter: self = .firstAdapter
+      case .shift: self = .shift
+      case .newEvents: self = .newEvents
+      case .age, .operator: self = .schedule
+      }
+    }
   }
 
   public struct Training: Sendable, Hashable {
@@ -110,12 +131,12 @@ public struct StreamingSchedule: Sendable {
   public let policy: StreamingPolicy
   public let rules: StreamingRules
   public private(set) var alarms: [Alarm] = []
+  private let shiftPolicy: SchedulePolicy
   private var monitor: ShiftMonitor
-  private var events = 0
-  /// Events there were at the last training.
-  private var lastTraining: Int?
-  private var pendingChange: Int?
+  private var facts = StreamFacts(eventCount: 0, now: .distantPast)
   private var lastChange: Int?
+
+  private var events: Int { Int(facts.eventCount) }
 
   /// - Parameter signals: what is watched for a shift.
   public init(
@@ -124,6 +145,7 @@ public struct StreamingSchedule: Sendable {
   ) {
     self.policy = policy
     self.rules = rules
+    shiftPolicy = SchedulePolicy(rules: rules.ofShifts)
     monitor = ShiftMonitor(
       configuration: .init(arl0: Double(rules.falseAlarmEvents), signals: signals))
   }
@@ -135,7 +157,7 @@ public struct StreamingSchedule: Sendable {
 
   /// Takes the next event; returns the training that is due now.
   public mutating func observe(_ observation: Observation) -> Training? {
-    events += 1
+    facts.eventCount += 1
     switch policy {
     case .never: return nil
     case .scheduled:
@@ -146,49 +168,21 @@ public struct StreamingSchedule: Sendable {
   }
 
   private mutating func onShift(_ observation: Observation) -> Training? {
-    let alarms = monitor.observe(observation).filter(\.isAlarm)
-    if let surest = alarms.max(by: { ($0.rarity ?? 0) < ($1.rarity ?? 0) }) {
-      // A newer alarm while one waits: the behaviour moved again.
-      let change = max(0, surest.changeIndex ?? events - 1)
-      pendingChange = change
-      self.alarms.append(Alarm(at: events - 1, changedAt: change))
-    }
-    guard let lastTraining else {
-      return events >= rules.firstAdapterEvents
-        ? train(.firstAdapter, changedAt: pendingChange) : nil
-    }
-    if let change = pendingChange {
-      return events - change >= rules.shiftEvents ? train(.shift, changedAt: change) : nil
-    }
-    return events - lastTraining >= rules.newEvents ? train(.newEvents, changedAt: nil) : nil
+    let change = monitor.watch(observation).change
+    if let change { alarms.append(Alarm(at: events - 1, changedAt: max(0, change))) }
+    facts.alarmChange = change.map { Int64(max(0, $0) + 1) }
+    let result = shiftPolicy.decide(facts)
+    facts.pendingShift = result.pendingShift
+    guard case .train(let reason, let ordinal)? = result.steps.last else { return nil }
+    return train(Reason(reason), changedAt: ordinal.map { Int($0) - 1 })
   }
 
   /// What was learnt since the last change stays the ground for later trainings.
   private mutating func train(_ reason: Reason, changedAt: Int?) -> Training {
     lastChange = changedAt ?? lastChange
-    lastTraining = events
-    pendingChange = nil
+    facts.lastTrainOrdinal = facts.eventCount
     // Losses under the old adapter say nothing of the new one.
     monitor.reset(after: .newAdapter)
     return Training(reason: reason, changedAt: lastChange)
-  }
-}
-
-extension TaskDefinition {
-  /// What the task's streams are watched for.
-  var watchedSignals: Set<SignalKind> {
-    Set(shiftSignals.compactMap { SignalKind(rawValue: $0.rawValue) })
-  }
-
-  /// An event as the monitor takes it.
-  func observation(of item: HistoryItem, loss: Double?) -> Observation {
-    let output: ObservedOutput? =
-      switch kind {
-      case .label: .label(item.output)
-      case .rating: Double(item.output).map { .rating($0) }
-      case .text: .text(item.output)
-      }
-    return Observation(
-      loss: loss.flatMap { $0.isFinite ? $0 : nil }, output: output, input: queryText(item.input))
   }
 }

@@ -16,54 +16,6 @@ public enum AdapterState: String, Sendable, Codable, CaseIterable {
   case rolledBack = "rolled_back"
 }
 
-/// What the promotion gate compared and decided. Losses are means over held-out examples of the mean
-/// negative log-likelihood per output token, in nats.
-public struct GateRecord: Sendable, Codable, Equatable {
-  public var heldOutExamples: Int
-  /// Of the active version that it was trained from; of the base model where there is none.
-  public var parentLoss: Double?
-  /// Of the model without an adapter.
-  public var baseLoss: Double?
-  public var candidateLoss: Double?
-  /// The mean of the paired differences (candidate − parent) and its one-sided upper bound.
-  public var difference: Double?
-  public var differenceUpperBound: Double?
-  /// The same against the model without an adapter.
-  public var baseDifference: Double?
-  public var baseDifferenceUpperBound: Double?
-  /// Of the bounds; and the share by which the loss had to fall.
-  public var confidence: Double?
-  public var minimumGain: Double?
-  public var promoted: Bool
-  public var verdict: String
-
-  public init(
-    heldOutExamples: Int, parentLoss: Double?, candidateLoss: Double?, difference: Double?,
-    differenceUpperBound: Double?, promoted: Bool, verdict: String
-  ) {
-    self.heldOutExamples = heldOutExamples
-    self.parentLoss = parentLoss
-    self.candidateLoss = candidateLoss
-    self.difference = difference
-    self.differenceUpperBound = differenceUpperBound
-    self.promoted = promoted
-    self.verdict = verdict
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case heldOutExamples = "held_out_examples"
-    case parentLoss = "parent_loss"
-    case baseLoss = "base_loss"
-    case candidateLoss = "candidate_loss"
-    case difference
-    case differenceUpperBound = "difference_upper_bound"
-    case baseDifference = "base_difference"
-    case baseDifferenceUpperBound = "base_difference_upper_bound"
-    case minimumGain = "minimum_gain"
-    case confidence, promoted, verdict
-  }
-}
-
 /// A new version as a trainer hands it over.
 public struct NewAdapter: Sendable {
   public var stream: Stream

@@ -7,6 +7,7 @@
 // answered before a routine training, and nothing waits for ever. Within a flow a user has one place at a time.
 
 import Foundation
+import Personalization
 import PostgresClient
 
 public struct JobQueue: Sendable {
@@ -74,8 +75,8 @@ public struct JobQueue: Sendable {
   }
 
   private static let isStronger: PostgresQuery = """
-    array_position(\(JobReason.order)::text[], excluded.reason)
-      < array_position(\(JobReason.order)::text[], j.reason)
+    array_position(\(TrainingReason.order)::text[], excluded.reason)
+      < array_position(\(TrainingReason.order)::text[], j.reason)
     """
 
   // MARK: Pause and budget
@@ -122,7 +123,7 @@ public struct JobQueue: Sendable {
 
   /// No job is leased for a while, because the budget is used up; nil opens the queue again.
   public func close(for duration: Duration?, note: String?) async throws {
-    let seconds = duration?.inSeconds
+    let seconds = duration.map { $0 / .seconds(1) }
     try await database.execute(
       """
       UPDATE training_queue SET closed_until = now() + make_interval(secs => \(seconds)),
@@ -178,7 +179,7 @@ public struct JobQueue: Sendable {
             SELECT true FROM training_jobs_open q WHERE q.user_id = j.user_id AND q.task = j.task
               AND q.state = 'queued' LIMIT 1) IS NOT NULL AS is_superseded
         FROM training_jobs_open j WHERE j.lease_expires_at < now()
-          AND j.lease_expires_at > now() - make_interval(secs => \(since?.inSeconds ?? 1e9))
+          AND j.lease_expires_at > now() - make_interval(secs => \(since.map { $0 / .seconds(1) } ?? 1e9))
         ORDER BY j.lease_expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
         """)
       for row in expired {

@@ -56,7 +56,7 @@ public struct JobRepository: Sendable {
         FROM picked HAVING count(*) > 0)
       UPDATE training_jobs_open AS j SET state = 'running', attempts = j.attempts + 1,
         lease_owner = \(owner), lease_token = j.lease_token + 1, place = NULL,
-        lease_expires_at = now() + make_interval(secs => \(duration.inSeconds)),
+        lease_expires_at = now() + make_interval(secs => \(duration / .seconds(1))),
         started_at = now()
       WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM picked))
       RETURNING j.job_id, j.lease_token, j.user_id, j.task, j.reason, j.change_ordinal,
@@ -66,7 +66,7 @@ public struct JobRepository: Sendable {
       JobLease(
         jobID: try row.decode(at: 0), token: try row.decode(at: 1),
         stream: Stream(userID: try row.decode(at: 2), task: try row.decode(at: 3)),
-        reason: JobReason(rawValue: try row.decode(at: 4)) ?? .newEvents,
+        reason: TrainingReason(rawValue: try row.decode(at: 4)) ?? .newEvents,
         changeOrdinal: try row.decode(at: 5), attempt: try row.decode(at: 6))
     }
   }
@@ -77,7 +77,7 @@ public struct JobRepository: Sendable {
     let touched = try await client.execute(
       """
       UPDATE training_jobs_open AS j
-      SET lease_expires_at = now() + make_interval(secs => \(duration.inSeconds)),
+      SET lease_expires_at = now() + make_interval(secs => \(duration / .seconds(1))),
         progress = coalesce(\(progress.map { PostgresJSON($0) })::jsonb, progress)
       WHERE \(Self.isHeld(lease))
       """)
@@ -172,7 +172,7 @@ public struct JobRepository: Sendable {
         """
         UPDATE training_jobs_open AS j SET state = 'queued', lease_owner = NULL,
           lease_expires_at = NULL, error = \(error), failures = \(Self.failure(error)),
-          run_at = now() + make_interval(secs => \(retryAfter.inSeconds))
+          run_at = now() + make_interval(secs => \(retryAfter / .seconds(1)))
         WHERE \(Self.isHeld(lease)) AND NOT \(Self.hasSuccessor(lease.stream))
         """)
       if touched == 1 { return }

@@ -7,19 +7,7 @@ public enum JobState: String, Sendable, Codable, CaseIterable {
   case queued, running, succeeded, dead, cancelled
 }
 
-/// Why a training was asked for.
-public enum JobReason: String, Sendable, Codable, CaseIterable {
-  /// An operator asked for it.
-  case `operator`
-  /// The user's behaviour changed.
-  case shift
-  /// There are enough events, and no adapter was trained yet.
-  case firstAdapter = "first_adapter"
-  /// Many events since the last training.
-  case newEvents = "new_events"
-  /// Some events and much time since the last training.
-  case age
-
+extension TrainingReason {
   /// The reason's share of the queue while jobs of several reasons wait: of fifteen trainings, eight answer
   /// shifts. Operators' jobs do not take part: they go first.
   public var weight: Int64 {
@@ -41,11 +29,11 @@ public enum JobReason: String, Sendable, Codable, CaseIterable {
 /// A wish for a training of a stream.
 public struct JobRequest: Sendable {
   public var stream: Stream
-  public var reason: JobReason
+  public var reason: TrainingReason
   /// First event of the new behaviour, where the job answers a shift.
   public var changeOrdinal: Int64?
 
-  public init(stream: Stream, reason: JobReason, changeOrdinal: Int64? = nil) {
+  public init(stream: Stream, reason: TrainingReason, changeOrdinal: Int64? = nil) {
     self.stream = stream
     self.reason = reason
     self.changeOrdinal = changeOrdinal
@@ -64,7 +52,7 @@ public struct JobLease: Sendable {
   public let jobID: Int64
   public let token: Int64
   public let stream: Stream
-  public let reason: JobReason
+  public let reason: TrainingReason
   public let changeOrdinal: Int64?
   public let attempt: Int
 }
@@ -127,11 +115,4 @@ public struct JobStateError: Error, CustomStringConvertible {
   public let description: String
 
   public init(description: String) { self.description = description }
-}
-
-extension Duration {
-  var inSeconds: Double {
-    let (seconds, attoseconds) = components
-    return Double(seconds) + Double(attoseconds) * 1e-18
-  }
 }

@@ -4,20 +4,6 @@ import Foundation
 import Personalization
 import PostgresClient
 
-/// An alarm that waits until there are enough events of the new behaviour to train on.
-public struct PendingShift: Sendable, Codable, Equatable {
-  /// Estimated ordinal of the first event of the new behaviour.
-  public var changeOrdinal: Int64
-  public var alarmOrdinal: Int64
-  public var alarmedAt: Date
-
-  public init(changeOrdinal: Int64, alarmOrdinal: Int64, alarmedAt: Date) {
-    self.changeOrdinal = changeOrdinal
-    self.alarmOrdinal = alarmOrdinal
-    self.alarmedAt = alarmedAt
-  }
-}
-
 /// A stream as the scheduler left it.
 public struct ScheduledStream: Sendable {
   public let stream: Stream
@@ -111,7 +97,7 @@ public struct ScheduleOutcome: Sendable {
   public var pendingShift: PendingShift?
   public var decisions: [Decision]
   /// The job to enqueue, with the decision that asks for it.
-  public var job: JobReason?
+  public var job: TrainingReason?
   public var announceShift: Bool
   /// When to look again though nothing is new.
   public var nextLook: Date?
@@ -125,7 +111,7 @@ public struct ScheduleOutcome: Sendable {
   public init(
     stream: Stream, incarnation: Int64, from: Int64, through: Int64, monitor: Data?,
     monitorVersion: Int?,
-    evaluation: String, pendingShift: PendingShift?, decisions: [Decision], job: JobReason?,
+    evaluation: String, pendingShift: PendingShift?, decisions: [Decision], job: TrainingReason?,
     announceShift: Bool
   ) {
     self.stream = stream

@@ -5,7 +5,7 @@ import Synchronization
 /// The time for something was over before it was done.
 struct TimeIsOver: Error, Sendable, CustomStringConvertible {
   let limit: Duration
-  var description: String { "not done within \(limit.seconds) s" }
+  var description: String { "not done within \(limit / .seconds(1)) s" }
 }
 
 /// Runs work and returns what it returns or throws; where that takes longer than `limit`, cancels it and leaves

@@ -86,17 +86,7 @@ public struct WorkerConfiguration: Sendable {
 
   /// When a user's adapter is (re)trained.
   public struct Schedule: Sendable {
-    /// Events before a stream's first adapter.
-    public var firstAdapterEvents = 16
-    /// Events since the last training that ask for the next one without a shift.
-    public var newEvents = 32
-    /// Events of the new behaviour that a shift waits for before training.
-    public var shiftEvents = 10
-    /// How long a shift waits for them at most.
-    public var shiftPatience: Duration = .seconds(300)
-    /// Hours after which an adapter is trained anew where there are `ageEvents` new events; 0: never.
-    public var maximumAgeHours = 168
-    public var ageEvents = 8
+    public var rules = ScheduleRules()
     /// Seconds of training within an hour, over all workers; 0: no limit.
     public var trainingSecondsPerHour = 0
     /// Events after a promotion on which the version is compared with what it replaced; 0: no automatic rollback.

@@ -36,7 +36,7 @@ struct Player: Sendable {
         try await group.waitForAll()
       }
     }
-    let seconds = max(0.001, (ContinuousClock.now - begin).inSeconds)
+    let seconds = max(0.001, (ContinuousClock.now - begin) / .seconds(1))
     let rate = Int((Double(events.count) / seconds).rounded())
     console.say("  \(events.count) events of \(streams) streams sent, \(rate) events/s")
   }
@@ -47,7 +47,7 @@ struct Player: Sendable {
   ) async throws {
     while !Task.isCancelled {
       let count = sent.value
-      let rate = Int(Double(count) / max(0.001, (ContinuousClock.now - begin).inSeconds))
+      let rate = Int(Double(count) / max(0.001, (ContinuousClock.now - begin) / .seconds(1)))
       let adapters = try await observer.progress().activeAdapters
       if Task.isCancelled { return }
       console.progress(
@@ -71,10 +71,4 @@ enum Topics {
   static let deadLetters = "user-behavior-dlt"
   static let requests = "personalization-requests"
   static let replies = "personalization-replies"
-}
-
-extension Duration {
-  var inSeconds: Double {
-    Double(components.seconds) + Double(components.attoseconds) * 1e-18
-  }
 }

@@ -82,7 +82,7 @@ struct Requests: Sendable {
       let request: JSONValue = .object([
         "request_id": .string(id), "user_id": .string(question.stream.user),
         "task": .string(question.stream.task), "input": question.input,
-        "options": ["temperature": 0, "deadline_ms": .number(Self.timeout.inSeconds * 1000)],
+        "options": ["temperature": 0, "deadline_ms": .number(Self.timeout / .milliseconds(1))],
       ])
       try await producer.send(
         topic: Topics.requests, key: Data(question.stream.user.utf8),

@@ -11,7 +11,7 @@ extension IntegrationTests {
   @Suite(.serialized) struct Queue {
     private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
 
-    private func request(_ user: String, _ task: String, _ reason: JobReason) -> JobRequest {
+    private func request(_ user: String, _ task: String, _ reason: TrainingReason) -> JobRequest {
       JobRequest(stream: Storage.Stream(userID: user, task: task), reason: reason)
     }
 

@@ -135,7 +135,7 @@ extension IntegrationTests {
 
         // The scheduler catches up before anybody is on trial.
         var watching = Self.configuration
-        watching.schedule.newEvents = 10_000
+        watching.schedule.rules.newEvents = 10_000
         let round = SchedulerRound(
           configuration: watching, catalogue: .builtIn, model: try await Self.model.value,
           client: client, logger: Servers.logger)

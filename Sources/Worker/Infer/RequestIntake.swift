@@ -311,7 +311,7 @@ final class RequestIntake: Sendable {
       uniquingKeysWith: { $1 })
     for partition in try await check.messages(at: offsets) {
       logger.warning(
-        "\(partition): nothing came from offset \(offsets[partition] ?? 0) on for \(Int(StallWatch.limit.seconds)) s though there are messages; it is assigned anew"
+        "\(partition): nothing came from offset \(offsets[partition] ?? 0) on for \(Int(StallWatch.limit / .seconds(1))) s though there are messages; it is assigned anew"
       )
       due(partition)
     }

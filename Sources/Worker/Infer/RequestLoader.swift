@@ -66,7 +66,7 @@ struct RequestLoader: Sendable {
   func load(_ request: PersonalizationRequest, receivedAt: Date) async throws -> PreparedRequest {
     let begin = Date()
     let limit = request.options.deadline ?? settings.defaultDeadline
-    let deadline = receivedAt + limit.seconds
+    let deadline = receivedAt + limit / .seconds(1)
     let left = deadline.timeIntervalSince(begin)
     guard left > 0 else { throw MessageError.deadlineExceeded(limit) }
     do {
@@ -207,7 +207,7 @@ extension MessageError {
   static func deadlineExceeded(_ limit: Duration) -> MessageError {
     MessageError(
       .deadlineExceeded,
-      "the request waited longer than its deadline of \(Int(limit.seconds * 1000)) ms")
+      "the request waited longer than its deadline of \(Int(limit / .milliseconds(1))) ms")
   }
 }
 

@@ -392,7 +392,7 @@ final class Lanes: Sendable {
     }
     for partition in try await check.messages(at: places) {
       context.logger.warning(
-        "\(partition): nothing came from offset \(places[partition] ?? 0) on for \(Int(StallWatch.limit.seconds)) s though there are messages; it is assigned anew"
+        "\(partition): nothing came from offset \(places[partition] ?? 0) on for \(Int(StallWatch.limit / .seconds(1))) s though there are messages; it is assigned anew"
       )
       note(due: partition)
     }

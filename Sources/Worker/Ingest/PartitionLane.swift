@@ -26,7 +26,7 @@ struct LaneContext: Sendable {
   /// - Parameter logNumber: of the log whose messages are read.
   func decoder(_ logNumber: Int64) -> EventDecoder {
     var times = EventTimes()
-    times.future = settings.future.seconds
+    times.future = settings.future / .seconds(1)
     return EventDecoder(catalogue: catalogue, times: times, logNumber: logNumber)
   }
 }

@@ -35,7 +35,7 @@ public struct EventImport: Sendable {
     catalogue = try configuration.catalogue()
     kafka = configuration.kafka
     var times = EventTimes()
-    times.future = configuration.ingest.future.seconds
+    times.future = configuration.ingest.future / .seconds(1)
     self.times = times
   }
 

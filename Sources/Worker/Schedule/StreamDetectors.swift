@@ -1,6 +1,7 @@
 // The caller of the shift detectors: events in, alarms and numbers out.
 
 import Foundation
+import OPPU
 import Personalization
 import ShiftDetection
 import Storage
@@ -23,7 +24,6 @@ struct StreamDetectors: Sendable {
     var alarm: Alarm?
   }
 
-  /// Losses that are not numbers are left out: an adapter that is broken says nothing of the user.
   /// - Parameter arl0: events between false alarms of a user who does not change.
   func observe(
     _ events: [WatchedEvent], losses: [Int64: Double], task: TaskDefinition,
@@ -32,20 +32,17 @@ struct StreamDetectors: Sendable {
     var seen = Seen(monitor: monitor(of: state))
     // Both may have changed since the state was written.
     seen.monitor.configuration.arl0 = arl0
-    seen.monitor.configuration.signals = Set(
-      task.shiftSignals.compactMap { SignalKind(rawValue: $0.rawValue) })
+    seen.monitor.configuration.signals = task.watchedSignals
     for event in events {
       // The monitor counts its observations from 0; this one's number tells which ordinal that is.
       let shift = event.ordinal - Int64(seen.monitor.observations)
-      seen.signals = seen.monitor.observe(
-        Observation(
-          loss: losses[event.ordinal].flatMap { $0.isFinite ? $0 : nil },
-          output: event.output.flatMap(task.observed), input: task.queryText(event.input)))
-      let alarms = seen.signals.filter(\.isAlarm)
-      if let surest = alarms.max(by: { ($0.rarity ?? 0) < ($1.rarity ?? 0) }) {
-        let change = surest.changeIndex.map { Int64($0) + shift } ?? event.ordinal
+      let (signals, change) = seen.monitor.watch(
+        task.observation(
+          of: event.input, output: event.output, loss: losses[event.ordinal]))
+      seen.signals = signals
+      if let change {
         seen.alarm = .init(
-          ordinal: event.ordinal, changeOrdinal: max(1, change), signals: seen.signals)
+          ordinal: event.ordinal, changeOrdinal: max(1, Int64(change) + shift), signals: signals)
       }
     }
     return seen
@@ -65,16 +62,5 @@ struct StreamDetectors: Sendable {
     }
     if state.monitorVersion != state.activeVersion { monitor.reset(after: .newAdapter) }
     return monitor
-  }
-}
-
-extension TaskDefinition {
-  /// A stored output as the detectors take it.
-  fileprivate func observed(_ output: String) -> ObservedOutput? {
-    switch kind {
-    case .label: .label(output)
-    case .rating: Double(output).map { .rating($0) }
-    case .text: .text(output)
-    }
   }
 }

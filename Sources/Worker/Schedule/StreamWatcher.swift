@@ -28,7 +28,7 @@ struct StreamWatcher: Sendable {
     configuration: WorkerConfiguration, catalogue: TaskCatalogue, model: ServedModel?,
     client: PostgresClient, logger: Logger
   ) {
-    policy = SchedulePolicy(settings: configuration.schedule)
+    policy = SchedulePolicy(rules: configuration.schedule.rules)
     self.catalogue = catalogue
     detectors = StreamDetectors(logger: logger)
     trials = LiveTrial.Rules(events: configuration.schedule.trialEvents)
@@ -152,16 +152,21 @@ struct StreamWatcher: Sendable {
           "{\"ordinal\":\(through),\"signals\":\(String(decoding: signals, as: UTF8.self))}",
         pendingShift: result.pendingShift,
         decisions: try result.steps.map { step in
-          let isAlarm = step.reason == "shift_detected"
-          return Decision(
-            action: step.action, reason: step.reason,
-            ordinal: isAlarm ? seen.alarm?.ordinal ?? through : through,
-            // What was learnt since the last change stays the ground for later trainings.
-            changeOrdinal: step.changeOrdinal ?? state.lastChangeOrdinal,
-            signals: try JSONValue(
-              encoding: isAlarm ? seen.alarm?.signals ?? seen.signals : seen.signals),
-            numbers: numbers(facts, arl0))
-        }, job: result.job, announceShift: seen.alarm != nil)
+          switch step {
+          case .noticed(let change):
+            Decision(
+              action: .wait, reason: "shift_detected", ordinal: seen.alarm?.ordinal ?? through,
+              changeOrdinal: change,
+              signals: try JSONValue(encoding: seen.alarm?.signals ?? seen.signals),
+              numbers: numbers(facts, arl0))
+          case .train(let reason, let change):
+            Decision(
+              action: .train, reason: reason.rawValue, ordinal: through,
+              // What was learnt since the last change stays the ground for later trainings.
+              changeOrdinal: change ?? state.lastChangeOrdinal,
+              signals: try JSONValue(encoding: seen.signals), numbers: numbers(facts, arl0))
+          }
+        }, job: result.training, announceShift: seen.alarm != nil)
       outcome.nextLook = result.nextLook
       outcome.wasDue = state.isDue
       if let (trial, isWorse) = tried(look) {
@@ -192,19 +197,19 @@ struct StreamWatcher: Sendable {
 
   private func numbers(_ facts: StreamFacts, _ arl0: Double) -> JSONValue {
     func number(_ value: Int64?) -> JSONValue { value.map { .number(Double($0)) } ?? .null }
-    let settings = policy.settings
+    let rules = policy.rules
     return .object([
       "events": number(facts.eventCount), "last_trained_at": number(facts.lastTrainOrdinal),
       "hours_since_training": facts.lastTrainAt.map {
         .number((facts.now.timeIntervalSince($0) / 360).rounded() / 10)
       } ?? .null,
       "open_job": .bool(facts.hasOpenJob),
-      "first_adapter_events": .number(Double(settings.firstAdapterEvents)),
-      "new_events": .number(Double(settings.newEvents)),
-      "shift_events": .number(Double(settings.shiftEvents)),
-      "shift_patience_s": .number(settings.shiftPatience.seconds),
-      "maximum_age_hours": .number(Double(settings.maximumAgeHours)),
-      "age_events": .number(Double(settings.ageEvents)),
+      "first_adapter_events": .number(Double(rules.firstAdapterEvents)),
+      "new_events": .number(Double(rules.newEvents)),
+      "shift_events": .number(Double(rules.shiftEvents)),
+      "shift_patience_s": .number(rules.shiftPatience / .seconds(1)),
+      "maximum_age_hours": .number(Double(rules.maximumAgeHours)),
+      "age_events": .number(Double(rules.ageEvents)),
       "false_alarm_events": .number(arl0.rounded()),
     ])
   }

@@ -326,16 +326,16 @@ extension Setting {
   private static var schedule: [Setting] {
     [
       .integer(
-        "schedule.firstAdapterEvents", \.schedule.firstAdapterEvents, 8...100_000,
+        "schedule.firstAdapterEvents", \.schedule.rules.firstAdapterEvents, 8...100_000,
         "Events before a user's first adapter for a task."),
       .integer(
-        "schedule.newEvents", \.schedule.newEvents, 1...1_000_000,
+        "schedule.newEvents", \.schedule.rules.newEvents, 1...1_000_000,
         "New events that ask for a training without a shift."),
       .integer(
-        "schedule.shiftEvents", \.schedule.shiftEvents, 4...10_000,
+        "schedule.shiftEvents", \.schedule.rules.shiftEvents, 4...10_000,
         "Events of the new behaviour that a shift waits for."),
       .milliseconds(
-        "schedule.shiftPatienceMs", \.schedule.shiftPatience,
+        "schedule.shiftPatienceMs", \.schedule.rules.shiftPatience,
         "How long a shift waits for them, in milliseconds."),
       .integer(
         "schedule.falseAlarmEvents", \.schedule.falseAlarmEvents, 20...100_000,
@@ -344,10 +344,10 @@ extension Setting {
         "schedule.falseAlarmsPerDay", \.schedule.falseAlarmsPerDay, 0...1e9,
         "False alarms a day over all users, beside a tenth of all alarms; 0 for no limit."),
       .integer(
-        "schedule.maximumAgeHours", \.schedule.maximumAgeHours, 0...100_000,
+        "schedule.maximumAgeHours", \.schedule.rules.maximumAgeHours, 0...100_000,
         "Hours after which some new events ask for a training; 0 for never."),
       .integer(
-        "schedule.ageEvents", \.schedule.ageEvents, 1...1_000_000,
+        "schedule.ageEvents", \.schedule.rules.ageEvents, 1...1_000_000,
         "New events that such a training needs."),
       .integer(
         "schedule.trainingSecondsPerHour", \.schedule.trainingSecondsPerHour, 0...100_000_000,

@@ -66,11 +66,11 @@ struct StreamCommand: AsyncParsableCommand {
   var every: Int?
   @Option(
     name: .customLong("first-adapter-events"), help: "As the worker's schedule.firstAdapterEvents.")
-  var firstAdapterEvents = WorkerConfiguration().schedule.firstAdapterEvents
+  var firstAdapterEvents = WorkerConfiguration().schedule.rules.firstAdapterEvents
   @Option(name: .customLong("new-events"), help: "As the worker's schedule.newEvents.")
-  var newEvents = WorkerConfiguration().schedule.newEvents
+  var newEvents = WorkerConfiguration().schedule.rules.newEvents
   @Option(name: .customLong("shift-events"), help: "As the worker's schedule.shiftEvents.")
-  var shiftEvents = WorkerConfiguration().schedule.shiftEvents
+  var shiftEvents = WorkerConfiguration().schedule.rules.shiftEvents
   @Option(
     name: .customLong("false-alarm-events"), help: "As the worker's schedule.falseAlarmEvents.")
   var falseAlarmEvents = WorkerConfiguration().schedule.falseAlarmEvents

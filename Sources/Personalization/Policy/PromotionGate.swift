@@ -9,14 +9,66 @@
 // A wrong verdict is not the end: live losses judge the version again and roll it back.
 
 import Foundation
-import Storage
+
+/// What the promotion gate compared and decided. Losses are means over held-out examples of the mean
+/// negative log-likelihood per output token, in nats.
+public struct GateRecord: Sendable, Codable, Equatable {
+  public var heldOutExamples: Int
+  /// Of the active version that it was trained from; of the base model where there is none.
+  public var parentLoss: Double?
+  /// Of the model without an adapter.
+  public var baseLoss: Double?
+  public var candidateLoss: Double?
+  /// The mean of the paired differences (candidate − parent) and its one-sided upper bound.
+  public var difference: Double?
+  public var differenceUpperBound: Double?
+  /// The same against the model without an adapter.
+  public var baseDifference: Double?
+  public var baseDifferenceUpperBound: Double?
+  /// Of the bounds; and the share by which the loss had to fall.
+  public var confidence: Double?
+  public var minimumGain: Double?
+  public var promoted: Bool
+  public var verdict: String
+
+  public init(
+    heldOutExamples: Int, parentLoss: Double?, candidateLoss: Double?, difference: Double?,
+    differenceUpperBound: Double?, promoted: Bool, verdict: String
+  ) {
+    self.heldOutExamples = heldOutExamples
+    self.parentLoss = parentLoss
+    self.candidateLoss = candidateLoss
+    self.difference = difference
+    self.differenceUpperBound = differenceUpperBound
+    self.promoted = promoted
+    self.verdict = verdict
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case heldOutExamples = "held_out_examples"
+    case parentLoss = "parent_loss"
+    case baseLoss = "base_loss"
+    case candidateLoss = "candidate_loss"
+    case difference
+    case differenceUpperBound = "difference_upper_bound"
+    case baseDifference = "base_difference"
+    case baseDifferenceUpperBound = "base_difference_upper_bound"
+    case minimumGain = "minimum_gain"
+    case confidence, promoted, verdict
+  }
+}
 
 /// Compares a candidate with what serves now. A pure function of the losses.
-struct PromotionGate: Sendable {
+public struct PromotionGate: Sendable {
   /// The share by which the held-out loss must fall.
   let minimumGain: Double
   /// Of the one-sided bound, between 0.5 and 1.
-  var confidence = 0.8
+  let confidence: Double
+
+  public init(minimumGain: Double, confidence: Double = 0.8) {
+    self.minimumGain = minimumGain
+    self.confidence = confidence
+  }
 
   /// What a single held-out event has to gain, in `minimumGain`.
   static let singleGain = 10.0
@@ -34,7 +86,7 @@ struct PromotionGate: Sendable {
   /// - Parameters: mean loss per output token of each held-out example, in nats, in one order. `parent` is the
   ///   active version's, or the base model's where there is none; `base` is the base model's, nil where that is
   ///   the parent.
-  func judge(parent: [Double], candidate: [Double], base: [Double]? = nil) -> GateRecord {
+  public func judge(parent: [Double], candidate: [Double], base: [Double]? = nil) -> GateRecord {
     guard parent.count == candidate.count, base.map({ $0.count == candidate.count }) ?? true,
       !parent.isEmpty
     else {
@@ -96,39 +148,4 @@ struct PromotionGate: Sendable {
   private func finite(_ number: Double) -> Double? { number.isFinite ? number : nil }
 
   private func text(_ number: Double) -> String { String(format: "%.3f", number) }
-}
-
-/// Mean and bounds of paired differences.
-struct PairedDifferences: Sendable {
-  let count: Int
-  let mean: Double
-  /// Of the mean; nil for fewer than two.
-  let standardError: Double?
-
-  init(_ differences: [Double]) {
-    count = differences.count
-    let n = Double(count)
-    let mean = count > 0 ? differences.reduce(0, +) / n : 0
-    self.mean = mean
-    let squares = differences.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    standardError = count > 1 ? (squares / (n - 1) / n).squareRoot() : nil
-  }
-
-  /// From sums, as they are kept between looks.
-  init(count: Int, sum: Double, sumOfSquares: Double) {
-    self.count = count
-    let n = Double(count)
-    mean = count > 0 ? sum / n : 0
-    let squares = max(0, sumOfSquares - n * mean * mean)
-    standardError = count > 1 ? (squares / (n - 1) / n).squareRoot() : nil
-  }
-
-  /// The mean is below this with the given confidence (Student's t); nil for fewer than two.
-  func upperBound(confidence: Double) -> Double? {
-    standardError.map { mean + StudentT.quantile(confidence, degrees: count - 1) * $0 }
-  }
-
-  func lowerBound(confidence: Double) -> Double? {
-    standardError.map { mean - StudentT.quantile(confidence, degrees: count - 1) * $0 }
-  }
 }

@@ -10,22 +10,24 @@
 
 import Foundation
 
-struct LiveTrial: Codable, Sendable, Equatable {
-  enum State: String, Codable, Sendable {
+public struct LiveTrial: Codable, Sendable, Equatable {
+  public enum State: String, Codable, Sendable {
     case running, passed
     case rolledBack = "rolled_back"
   }
 
   /// The version that the active one replaced; nil: the model without an adapter.
-  var against: Int?
-  var state = State.running
-  var events = 0
-  var loss = 0.0
-  var lossBefore = 0.0
-  private(set) var sum = 0.0
-  private(set) var sumOfSquares = 0.0
+  public var against: Int?
+  public var state = State.running
+  public var events = 0
+  /// Sums over the events, in nats per token: of the active version, and of what it replaced.
+  public var loss = 0.0
+  public var lossBefore = 0.0
+  /// Of the differences (active − before) and their squares.
+  public private(set) var sum = 0.0
+  public private(set) var sumOfSquares = 0.0
   /// Lower bound of the mean difference (active − before) at the newest look that had one.
-  private(set) var lowerBound: Double?
+  public private(set) var lowerBound: Double?
 
   enum CodingKeys: String, CodingKey {
     case against, state, events, loss, sum
@@ -34,25 +36,27 @@ struct LiveTrial: Codable, Sendable, Equatable {
     case lowerBound = "lower_bound"
   }
 
-  init(against: Int?) { self.against = against }
+  public init(against: Int?) { self.against = against }
 
-  struct Rules: Sendable, Equatable {
+  public struct Rules: Sendable, Equatable {
     /// Events after which the version has passed; 0 for no trials.
-    var events = 32
+    public var events: Int
     /// Events before the first look.
-    var minimumEvents = 4
+    public var minimumEvents = 4
     /// Chance of rolling back a version that is not worse.
-    var error = 0.05
+    public var error = 0.05
     /// The share by which the mean loss has to be higher, at least.
-    var margin = 0.02
+    public var margin = 0.02
+
+    public init(events: Int = 32) { self.events = events }
   }
 
-  var meanLoss: Double { events > 0 ? loss / Double(events) : 0 }
-  var meanLossBefore: Double { events > 0 ? lossBefore / Double(events) : 0 }
+  public var meanLoss: Double { events > 0 ? loss / Double(events) : 0 }
+  public var meanLossBefore: Double { events > 0 ? lossBefore / Double(events) : 0 }
 
   /// Takes one event's losses.
   /// - Returns: whether the version has to be rolled back.
-  mutating func observe(active: Double, before: Double, rules: Rules) -> Bool {
+  public mutating func observe(active: Double, before: Double, rules: Rules) -> Bool {
     guard state == .running else { return false }
     // A loss that is not a number is the worst that there is; a cap keeps the sums usable.
     let active = active.isFinite ? min(active, 100) : 100
