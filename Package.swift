@@ -30,17 +30,19 @@ let package = Package(
     .target(name: "YAML", dependencies: ["CLibYAML"]),
     .target(name: "TextTables", dependencies: ["CWideCharacters"]),
     .target(name: "ErrorText"),
+    .target(name: "RandomNumbers"),
 
-    .target(name: "LinearAlgebra", dependencies: ["CKernels", "COpenBLAS"]),
+    .target(name: "LinearAlgebra", dependencies: ["RandomNumbers", "CKernels", "COpenBLAS"]),
     .target(
-      name: "LanguageModel", dependencies: ["LinearAlgebra", "CKernels", "Cryptography", "CCurl"]),
+      name: "LanguageModel",
+      dependencies: ["RandomNumbers", "LinearAlgebra", "CKernels", "Cryptography", "CCurl"]),
     .target(
       name: "FineTuning",
-      dependencies: ["LanguageModel", "LinearAlgebra", "CKernels", "ErrorText"]),
+      dependencies: ["RandomNumbers", "LanguageModel", "LinearAlgebra", "CKernels", "ErrorText"]),
     .target(
-      name: "Personalization", dependencies: ["YAML", "ErrorText"],
+      name: "Personalization", dependencies: ["RandomNumbers", "YAML", "ErrorText"],
       resources: [.embedInCode("Resources/tasks.yaml")]),
-    .target(name: "ShiftDetection"),
+    .target(name: "ShiftDetection", dependencies: ["RandomNumbers"]),
     .target(
       name: "EvaluationReport", dependencies: ["Personalization", "TextTables", "ErrorText"]),
     .target(name: "KafkaClient", dependencies: ["CRDKafka", "StructuredLogging"]),
@@ -57,7 +59,7 @@ let package = Package(
     .target(
       name: "OPPU",
       dependencies: [
-        "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization", "ShiftDetection",
+        "RandomNumbers", "LanguageModel", "FineTuning", "Personalization", "ShiftDetection",
         "Cryptography", "ErrorText",
       ]),
     .target(
@@ -94,27 +96,35 @@ let package = Package(
     .executableTarget(
       name: "oppu-bench",
       dependencies: [
-        "FineTuning", "LanguageModel", "LinearAlgebra", "Worker", "DevelopmentServers",
+        "RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra", "Worker",
+        "DevelopmentServers",
         "KafkaClient", "PostgresClient", "Storage", "Personalization", "ShiftDetection",
         "ArgumentParsing", "StructuredLogging", "TextTables",
       ], path: "Benchmarks/oppu-bench"),
 
-    .testTarget(name: "ArgumentParsingTests", dependencies: ["ArgumentParsing"]),
+    // Keeps the house in order: reads the project's own files.
+    .testTarget(name: "TidyTests"),
+    .testTarget(name: "ArgumentParsingTests", dependencies: ["RandomNumbers", "ArgumentParsing"]),
     .testTarget(name: "StructuredLoggingTests", dependencies: ["StructuredLogging"]),
     .testTarget(name: "ServicesTests", dependencies: ["Services"]),
-    .testTarget(name: "CryptographyTests", dependencies: ["Cryptography"]),
-    .testTarget(name: "YAMLTests", dependencies: ["YAML"], resources: [.copy("Fixtures")]),
+    .testTarget(
+      name: "CryptographyTests", dependencies: ["RandomNumbers", "Cryptography", "COpenSSL"]),
+    .testTarget(
+      name: "YAMLTests", dependencies: ["RandomNumbers", "YAML"], resources: [.copy("Fixtures")]),
     .testTarget(name: "TextTablesTests", dependencies: ["TextTables"]),
-    .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "CKernels"]),
     .testTarget(
-      name: "LanguageModelTests", dependencies: ["LanguageModel", "LinearAlgebra", "Cryptography"],
+      name: "LinearAlgebraTests", dependencies: ["RandomNumbers", "LinearAlgebra", "CKernels"]),
+    .testTarget(
+      name: "LanguageModelTests",
+      dependencies: ["RandomNumbers", "LanguageModel", "LinearAlgebra", "Cryptography"],
       resources: [.copy("Fixtures")]),
     .testTarget(
-      name: "FineTuningTests", dependencies: ["FineTuning", "LanguageModel", "LinearAlgebra"],
+      name: "FineTuningTests",
+      dependencies: ["RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "PersonalizationTests", dependencies: ["Personalization"]),
+    .testTarget(name: "PersonalizationTests", dependencies: ["RandomNumbers", "Personalization"]),
     .testTarget(
-      name: "ShiftDetectionTests", dependencies: ["ShiftDetection"],
+      name: "ShiftDetectionTests", dependencies: ["RandomNumbers", "ShiftDetection"],
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "EvaluationReportTests", dependencies: ["EvaluationReport", "Personalization"]),
@@ -127,24 +137,24 @@ let package = Package(
     .testTarget(
       name: "EvaluationTests",
       dependencies: [
-        "Evaluation", "EvaluationReport", "FineTuning", "LanguageModel", "OPPU",
-        "Personalization", "ShiftDetection",
+        "Evaluation", "EvaluationReport", "FineTuning", "LanguageModel", "OPPU", "Personalization",
       ]),
     .testTarget(
       name: "CommandLineTests",
       dependencies: [
-        "oppu-worker", "ArgumentParsing", "FineTuning", "LinearAlgebra", "Personalization",
+        "RandomNumbers", "oppu-worker", "ArgumentParsing", "FineTuning", "Personalization",
       ]),
     .testTarget(
       name: "WorkerTests",
       dependencies: [
-        "Worker", "Evaluation", "KafkaClient", "Personalization", "ShiftDetection", "Storage",
-        "Cryptography", "LinearAlgebra", "StructuredLogging", "YAML", "CRDKafka",
+        "RandomNumbers", "Worker", "KafkaClient", "Personalization", "Storage", "Cryptography",
+        "StructuredLogging", "YAML", "CRDKafka", "PostgresClient",
       ], exclude: ["Fixtures"]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "Worker", "Evaluation", "DevelopmentServers", "KafkaClient", "PostgresClient", "Storage",
+        "RandomNumbers", "Worker", "Evaluation", "DevelopmentServers", "KafkaClient",
+        "PostgresClient", "Storage",
         "OPPU", "FineTuning", "LanguageModel", "LinearAlgebra", "Personalization", "Cryptography",
         "StructuredLogging", "YAML", "CRDKafka",
       ]),

@@ -27,7 +27,7 @@ struct Engine: ParsableCommand {
   var threads = ProcessInfo.processInfo.activeProcessorCount
 
   func run() throws {
-    let programs = Programs(model: model, threads: threads, python: python, project: project)
+    let programs = PeerPrograms(model: model, threads: threads, python: python, project: project)
     var report = EngineReport(machine: .here(threads: threads), versions: [:])
     try training(programs, &report)
     try inference(programs, &report)
@@ -36,7 +36,7 @@ struct Engine: ParsableCommand {
     if let json { try report.json().write(to: URL(fileURLWithPath: json), options: .atomic) }
   }
 
-  private func training(_ programs: Programs, _ report: inout EngineReport) throws {
+  private func training(_ programs: PeerPrograms, _ report: inout EngineReport) throws {
     let folder = "\(project)/Benchmarks/data"
     let prefixed =
       prefixData.isEmpty
@@ -73,7 +73,7 @@ struct Engine: ParsableCommand {
     }
   }
 
-  private func inference(_ programs: Programs, _ report: inout EngineReport) throws {
+  private func inference(_ programs: PeerPrograms, _ report: inout EngineReport) throws {
     var torch: PeerFigures?
     var llama: PeerFigures?
     if programs.has("transformers") {
@@ -108,7 +108,7 @@ struct Engine: ParsableCommand {
       users["requests_per_s without adapters"], goal: 0.85, unit: "requests/s")
   }
 
-  private func memory(_ programs: Programs, _ report: inout EngineReport) throws {
+  private func memory(_ programs: PeerPrograms, _ report: inout EngineReport) throws {
     say("memory, ours")
     let inference = try programs.measure(.inferenceMemory)
     let file = try FileManager.default.attributesOfItem(atPath: model)[.size] as? Int ?? 0

@@ -129,7 +129,7 @@ struct IngestBench: AsyncParsableCommand {
 
     let rows = folder.appendingPathComponent("rows.copy").path
     var figures = Figures()
-    let peers = Programs(model: "", threads: 1, python: python ?? "python3", project: project)
+    let peers = PeerPrograms(model: "", threads: 1, python: python ?? "python3", project: project)
     let hasPython = !isStandIn && peers.has("confluent_kafka") && peers.has("psycopg")
     if !isStandIn, !hasPython {
       say("no consumer in Python: pip install confluent-kafka 'psycopg[binary]', and --python")

@@ -78,7 +78,7 @@ struct JobsBench: AsyncParsableCommand {
       _ = try await JobQueue(client).enqueue(
         (start..<min(start + step, numbers.upperBound)).map { number in
           JobRequest(
-            stream: Storage.Stream(userID: "user-\(number)", task: "task-\(number % 5)"),
+            stream: StreamID(userID: "user-\(number)", task: "task-\(number % 5)"),
             reason: number % 4 == 0 ? .shift : .newEvents)
         })
     }

@@ -5,6 +5,7 @@ import FineTuning
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import RandomNumbers
 
 /// What is measured. Figures go to stdout as one JSON object.
 enum Measurement: String, CaseIterable, ExpressibleByArgument {

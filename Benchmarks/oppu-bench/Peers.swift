@@ -24,7 +24,7 @@ struct PeerFigures: Decodable {
 }
 
 /// Starts programs that print one JSON object.
-struct Programs {
+struct PeerPrograms {
   let model: String
   let threads: Int
   /// The Python that has the peers installed.

@@ -249,7 +249,7 @@ private struct Stage {
   /// Two trainers with the default lease; the one with the job is killed.
   func rescue() async throws -> Double {
     try await client.execute("DELETE FROM training_jobs")
-    let stream = Storage.Stream(userID: "bench-0", task: "film_tag")
+    let stream = StreamID(userID: "bench-0", task: "film_tag")
     let first = try await start("first", roles: "train")
     try await wait("the first trainer", seconds: 60, log: "first") {
       log("first").contains("worker ready")

@@ -195,7 +195,7 @@ struct Shift: ParsableCommand {
   }
 
   private func riverFigures(_ python: String) throws -> RiverFigures? {
-    let programs = Programs(model: "", threads: 1, python: python, project: project)
+    let programs = PeerPrograms(model: "", threads: 1, python: python, project: project)
     guard programs.has("river"), programs.has("scipy") else {
       say("River not installed for \(python): pip install river numpy. Only ours is measured.")
       return nil

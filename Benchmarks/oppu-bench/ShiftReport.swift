@@ -1,6 +1,7 @@
 // What `oppu-bench shift` found, as JSON and as tables.
 
 import Foundation
+import RandomNumbers
 import ShiftDetection
 import TextTables
 
@@ -116,18 +117,12 @@ struct ShiftReport: Codable {
 
 /// Seeded values and observations.
 struct SeededValues {
-  private var state: UInt64
+  private var generator: SplitMix64
 
-  init(seed: UInt64) { state = seed }
+  init(seed: UInt64) { generator = SplitMix64(seed: seed) }
 
-  /// SplitMix64 (Steele, Lea and Flood, 2014), in 0 ..< 1.
-  mutating func next() -> Double {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Double((z ^ (z >> 31)) >> 11) * 0x1p-53
-  }
+  /// In 0 ..< 1.
+  mutating func next() -> Double { Double(generator.next() >> 11) * 0x1p-53 }
 
   /// Box and Muller's.
   mutating func nextNormal() -> Double {

@@ -5,6 +5,7 @@ import FineTuning
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import RandomNumbers
 
 struct Soak: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -168,7 +168,7 @@ public struct PaperStudies: Sendable {
     var values = summary.estimates(outcomes)[arm.name] ?? [:]
     let losses = outcomes.flatMap { $0.losses[arm.name] ?? [] }
     if !losses.isEmpty {
-      values["loss"] = Estimate(losses.reduce(0, +) / Double(losses.count))
+      values["loss"] = IntervalEstimate(losses.reduce(0, +) / Double(losses.count))
     }
     return Study.Row(
       label: label, values: values, n: outcomes.reduce(0) { $0 + $1.measured },

@@ -67,6 +67,7 @@ public struct AdapterLearner: StreamLearner {
   public let training: PersonalTraining
   private let prompt: PersonalPrompt
   private let seed: UInt64
+  /// An event's loss finds the prompt that its answer had.
   private let prefixes = PrefixCache(byteLimit: 32 << 20)
 
   private var model: LlamaModel { training.model }
@@ -101,9 +102,9 @@ public struct AdapterLearner: StreamLearner {
   public func loss(
     of item: HistoryItem, earlier: HistoryRetriever, with knowledge: Knowledge
   ) throws -> Double {
-    try EventLoss(model).losses(
+    try model.losses(
       of: [prompt.example(item, after: earlier, profile: knowledge.profile?.text)],
-      adapter: knowledge.adapter, over: training.under)[0]
+      adapter: knowledge.stacked, prefixes: prefixes)[0]
   }
 
   public func learn(

@@ -47,7 +47,7 @@ public struct StreamingSummary: Sendable {
     let trainings = members.flatMap(\.trainings)
     return StreamingStudy.Policy(
       name: policy.rawValue, title: policy.title, n: answers.count,
-      value: EvaluationReport.Estimate(
+      value: IntervalEstimate(
         estimate?.value, low: estimate?.low, high: estimate?.high),
       trainingSeconds: trainings.reduce(0) { $0 + $1.cost.seconds },
       trainings: trainings.count,

@@ -73,7 +73,7 @@ public struct Summary: Sendable {
   }
 
   /// Every arm against the best prompt-based one; the best OPPU arm against every other arm.
-  private func comparisons() -> [EvaluationReport.Comparison] {
+  private func comparisons() -> [ArmComparison] {
     guard !outcomes.isEmpty else { return [] }
     var pairs: [(Arm, Arm)] = []
     if let prompt = best(.prompt) {
@@ -87,18 +87,18 @@ public struct Summary: Sendable {
     return pairs.flatMap { a, b in task.metrics.map { compare(a, b, $0) } }
   }
 
-  private func compare(_ a: Arm, _ b: Arm, _ metric: Metric) -> EvaluationReport.Comparison {
+  private func compare(_ a: Arm, _ b: Arm, _ metric: Metric) -> ArmComparison {
     let paired = zip(answers(of: a, outcomes), answers(of: b, outcomes)).map { one, other in
       PairedAnswer(user: one.user, gold: one.gold, a: one.answer, b: other.answer)
     }
     let found = statistics.compare(a.name, b.name, metric: metric, answers: paired)
     // Ours counts better as more; the file has a's value less b's, whatever is better.
     guard !metric.higherIsBetter else {
-      return EvaluationReport.Comparison(
+      return ArmComparison(
         a: a.name, b: b.name, metric: metric.rawValue, difference: found.difference,
         low: found.low, high: found.high)
     }
-    return EvaluationReport.Comparison(
+    return ArmComparison(
       a: a.name, b: b.name, metric: metric.rawValue, difference: -found.difference,
       low: -found.high, high: -found.low)
   }
@@ -120,13 +120,13 @@ public struct Summary: Sendable {
   /// All arms' metrics with intervals over some of the users.
   public func estimates(
     _ members: [UserOutcome]
-  ) -> [String: [String: EvaluationReport.Estimate]] {
-    var found: [String: [String: EvaluationReport.Estimate]] = [:]
+  ) -> [String: [String: IntervalEstimate]] {
+    var found: [String: [String: IntervalEstimate]] = [:]
     for arm in arms {
       for metric in task.metrics {
         guard let estimate = statistics.estimate(metric, answers: answers(of: arm, members))
         else { continue }
-        found[arm.name, default: [:]][metric.rawValue] = EvaluationReport.Estimate(
+        found[arm.name, default: [:]][metric.rawValue] = IntervalEstimate(
           estimate.value, low: estimate.low, high: estimate.high)
       }
     }

@@ -117,10 +117,10 @@ public struct UserEvaluation: Sendable {
       }
       outcome.seconds[arm.name] = (clock.now - begin) / .seconds(1)
       if let (prompt, texts, adapter) = asked {
-        let losses = try EventLoss(model).losses(
+        let losses = try model.losses(
           of: zip(texts, user.queries).compactMap { text, query in
             query.gold.map { prompt.encode(text, task.completion(for: $0)) }
-          }, adapter: adapter)
+          }, adapter: adapter, prefixes: prefixes)
         guard losses.allSatisfy(\.isFinite) else { throw InferenceError.notFinite }
         outcome.losses[arm.name] = losses
       }

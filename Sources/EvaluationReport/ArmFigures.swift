@@ -49,7 +49,7 @@ extension Findings {
     let rows = arms.compactMap { arm -> DotPlot.Row? in
       if arm.name == bestPrompt.name {
         return DotPlot.Row(
-          label: arm.title, estimate: Estimate(0), text: "0", mark: Mark(arm.family))
+          label: arm.title, estimate: IntervalEstimate(0), text: "0", mark: Mark(arm.family))
       }
       guard let advantage = advantages.first(where: { $0.arm.name == arm.name })?.advantage else {
         return nil
@@ -150,7 +150,7 @@ extension Findings {
   private struct SliceGroup {
     var title: String
     var short: String
-    var arms: [String: [String: Estimate]]
+    var arms: [String: [String: IntervalEstimate]]
   }
 
   private func slicesFigure(
@@ -189,7 +189,8 @@ extension Findings {
   }
 
   /// How far OPPU's best variant is above the best prompt-based arm in a slice; more is better.
-  private func lead(in arms: [String: [String: Estimate]], _ metric: MetricInfo) -> Double? {
+  private func lead(in arms: [String: [String: IntervalEstimate]], _ metric: MetricInfo) -> Double?
+  {
     guard let bestPersonal, let bestPrompt,
       let first = arms[bestPersonal.name]?[metric.name]?.value,
       let second = arms[bestPrompt.name]?[metric.name]?.value
@@ -197,7 +198,7 @@ extension Findings {
     return metric.higherIsBetter ? first - second : second - first
   }
 
-  private func row(_ arm: ArmInfo, estimate: Estimate, decimals: Int, isStrong: Bool)
+  private func row(_ arm: ArmInfo, estimate: IntervalEstimate, decimals: Int, isStrong: Bool)
     -> DotPlot.Row
   {
     DotPlot.Row(
@@ -239,14 +240,14 @@ extension Findings {
   }
 
   /// "0.060 to 0.242".
-  static func range(_ estimate: Estimate, decimals: Int, isSigned: Bool = false) -> String {
+  static func range(_ estimate: IntervalEstimate, decimals: Int, isSigned: Bool = false) -> String {
     guard let low = estimate.low, let high = estimate.high else { return "–" }
     let text = isSigned ? NumberText.signed : NumberText.plain
     return "\(text(low, decimals)) to \(text(high, decimals))"
   }
 
   /// "0.712 (0.620 to 0.800)".
-  static func text(_ estimate: Estimate?, decimals: Int) -> String {
+  static func text(_ estimate: IntervalEstimate?, decimals: Int) -> String {
     guard let estimate else { return "–" }
     let value = NumberText.plain(estimate.value, decimals: decimals)
     guard estimate.low != nil, estimate.high != nil else { return value }
@@ -255,7 +256,7 @@ extension Findings {
 }
 
 extension Advantage {
-  var estimate: Estimate { Estimate(value, low: low, high: high) }
+  var estimate: IntervalEstimate { IntervalEstimate(value, low: low, high: high) }
 }
 
 extension Advantage.Outcome {

@@ -7,7 +7,7 @@ struct DotPlot {
     var label: String
     /// A second, quieter line under the label.
     var detail = ""
-    var estimate: Estimate
+    var estimate: IntervalEstimate
     /// The number on the right.
     var text: String
     var mark: Mark

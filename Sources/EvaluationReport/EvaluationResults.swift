@@ -20,7 +20,7 @@ public struct EvaluationResults: Codable, Sendable, Equatable {
   public var arms: [String: ArmResult]
   /// 95 % intervals of the arms' metrics: arm, metric, [low, high].
   public var armIntervals: [String: [String: Interval]]
-  public var comparisons: [Comparison]
+  public var comparisons: [ArmComparison]
   /// The arms by how much history users have.
   public var activity: [ActivityLevel]
   /// The arms on queries like and unlike the history.
@@ -40,7 +40,7 @@ public struct EvaluationResults: Codable, Sendable, Equatable {
   public init(
     task: String, kind: String, metrics: [MetricInfo], armList: [ArmInfo] = [],
     arms: [String: ArmResult] = [:], armIntervals: [String: [String: Interval]] = [:],
-    comparisons: [Comparison] = [], activity: [ActivityLevel] = [], shift: ShiftStudy? = nil,
+    comparisons: [ArmComparison] = [], activity: [ActivityLevel] = [], shift: ShiftStudy? = nil,
     heldOut: [LearningCurve] = [], streaming: [StreamingStudy] = [], studies: [Study] = [],
     users: EvaluatedUsers = .init(), notes: [DataNote] = [],
     configuration: JSONValue = .object([:]), provenance: Provenance
@@ -156,7 +156,7 @@ public struct ArmResult: Codable, Sendable, Equatable {
 }
 
 /// `a` minus `b` in one metric, over the same users and queries.
-public struct Comparison: Codable, Sendable, Equatable {
+public struct ArmComparison: Codable, Sendable, Equatable {
   public var a: String
   public var b: String
   public var metric: String

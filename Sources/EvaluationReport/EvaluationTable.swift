@@ -130,7 +130,7 @@ public struct EvaluationTable: Sendable {
     let decimals = NumberText.decimals(
       study.policies.flatMap { [$0.value, $0.low, $0.high].compactMap(\.self) })
     let table = TextTable<StreamingStudy.Policy> { policy in
-      let estimate = Estimate(policy.value, low: policy.low, high: policy.high)
+      let estimate = IntervalEstimate(policy.value, low: policy.low, high: policy.high)
       return [
         Column(title: "Trained", value: Self.cut(policy.title, 16)),
         Column(
@@ -167,7 +167,7 @@ public struct EvaluationTable: Sendable {
       + "\(NumberText.signed(high, decimals: decimals))]"
   }
 
-  private static func range(_ estimate: Estimate, decimals: Int) -> String {
+  private static func range(_ estimate: IntervalEstimate, decimals: Int) -> String {
     guard let low = estimate.low, let high = estimate.high else { return "" }
     return "[\(NumberText.plain(low, decimals: decimals)), "
       + "\(NumberText.plain(high, decimals: decimals))]"

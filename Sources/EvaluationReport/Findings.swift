@@ -17,7 +17,7 @@ struct Advantage: Equatable {
   var high: Double?
   var outcome: Outcome
 
-  init(_ comparison: Comparison, higherIsBetter: Bool, isReversed: Bool, queries: Int) {
+  init(_ comparison: ArmComparison, higherIsBetter: Bool, isReversed: Bool, queries: Int) {
     let sign: Double = higherIsBetter == isReversed ? -1 : 1
     value = comparison.difference.map { $0 * sign }
     let ends = [comparison.low, comparison.high].compactMap { $0.map { $0 * sign } }
@@ -91,9 +91,9 @@ struct Findings {
     return results.arms[arm.name]?.values[metric.name]
   }
 
-  func estimate(_ arm: ArmInfo, _ metric: MetricInfo) -> Estimate {
+  func estimate(_ arm: ArmInfo, _ metric: MetricInfo) -> IntervalEstimate {
     let interval = results.armIntervals[arm.name]?[metric.name]
-    return Estimate(value(arm, metric), low: interval?.low, high: interval?.high)
+    return IntervalEstimate(value(arm, metric), low: interval?.low, high: interval?.high)
   }
 
   func title(ofArm name: String) -> String { arms.first { $0.name == name }?.title ?? name }

@@ -7,7 +7,7 @@ struct ScatterPlot {
     /// A second, quieter line.
     var detail: String
     var x: Double
-    var estimate: Estimate
+    var estimate: IntervalEstimate
     var mark: Mark
   }
 

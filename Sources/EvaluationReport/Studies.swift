@@ -3,7 +3,7 @@
 import Foundation
 
 /// A number and its 95 % interval; in JSON {value, low, high}, without the ends where unknown.
-public struct Estimate: Codable, Sendable, Equatable {
+public struct IntervalEstimate: Codable, Sendable, Equatable {
   /// Null where it could not be computed.
   public var value: Double?
   public var low: Double?
@@ -57,9 +57,9 @@ public struct Slice: Codable, Sendable, Equatable {
   public var users: Int
   /// Queries.
   public var n: Int
-  public var arms: [String: [String: Estimate]]
+  public var arms: [String: [String: IntervalEstimate]]
 
-  public init(users: Int, n: Int, arms: [String: [String: Estimate]]) {
+  public init(users: Int, n: Int, arms: [String: [String: IntervalEstimate]]) {
     self.users = users
     self.n = n
     self.arms = arms
@@ -75,11 +75,11 @@ public struct ActivityLevel: Codable, Sendable, Equatable {
   public var highItems: Int
   public var users: Int
   public var n: Int
-  public var arms: [String: [String: Estimate]]
+  public var arms: [String: [String: IntervalEstimate]]
 
   public init(
     level: String, lowItems: Int, highItems: Int, users: Int, n: Int,
-    arms: [String: [String: Estimate]]
+    arms: [String: [String: IntervalEstimate]]
   ) {
     self.level = level
     self.lowItems = lowItems
@@ -159,7 +159,7 @@ public struct StreamingStudy: Codable, Sendable, Equatable {
     public var curve: [Point]
 
     public init(
-      name: String, title: String, n: Int, value: Estimate, trainingSeconds: Double,
+      name: String, title: String, n: Int, value: IntervalEstimate, trainingSeconds: Double,
       trainings: Int, trainingTokens: Int? = nil, shareOfOracleMetric: Double? = nil,
       shareOfOracleCost: Double? = nil, curve: [Point] = []
     ) {
@@ -233,11 +233,11 @@ public struct Study: Codable, Sendable, Equatable {
   public struct Row: Codable, Sendable, Equatable {
     public var label: String
     /// By metric; other numbers may stand beside them (`parameters`).
-    public var values: [String: Estimate]
+    public var values: [String: IntervalEstimate]
     public var n: Int
     public var seconds: Double
 
-    public init(label: String, values: [String: Estimate], n: Int, seconds: Double) {
+    public init(label: String, values: [String: IntervalEstimate], n: Int, seconds: Double) {
       self.label = label
       self.values = values
       self.n = n
@@ -251,7 +251,7 @@ public struct Study: Codable, Sendable, Equatable {
       seconds = try container.decode(Double.self, forKey: "seconds")
       values = [:]
       for key in container.allKeys where !["label", "n", "seconds"].contains(key.stringValue) {
-        values[key.stringValue] = try container.decode(Estimate.self, forKey: key)
+        values[key.stringValue] = try container.decode(IntervalEstimate.self, forKey: key)
       }
     }
 

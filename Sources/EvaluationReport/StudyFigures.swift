@@ -147,7 +147,7 @@ extension Findings {
         detail: "\(NumberText.plain(policy.value, decimals: decimals)), "
           + NumberText.count(policy.trainings, "training", "trainings"),
         x: cost(policy),
-        estimate: Estimate(policy.value, low: policy.low, high: policy.high),
+        estimate: IntervalEstimate(policy.value, low: policy.low, high: policy.high),
         mark: Mark.series(index))
     }
     var plot = ScatterPlot(
@@ -192,7 +192,8 @@ extension Findings {
             .number(NumberText.plain(policy.value, decimals: decimals)),
             .number(
               Self.range(
-                Estimate(policy.value, low: policy.low, high: policy.high), decimals: decimals)),
+                IntervalEstimate(policy.value, low: policy.low, high: policy.high),
+                decimals: decimals)),
             .number(NumberText.percent(policy.shareOfOracleMetric)),
             .number(NumberText.count(policy.trainings)),
             .number(policy.trainingTokens.map(NumberText.count) ?? "–"),
@@ -239,7 +240,7 @@ extension Findings {
     let leaders = study.rows.filter { $0.values[metric.name]?.value == best && best != nil }
     let rows = study.rows.map { row in
       DotPlot.Row(
-        label: row.label, estimate: row.values[metric.name] ?? Estimate(nil),
+        label: row.label, estimate: row.values[metric.name] ?? IntervalEstimate(nil),
         text: NumberText.plain(row.values[metric.name]?.value, decimals: decimals(metric.name)),
         mark: Mark(.oppu), isStrong: leaders.contains(row) && study.rows.count > 1)
     }

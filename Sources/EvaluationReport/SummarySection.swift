@@ -34,7 +34,7 @@ extension HTMLReport {
       \(items)</ul>
       \(forest)</div>
       <h2>All tasks</h2>
-      \(summaryTable.markup(label: "All tasks", stacks: true))
+      \(summaryTable.markup(label: "All tasks"))
       \(legend)
       </section>
 

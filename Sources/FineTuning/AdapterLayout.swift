@@ -4,6 +4,7 @@
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import RandomNumbers
 
 /// The order of an adapter's numbers in a flat array. Layers follow each other; in a layer each group
 /// of projections with a common input has its members' A factors stacked [n·rank × in], so that the

@@ -3,6 +3,7 @@
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import RandomNumbers
 
 /// Where a training is; given to the callback after every step.
 public struct TrainingProgress: Sendable {
@@ -210,11 +211,11 @@ public struct AdapterTrainer: Sendable {
     guard !examples.isEmpty else { throw TrainingError.noExamples }
     let examples = try checked(examples)
     var weights = weights
-    var state: AdapterState?
+    var state: AdapterTensors?
     if let adapter {
       if let settings = adapter.lora, !settings.dora {
         let layout = AdapterLayout(shape: weights.shape, method: .lora(settings))
-        state = AdapterState(
+        state = AdapterTensors(
           layout: layout, scaling: settings.scaling, parameters: try layout.parameters(of: adapter),
           gradients: nil)
       } else {

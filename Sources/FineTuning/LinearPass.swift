@@ -6,11 +6,12 @@
 import CKernels
 import LanguageModel
 import LinearAlgebra
+import RandomNumbers
 
 typealias Floats = UnsafeMutablePointer<Float>
 
 /// The adapter while it is trained or evaluated: its numbers and, in training, their gradients.
-struct AdapterState {
+struct AdapterTensors {
   let layout: AdapterLayout
   let scaling: Float
   let parameters: FloatBuffer
@@ -53,7 +54,7 @@ struct AdapterState {
 /// `weightScratch` for each use; it has no gradient.
 struct LinearPass {
   let weights: FrozenWeights
-  let adapter: AdapterState?
+  let adapter: AdapterTensors?
   /// Room for the largest group's matrix.
   let weightScratch: Floats
   /// [rows × largest input width], used only with dropout.
@@ -312,7 +313,7 @@ struct LinearPass {
   }
 
   private func factorGradients(
-    _ adapter: AdapterState, _ group: ProjectionGroup, layer: Int, dy: Floats, x: Floats,
+    _ adapter: AdapterTensors, _ group: ProjectionGroup, layer: Int, dy: Floats, x: Floats,
     rows: Int, _ products: Floats, dx: Floats?
   ) {
     let inputWidth = group.inputWidth(weights.shape)
@@ -375,7 +376,7 @@ struct LinearPass {
   }
 
   /// A key for the mask of one projection in one step.
-  private func key(_ site: AdapterLayout.Site, _ layer: Int, _ adapter: AdapterState) -> UInt64 {
+  private func key(_ site: AdapterLayout.Site, _ layer: Int, _ adapter: AdapterTensors) -> UInt64 {
     let place = UInt64(layer * Projection.allCases.count + site.projection.index)
     var generator = SplitMix64(seed: adapter.dropoutKey &+ place &* 0x9E37_79B9)
     return generator.next()

@@ -2,6 +2,7 @@
 
 import Foundation
 import LinearAlgebra
+import RandomNumbers
 
 /// Owns parameters, gradients and the memory of passes. Not to be used by two threads at once.
 final class TrainingRun {
@@ -54,7 +55,7 @@ final class TrainingRun {
     var sum = 0.0
     var generator = SplitMix64(seed: seed ^ (UInt64(steps) &* 0x2545_F491_4F6C_DD1D))
     for pack in packs(examples, sharePrefix: dropout == 0) {
-      let adapter = AdapterState(
+      let adapter = AdapterTensors(
         layout: layout, scaling: scaling, parameters: parameters, gradients: gradients,
         dropout: dropout, dropoutKey: generator.next())
       let pass = TransformerPass(
@@ -85,7 +86,7 @@ final class TrainingRun {
   func loss(of examples: [TrainingExample]) -> HeldOutLoss {
     Self.loss(
       of: examples, packs: packs(examples, sharePrefix: true), workspace: workspace,
-      adapter: AdapterState(
+      adapter: AdapterTensors(
         layout: layout, scaling: scaling, parameters: parameters, gradients: nil))
   }
 
@@ -98,7 +99,7 @@ final class TrainingRun {
 
   static func loss(
     of examples: [TrainingExample], packs: [(first: Int, batch: PackedBatch)],
-    workspace: PassWorkspace, adapter: AdapterState?
+    workspace: PassWorkspace, adapter: AdapterTensors?
   ) -> HeldOutLoss {
     var sums = [Double](repeating: 0, count: examples.count)
     for pack in packs {

@@ -11,7 +11,7 @@ import LinearAlgebra
 struct TransformerPass {
   let workspace: PassWorkspace
   let batch: PackedBatch
-  let adapter: AdapterState?
+  let adapter: AdapterTensors?
   let keepsLayers: Bool
   private let linear: LinearPass
   private let scratch: PassWorkspace.Scratch
@@ -22,7 +22,8 @@ struct TransformerPass {
 
   /// - Parameter keepLayers: keep each layer's activations, as a backward pass without recomputation
   ///   needs; it works without too and then runs each layer forward again.
-  init(_ workspace: PassWorkspace, _ batch: PackedBatch, adapter: AdapterState?, keepLayers: Bool) {
+  init(_ workspace: PassWorkspace, _ batch: PackedBatch, adapter: AdapterTensors?, keepLayers: Bool)
+  {
     let productWidth = adapter?.layout.productWidth ?? 0
     let scaleWidth = adapter?.layout.scaleWidth ?? 0
     let trains = adapter?.gradients != nil

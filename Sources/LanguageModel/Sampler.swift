@@ -2,6 +2,7 @@
 
 import Foundation
 import LinearAlgebra
+import RandomNumbers
 
 /// How a token is chosen.
 public struct SamplingOptions: Sendable, Equatable, Codable {

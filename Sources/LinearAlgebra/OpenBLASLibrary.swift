@@ -3,6 +3,7 @@
 import CKernels
 import COpenBLAS
 import Foundation
+import RandomNumbers
 
 /// One opened OpenBLAS and the functions used of it.
 struct OpenBLASLibrary: @unchecked Sendable {
@@ -92,25 +93,5 @@ struct OpenBLASLibrary: @unchecked Sendable {
       }
     }
     return true
-  }
-}
-
-/// Sebastiano Vigna's SplitMix64, for numbers that must be the same everywhere.
-public struct SplitMix64: RandomNumberGenerator, Sendable {
-  private var state: UInt64
-
-  public init(seed: UInt64) { state = seed }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  /// A number in [-1, 1).
-  public mutating func nextUniform() -> Float {
-    Float(Double(next() >> 11) * 0x1p-53 * 2 - 1)
   }
 }

@@ -3,27 +3,31 @@
 import FineTuning
 import LanguageModel
 
-/// Losses of answers after their prompts: the mean over the answer's tokens, end-of-text included, in nats.
-public struct EventLoss: Sendable {
-  public let model: LlamaModel
-
-  public init(_ model: LlamaModel) { self.model = model }
-
-  /// The losses of examples, many at once, in the passes of training. Blocking.
+extension LlamaModel {
+  /// Losses of answers after their prompts: the mean over the answer's tokens, end-of-text included, in nats.
+  ///
+  /// Computed as answers are, where the numbers of a row do not depend on what is computed beside it: the same event has
+  /// the same loss for the gate, for the detectors and in a study, to the bit. Blocking.
   ///
   /// - Parameters:
-  ///   - adapter: the user's own, or all that was answered with, stacked; nil: `under` alone.
-  ///   - under: the task's adapter, where `adapter` does not hold it.
-  /// - Returns: in the order of the examples; no finite number where the model has none for it.
-  /// - Throws: `TrainingError`.
+  ///   - adapter: all that would answer: the user's over the task's, stacked; nil for the base model.
+  ///   - prefixes: of answers to the same prompts.
+  /// - Returns: in the order of the examples; no finite number where the model has none.
+  /// - Throws: `InferenceError` for examples that the model cannot take.
   public func losses(
-    of examples: [TrainingExample], adapter: Adapter?, over under: Adapter? = nil
-  ) throws -> [Double] {
-    guard !examples.isEmpty else { return [] }
-    var configuration = TrainingConfiguration()
-    // Who made the examples has cut them.
-    configuration.cutoff = model.configuration.contextLength
-    return try AdapterTrainer(model: model, configuration: configuration, over: under)
-      .loss(of: examples, adapter: adapter).examples
+    of examples: [TrainingExample], adapter: Adapter?, prefixes: PrefixCache? = nil
+  ) throws(InferenceError) -> [Double] {
+    var losses: [Double] = []
+    for example in examples {
+      do {
+        let scores = try score(
+          prompt: example.prompt, candidates: [example.completion], adapter: adapter,
+          prefixes: prefixes)
+        losses.append(-scores.logProbabilities[0] / Double(example.completion.count))
+      } catch .notFinite {
+        losses.append(.infinity)
+      }
+    }
+    return losses
   }
 }

@@ -86,7 +86,11 @@ public struct PersonalTraining: Sendable {
     let result = try trainer.train(examples: training, startingFrom: parent, onStep: onStep)
     guard result.end != .stopped else { return nil }
     func losses(_ adapter: Adapter?) throws -> [Double] {
-      try EventLoss(model).losses(of: heldOut, adapter: adapter, over: under)
+      let layers = [under, adapter].compactMap(\.self)
+      return try model.losses(
+        of: heldOut,
+        adapter: layers.isEmpty
+          ? nil : Adapter.stack(layers, configuration: model.configuration))
     }
     let without = try losses(nil)
     return Result(

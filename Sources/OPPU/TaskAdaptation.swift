@@ -3,8 +3,8 @@
 import FineTuning
 import Foundation
 import LanguageModel
-import LinearAlgebra
 import Personalization
+import RandomNumbers
 
 /// Trains a task adapter on users who are not its targets, with prompts of one variant.
 public struct TaskAdaptation: Sendable {

@@ -1,6 +1,7 @@
 // Which of two arms of an evaluation is better, and how sure that is.
 
 import Foundation
+import RandomNumbers
 
 /// One query of an evaluation with the answers of two arms.
 public struct PairedAnswer: Sendable, Hashable {

@@ -1,6 +1,7 @@
 // LaMP's files: users with their histories and the questions that an evaluation asks for them.
 
 import Foundation
+import RandomNumbers
 
 /// One question to be answered as a user would.
 public struct LaMPQuery: Codable, Sendable, Hashable {

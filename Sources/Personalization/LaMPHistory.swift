@@ -1,6 +1,7 @@
 // A user's profile in a LaMP file: its items as history, in order of time.
 
 import Foundation
+import RandomNumbers
 
 /// The items of one user's profiles, each id once.
 struct LaMPHistory {

@@ -2,6 +2,7 @@
 // queries.
 
 import Foundation
+import RandomNumbers
 
 /// A seeded bootstrap over queries that are clustered by user: users are drawn with replacement,
 /// and within each drawn user queries are drawn with replacement (Davison and Hinkley, "Bootstrap

@@ -1,6 +1,7 @@
 // From one user's history to training and held-out examples.
 
 import Foundation
+import RandomNumbers
 
 /// What the training set of one run is made of. Lengths count events.
 public struct TrainingSetSettings: Codable, Sendable, Hashable {
@@ -143,22 +144,4 @@ public struct TrainingSetBuilder: Sendable {
     let best = keyed.sorted { ($0.key, $1.position) < ($1.key, $0.position) }
     return best.prefix(count).map(\.position)
   }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): a small generator whose numbers are the same everywhere.
-struct SplitMix64: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  /// In (0, 1), both ends excluded.
-  mutating func unit() -> Double { (Double(next() >> 12) + 0.5) * 0x1p-52 }
 }

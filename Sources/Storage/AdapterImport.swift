@@ -5,7 +5,7 @@ import PostgresClient
 
 /// Nothing is known of the user and task that an adapter is for.
 public struct UnknownStreamError: Error, CustomStringConvertible {
-  public let stream: Stream
+  public let stream: StreamID
   public var description: String { "\(stream) has no events, so no adapter can be stored for it" }
 }
 

@@ -18,7 +18,7 @@ extension AdapterRepository {
   ///   other: where live losses are worse than before, it is rolled back by itself.
   /// - Returns: the version that it replaces; nil where none was active.
   /// - Throws: ``PromotionError``.
-  public func promote(_ stream: Stream, version: Int, force: Bool) async throws -> Int? {
+  public func promote(_ stream: StreamID, version: Int, force: Bool) async throws -> Int? {
     // The lock comes with it, before the state is looked at.
     let replaced = try await retireActive(stream)
     guard let found = try await get(stream, version: version) else {
@@ -53,7 +53,7 @@ extension AdapterRepository {
   ///   expected one is active.
   /// - Throws: ``PromotionError`` where none is active.
   public func rollBack(
-    _ stream: Stream, expected: Int? = nil, reason: String
+    _ stream: StreamID, expected: Int? = nil, reason: String
   ) async throws -> (from: Int, to: Int?)? {
     let active = try await retireActive(stream, as: .rolledBack)
     guard let active else {
@@ -101,7 +101,7 @@ extension AdapterRepository {
     return (active, version)
   }
 
-  private func activate(_ stream: Stream, version: Int, replaced: Int?) async throws {
+  private func activate(_ stream: StreamID, version: Int, replaced: Int?) async throws {
     try await database.execute(
       """
       UPDATE adapters SET state = 'active', replaced_version = \(replaced), promoted_at = now(),
@@ -113,7 +113,7 @@ extension AdapterRepository {
   }
 
   /// A version and those that it was trained from, up to the one from the base model.
-  public func lineage(_ stream: Stream, version: Int) async throws -> [AdapterRecord] {
+  public func lineage(_ stream: StreamID, version: Int) async throws -> [AdapterRecord] {
     try await database.query(
       """
       WITH RECURSIVE line AS (

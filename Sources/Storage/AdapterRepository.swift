@@ -18,7 +18,7 @@ public enum AdapterState: String, Sendable, Codable, CaseIterable {
 
 /// A new version as a trainer hands it over.
 public struct NewAdapter: Sendable {
-  public var stream: Stream
+  public var stream: StreamID
   public var parentVersion: Int?
   public var baseFingerprint: String
   public var configuration: JSONValue
@@ -30,7 +30,7 @@ public struct NewAdapter: Sendable {
   public var profile: UserProfile?
 
   public init(
-    stream: Stream, parentVersion: Int?, baseFingerprint: String, configuration: JSONValue,
+    stream: StreamID, parentVersion: Int?, baseFingerprint: String, configuration: JSONValue,
     weights: Data, trainedThrough: Int64, training: JSONValue, gate: GateRecord,
     profile: UserProfile? = nil
   ) {
@@ -74,7 +74,7 @@ public struct AdapterRecord: Sendable, Codable {
   public let createdAt: Date
   public let promotedAt: Date?
 
-  public var stream: Stream { Stream(userID: userID, task: task) }
+  public var stream: StreamID { StreamID(userID: userID, task: task) }
 
   enum CodingKeys: String, CodingKey {
     case task, version, state, configuration, training, gate, profile, trial
@@ -95,7 +95,7 @@ public struct AdapterRecord: Sendable, Codable {
 
 /// Stored weights do not have the SHA-256 they were stored with.
 public struct DamagedAdapterError: Error, CustomStringConvertible {
-  public let stream: Stream
+  public let stream: StreamID
   public let version: Int
   public var description: String {
     "the weights of adapter \(stream) version \(version) are missing (removed by retention?) or do not match their SHA-256"
@@ -112,10 +112,10 @@ public struct AdapterRepository: Sendable {
   /// Versions by user and task, oldest first.
   /// - Parameter after: only those behind this one.
   public func list(
-    userID: String? = nil, task: String? = nil, after: (Stream, version: Int)? = nil,
+    userID: String? = nil, task: String? = nil, after: (StreamID, version: Int)? = nil,
     limit: Int = 200
   ) async throws -> [AdapterRecord] {
-    let (stream, version) = after ?? (Stream(userID: "", task: ""), 0)
+    let (stream, version) = after ?? (StreamID(userID: "", task: ""), 0)
     return try await database.query(
       """
       SELECT \(unsafeSQL: Self.columns) FROM adapters
@@ -152,7 +152,7 @@ public struct AdapterRepository: Sendable {
     """
   }
 
-  public func get(_ stream: Stream, version: Int) async throws -> AdapterRecord? {
+  public func get(_ stream: StreamID, version: Int) async throws -> AdapterRecord? {
     try await database.query(
       """
       SELECT \(unsafeSQL: Self.columns) FROM adapters
@@ -161,7 +161,7 @@ public struct AdapterRepository: Sendable {
     ).first.map(Self.record)
   }
 
-  public func active(_ stream: Stream) async throws -> AdapterRecord? {
+  public func active(_ stream: StreamID) async throws -> AdapterRecord? {
     try await database.query(
       """
       SELECT \(unsafeSQL: Self.columns) FROM adapters
@@ -172,7 +172,7 @@ public struct AdapterRepository: Sendable {
 
   /// The weights of a version, checked against their SHA-256.
   /// - Throws: ``DamagedAdapterError``.
-  public func weights(_ stream: Stream, version: Int) async throws -> Data {
+  public func weights(_ stream: StreamID, version: Int) async throws -> Data {
     let rows = try await database.query(
       """
       SELECT weights, weights_sha256 FROM adapters
@@ -218,7 +218,7 @@ public struct AdapterRepository: Sendable {
 
   /// Retires the active version, with the stream's row locked: it orders the versions of a stream.
   /// - Returns: the version that was active.
-  func retireActive(_ stream: Stream, as state: AdapterState = .retired) async throws -> Int? {
+  func retireActive(_ stream: StreamID, as state: AdapterState = .retired) async throws -> Int? {
     try await database.execute(
       """
       SELECT 1 FROM user_task_state
@@ -234,7 +234,7 @@ public struct AdapterRepository: Sendable {
   }
 
   /// Tells inference workers that a stream's active adapter changed.
-  func notifyChange(of stream: Stream) async throws {
+  func notifyChange(of stream: StreamID) async throws {
     let payload = String(decoding: try JSONEncoder().encode(stream), as: UTF8.self)
     try await database.execute("SELECT pg_notify(\(Self.changeChannel), \(payload))")
   }

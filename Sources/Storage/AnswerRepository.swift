@@ -7,7 +7,7 @@ import PostgresClient
 /// An answer as it was given.
 public struct RecordedAnswer: Sendable {
   public var requestID: String
-  public var stream: Stream
+  public var stream: StreamID
   public var input: JSONText
   public var output: String
   /// Nil: the base model answered.
@@ -15,7 +15,7 @@ public struct RecordedAnswer: Sendable {
   public var answeredAt: Date
 
   public init(
-    requestID: String, stream: Stream, input: JSONText, output: String, adapterVersion: Int?,
+    requestID: String, stream: StreamID, input: JSONText, output: String, adapterVersion: Int?,
     answeredAt: Date = Date()
   ) {
     self.requestID = requestID
@@ -70,7 +70,9 @@ public struct AnswerRepository: Sendable {
       // One statement must not meet a row twice.
       let newest = Dictionary(
         answers.filter { now.isUnchanged($0.answer.stream.userID, since: $0.marks) }
-          .map { (Stream(userID: $0.answer.stream.userID, task: $0.answer.requestID), $0.answer) },
+          .map {
+            (StreamID(userID: $0.answer.stream.userID, task: $0.answer.requestID), $0.answer)
+          },
         uniquingKeysWith: { $1 }
       ).sorted { $0.key < $1.key }.map(\.value)
       guard !newest.isEmpty else { return }
@@ -107,19 +109,19 @@ public struct AnswerRepository: Sendable {
           \(feedback.map(\.requestID))::text[]) AS x(u, r))
       ORDER BY a.user_id, a.request_id FOR KEY SHARE
       """)
-    var answers: [Stream: RecordedAnswer] = [:]
+    var answers: [StreamID: RecordedAnswer] = [:]
     for row in rows {
       let answer = RecordedAnswer(
         requestID: try row.decode("request_id"), stream: try row.stream(),
         input: JSONText(checked: Array(try row.decode("input", as: String.self).utf8)),
         output: try row.decode("output"), adapterVersion: try row.decode("adapter_version"),
         answeredAt: try row.decode("answered_at"))
-      answers[Stream(userID: answer.stream.userID, task: answer.requestID)] = answer
+      answers[StreamID(userID: answer.stream.userID, task: answer.requestID)] = answer
     }
     var events: [IncomingEvent] = []
     var reasons: [Int64: (any Error)?] = [:]
     for item in feedback {
-      guard let answer = answers[Stream(userID: item.userID, task: item.requestID)] else {
+      guard let answer = answers[StreamID(userID: item.userID, task: item.requestID)] else {
         reasons.updateValue(nil, forKey: item.offset)
         continue
       }

@@ -14,7 +14,7 @@ extension PostgresClient: Database {}
 extension PostgresConnection: Database {}
 
 /// One user's stream of one task.
-public struct Stream: Hashable, Sendable, Codable, Comparable, CustomStringConvertible {
+public struct StreamID: Hashable, Sendable, Codable, Comparable, CustomStringConvertible {
   public let userID: String
   public let task: String
 
@@ -35,7 +35,7 @@ public struct Stream: Hashable, Sendable, Codable, Comparable, CustomStringConve
   }
 
   // By bytes, as PostgreSQL compares ids: Swift's own == takes "é" in one code point and in two for the same.
-  public static func == (a: Stream, b: Stream) -> Bool {
+  public static func == (a: StreamID, b: StreamID) -> Bool {
     a.userID.utf8.elementsEqual(b.userID.utf8) && a.task.utf8.elementsEqual(b.task.utf8)
   }
 
@@ -48,7 +48,7 @@ public struct Stream: Hashable, Sendable, Codable, Comparable, CustomStringConve
   }
 
   /// The order in which rows are locked everywhere, so that transactions do not deadlock.
-  public static func < (a: Stream, b: Stream) -> Bool {
+  public static func < (a: StreamID, b: StreamID) -> Bool {
     a.userID.utf8.elementsEqual(b.userID.utf8)
       ? a.task.utf8.lexicographicallyPrecedes(b.task.utf8)
       : a.userID.utf8.lexicographicallyPrecedes(b.userID.utf8)
@@ -75,13 +75,13 @@ extension JSONValue {
 }
 
 extension PostgresRow {
-  func stream() throws -> Stream {
-    Stream(userID: try decode("user_id"), task: try decode("task"))
+  func stream() throws -> StreamID {
+    StreamID(userID: try decode("user_id"), task: try decode("task"))
   }
 
   /// The pair of texts in a column and the next one.
-  func stream(at field: Int) throws -> Stream {
-    Stream(userID: try decode(at: field), task: try decode(at: field + 1))
+  func stream(at field: Int) throws -> StreamID {
+    StreamID(userID: try decode(at: field), task: try decode(at: field + 1))
   }
 
   func json<T: Codable & Sendable>(_ column: String, as type: T.Type = T.self) throws -> T {

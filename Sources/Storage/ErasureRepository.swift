@@ -140,7 +140,7 @@ public struct ErasureRepository: Sendable {
       VALUES (\(hash), \(counts.events), \(counts.adapters), \(counts.jobs),
         \(counts.answers), \(order))
       """)
-    let everything = Stream(userID: userID, task: "*")
+    let everything = StreamID(userID: userID, task: "*")
     try await OutboxRepository(connection).post(
       AdapterEvent(kind: .erased, stream: everything, removed: counts))
     try await AdapterRepository(connection).notifyChange(of: everything)

@@ -7,7 +7,7 @@ import PostgresClient
 /// A behaviour event as it is stored.
 public struct IncomingEvent: Sendable {
   public var eventID: String
-  public var stream: Stream
+  public var stream: StreamID
   public var kind: String
   public var occurredAt: Date
   public var input: JSONText
@@ -21,7 +21,7 @@ public struct IncomingEvent: Sendable {
   public var sentAt: Date?
 
   public init(
-    eventID: String, stream: Stream, kind: String, occurredAt: Date, input: JSONText,
+    eventID: String, stream: StreamID, kind: String, occurredAt: Date, input: JSONText,
     output: String?, requestID: String?, verdict: String? = nil, extra: JSONText?, offset: Int64,
     sentAt: Date? = nil
   ) {
@@ -39,7 +39,7 @@ public struct IncomingEvent: Sendable {
   }
 
   public init(
-    eventID: String, stream: Stream, kind: String, occurredAt: Date, input: JSONValue,
+    eventID: String, stream: StreamID, kind: String, occurredAt: Date, input: JSONValue,
     output: String?, requestID: String?, extra: JSONValue?, offset: Int64
   ) {
     self.init(
@@ -57,7 +57,7 @@ struct EventRows: Sendable {
 
   /// A stream that has events here.
   struct StreamPart: Sendable {
-    let stream: Stream
+    let stream: StreamID
     var count: Int64
     /// The time of its oldest event here.
     var oldest: Date
@@ -76,7 +76,7 @@ struct EventRows: Sendable {
     rows = PostgresBinaryRows(columns: Self.columns.count)
     rows.reserveCapacity(events.count * 512)
     places.reserveCapacity(events.count)
-    var indexes: [Stream: Int] = [:]
+    var indexes: [StreamID: Int] = [:]
     for event in events {
       let index: Int
       if let known = indexes[event.stream] {

@@ -31,7 +31,7 @@ public struct HistoryRepository: Sendable {
   /// Events without an output (the user was shown something and chose nothing) teach nothing about what the
   /// user would answer and are left out.
   public func events(
-    of stream: Stream, after: Int64 = 0, limit: Int = 1_000, maximumBytes: Int = Self.maximumBytes
+    of stream: StreamID, after: Int64 = 0, limit: Int = 1_000, maximumBytes: Int = Self.maximumBytes
   )
     async throws -> [StoredEvent]
   {
@@ -59,7 +59,7 @@ public struct HistoryRepository: Sendable {
   }
 
   /// The next events of a stream after an ordinal, oldest first, with or without an output.
-  public func next(of stream: Stream, after: Int64, limit: Int) async throws -> [WatchedEvent] {
+  public func next(of stream: StreamID, after: Int64, limit: Int) async throws -> [WatchedEvent] {
     try await database.query(
       """
       SELECT ordinal, input, output FROM behavior_events

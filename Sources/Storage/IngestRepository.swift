@@ -279,7 +279,7 @@ public struct IngestRepository: Sendable {
         AS x(u, i) ON e.user_id = x.u AND e.event_id = x.i
       """)
     // A stream's pair of texts compares by bytes, as is wanted here too.
-    typealias Identity = Stream
+    typealias Identity = StreamID
     var seen = Set(try known.map { try $0.stream(at: 0) as Identity })
     let events = rows.events.filter {
       seen.insert(Identity(userID: $0.stream.userID, task: $0.eventID)).inserted

@@ -20,7 +20,7 @@ public struct JobQueue: Sendable {
   /// the newest events when it begins. It then has the stronger reason and the newer change of both.
   ///
   /// - Parameter requests: any number; of several for one stream the last counts.
-  public func enqueue(_ requests: [JobRequest]) async throws -> [Stream: EnqueuedJob] {
+  public func enqueue(_ requests: [JobRequest]) async throws -> [StreamID: EnqueuedJob] {
     guard !requests.isEmpty else { return [:] }
     let requests = Dictionary(requests.map { ($0.stream, $0) }, uniquingKeysWith: { $1 })
       .values.sorted { $0.stream < $1.stream }

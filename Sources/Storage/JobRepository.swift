@@ -65,7 +65,7 @@ public struct JobRepository: Sendable {
     ).map { row in
       JobLease(
         jobID: try row.decode(at: 0), token: try row.decode(at: 1),
-        stream: Stream(userID: try row.decode(at: 2), task: try row.decode(at: 3)),
+        stream: StreamID(userID: try row.decode(at: 2), task: try row.decode(at: 3)),
         reason: TrainingReason(rawValue: try row.decode(at: 4)) ?? .newEvents,
         changeOrdinal: try row.decode(at: 5), attempt: try row.decode(at: 6))
     }
@@ -269,7 +269,7 @@ public struct JobRepository: Sendable {
     """
   }
 
-  private static func hasSuccessor(_ stream: Stream) -> PostgresQuery {
+  private static func hasSuccessor(_ stream: StreamID) -> PostgresQuery {
     """
     EXISTS (SELECT 1 FROM training_jobs_open AS q WHERE q.user_id = \(stream.userID)
       AND q.task = \(stream.task) AND q.state = 'queued')

@@ -28,12 +28,12 @@ extension TrainingReason {
 
 /// A wish for a training of a stream.
 public struct JobRequest: Sendable {
-  public var stream: Stream
+  public var stream: StreamID
   public var reason: TrainingReason
   /// First event of the new behaviour, where the job answers a shift.
   public var changeOrdinal: Int64?
 
-  public init(stream: Stream, reason: TrainingReason, changeOrdinal: Int64? = nil) {
+  public init(stream: StreamID, reason: TrainingReason, changeOrdinal: Int64? = nil) {
     self.stream = stream
     self.reason = reason
     self.changeOrdinal = changeOrdinal
@@ -51,7 +51,7 @@ public struct EnqueuedJob: Sendable, Equatable {
 public struct JobLease: Sendable {
   public let jobID: Int64
   public let token: Int64
-  public let stream: Stream
+  public let stream: StreamID
   public let reason: TrainingReason
   public let changeOrdinal: Int64?
   public let attempt: Int
@@ -83,7 +83,7 @@ public struct JobRecord: Sendable, Codable {
   public let startedAt: Date?
   public let finishedAt: Date?
 
-  public var stream: Stream { Stream(userID: userID, task: task) }
+  public var stream: StreamID { StreamID(userID: userID, task: task) }
 
   enum CodingKeys: String, CodingKey {
     case task, reason, state, attempts, folded, place, progress, result, error, failures

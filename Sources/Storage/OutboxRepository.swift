@@ -28,7 +28,7 @@ public struct AdapterEvent: Sendable, Codable {
   public var occurredAt: Date
 
   public init(
-    kind: Kind, stream: Stream, adapterVersion: Int? = nil, parentVersion: Int? = nil,
+    kind: Kind, stream: StreamID, adapterVersion: Int? = nil, parentVersion: Int? = nil,
     jobID: Int64? = nil, reason: String? = nil, heldOutLoss: Double? = nil,
     parentHeldOutLoss: Double? = nil,
     removed: ErasureCounts? = nil, occurredAt: Date = Date()

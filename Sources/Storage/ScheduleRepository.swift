@@ -6,7 +6,7 @@ import PostgresClient
 
 /// A stream as the scheduler left it.
 public struct ScheduledStream: Sendable {
-  public let stream: Stream
+  public let stream: StreamID
   /// Which of the streams of this name: after an erasure it is another one.
   public let incarnation: Int64
   public let eventCount: Int64
@@ -83,7 +83,7 @@ public struct DecisionRecord: Sendable, Codable {
 
 /// What one look at a stream comes to; written in one transaction.
 public struct ScheduleOutcome: Sendable {
-  public var stream: Stream
+  public var stream: StreamID
   /// Of the stream that was looked at; the write is refused for another of its name.
   public var incarnation: Int64
   /// Where the look began; the write is refused where somebody else has moved on.
@@ -109,7 +109,7 @@ public struct ScheduleOutcome: Sendable {
   public var rollback: Int?
 
   public init(
-    stream: Stream, incarnation: Int64, from: Int64, through: Int64, monitor: Data?,
+    stream: StreamID, incarnation: Int64, from: Int64, through: Int64, monitor: Data?,
     monitorVersion: Int?,
     evaluation: String, pendingShift: PendingShift?, decisions: [Decision], job: TrainingReason?,
     announceShift: Bool
@@ -131,10 +131,10 @@ public struct ScheduleOutcome: Sendable {
 /// What was written of a batch of looks.
 public struct ScheduleReceipt: Sendable, Equatable {
   /// Streams whose look was taken; the others had moved on meanwhile.
-  public var streams: Set<Stream> = []
+  public var streams: Set<StreamID> = []
   /// Jobs that were enqueued or folded into.
-  public var jobs: [Stream: Int64] = [:]
-  public var rolledBack: Set<Stream> = []
+  public var jobs: [StreamID: Int64] = [:]
+  public var rolledBack: Set<StreamID> = []
 
   public init() {}
 }
@@ -191,10 +191,10 @@ public struct ScheduleRepository: Sendable {
   /// The next events of each stream after where the scheduler stands, oldest first.
   public func newEvents(
     of streams: [ScheduledStream], limit: Int
-  ) async throws -> [Stream: [WatchedEvent]] {
+  ) async throws -> [StreamID: [WatchedEvent]] {
     let behind = streams.filter { $0.eventCount > $0.scheduledThrough }
     guard !behind.isEmpty else { return [:] }
-    var events: [Stream: [WatchedEvent]] = [:]
+    var events: [StreamID: [WatchedEvent]] = [:]
     for row in try await client.query(
       """
       SELECT s.user_id, s.task, e.ordinal, e.input, e.output
@@ -289,7 +289,7 @@ public struct ScheduleRepository: Sendable {
   /// - Returns: the job; nil for a stream without events.
   /// - Parameter isRehearsal: nothing is changed.
   public func requestTraining(
-    of stream: Stream, note: String, isRehearsal: Bool = false
+    of stream: StreamID, note: String, isRehearsal: Bool = false
   ) async throws -> EnqueuedJob? {
     try await client.withTransaction(isRehearsal: isRehearsal) { connection in
       let rows = try await connection.query(
@@ -322,7 +322,7 @@ public struct ScheduleRepository: Sendable {
   /// Moves the streams on, in the order in which everybody locks them.
   private static func advance(
     _ outcomes: [ScheduleOutcome], on connection: PostgresConnection
-  ) async throws -> Set<Stream> {
+  ) async throws -> Set<StreamID> {
     let encoder = JSONEncoder()
     encoder.dateEncodingStrategy = .iso8601
     let pending = try outcomes.map { outcome in
@@ -387,7 +387,7 @@ public struct ScheduleRepository: Sendable {
   }
 
   private static func insert(
-    _ outcomes: [ScheduleOutcome], jobs: [Stream: Int64], on connection: PostgresConnection
+    _ outcomes: [ScheduleOutcome], jobs: [StreamID: Int64], on connection: PostgresConnection
   ) async throws {
     var rows: [[PostgresValue?]] = []
     for outcome in outcomes {

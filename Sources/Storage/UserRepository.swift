@@ -40,7 +40,7 @@ public struct UserRepository: Sendable {
   /// Streams by user and task.
   /// - Parameter after: only those behind this one.
   public func streams(
-    userID: String? = nil, after: Stream = Stream(userID: "", task: ""), limit: Int = 200
+    userID: String? = nil, after: StreamID = StreamID(userID: "", task: ""), limit: Int = 200
   ) async throws -> [StreamSummary] {
     try await client.query(
       """

@@ -3,7 +3,7 @@
 import Foundation
 
 struct Report {
-  let evidence: Evidence
+  let evidence: TourFindings
   let console: Console
 
   func print() {
@@ -122,19 +122,19 @@ struct Report {
     show("The same request before and after (and which adapter version answered)", table)
   }
 
-  private static func excerpt(_ question: Question) -> String {
+  private static func excerpt(_ question: TourQuestion) -> String {
     let fields = (question.input.object ?? [:]).sorted { $0.key < $1.key }
     return String(fields.compactMap(\.value.plainText).joined(separator: " | ").prefix(80))
   }
 
-  private static func words(_ answer: Answer?) -> String {
+  private static func words(_ answer: TourAnswer?) -> String {
     guard let answer else { return "no reply" }
     let version = answer.adapterVersion.map { "v\($0)" } ?? "base"
     return answer.isOK ? "[\(version)] \(answer.output)" : "error \(answer.output)"
   }
 
   /// What the user would say now; with what they would have said before where that differs.
-  private static func expected(_ question: Question) -> String {
+  private static func expected(_ question: TourQuestion) -> String {
     guard let after = question.expectedAfter else { return "" }
     guard let before = question.expectedBefore, before != after else { return after }
     return "\(before) → \(after)"

@@ -5,7 +5,7 @@ import KafkaClient
 import Personalization
 
 /// What came back to a question.
-struct Answer: Sendable {
+struct TourAnswer: Sendable {
   var isOK: Bool
   /// The answer, or the error in words.
   var output: String
@@ -24,7 +24,7 @@ struct Requests: Sendable {
   /// - Parameter round: tells the requests of several rounds apart.
   /// - Returns: the answers in the order of the questions; nil where none came in time.
   /// - Throws: `KafkaError`, `CancellationError`.
-  func ask(_ questions: [Question], round: String) async throws -> [Answer?] {
+  func ask(_ questions: [TourQuestion], round: String) async throws -> [TourAnswer?] {
     let consumer = try KafkaConsumer(
       configuration: configuration, group: "oppu-demo-\(round)", topics: [Topics.replies])
     do {
@@ -38,10 +38,10 @@ struct Requests: Sendable {
   }
 
   private func ask(
-    _ questions: [Question], round: String, consumer: KafkaConsumer
-  ) async throws -> [Answer?] {
+    _ questions: [TourQuestion], round: String, consumer: KafkaConsumer
+  ) async throws -> [TourAnswer?] {
     var open: [Data: Int] = [:]
-    var answers = [Answer?](repeating: nil, count: questions.count)
+    var answers = [TourAnswer?](repeating: nil, count: questions.count)
     let begin = ContinuousClock.now
     var isAsked = false
     while ContinuousClock.now - begin < Self.timeout, !isAsked || !open.isEmpty {
@@ -74,7 +74,7 @@ struct Requests: Sendable {
   }
 
   /// Returns the correlation ids and which question each belongs to.
-  private func send(_ questions: [Question], round: String) async throws -> [Data: Int] {
+  private func send(_ questions: [TourQuestion], round: String) async throws -> [Data: Int] {
     var open: [Data: Int] = [:]
     for (index, question) in questions.enumerated() {
       let id = "demo-\(round)-\(index + 1)"
@@ -97,16 +97,16 @@ struct Requests: Sendable {
     return open
   }
 
-  private static func answer(_ message: KafkaMessage) -> Answer {
+  private static func answer(_ message: KafkaMessage) -> TourAnswer {
     guard let value = message.value,
       let reply = try? JSONDecoder().decode(JSONValue.self, from: value)
-    else { return Answer(isOK: false, output: "a reply that is not JSON", adapterVersion: nil) }
+    else { return TourAnswer(isOK: false, output: "a reply that is not JSON", adapterVersion: nil) }
     let version = reply["personalization"]?["adapter_version"]?.number.map { Int($0) }
     if reply["status"]?.string == "ok", let output = reply["output"]?.plainText {
-      return Answer(isOK: true, output: output, adapterVersion: version)
+      return TourAnswer(isOK: true, output: output, adapterVersion: version)
     }
     let code = reply["error"]?["code"]?.string ?? "error"
     let text = reply["error"]?["message"]?.string ?? "no message"
-    return Answer(isOK: false, output: "\(code): \(text)", adapterVersion: version)
+    return TourAnswer(isOK: false, output: "\(code): \(text)", adapterVersion: version)
   }
 }

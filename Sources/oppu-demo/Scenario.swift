@@ -12,7 +12,7 @@ struct PlantedShift: Sendable {
 }
 
 /// A question that is asked twice.
-struct Question: Sendable {
+struct TourQuestion: Sendable {
   var stream: StreamName
   var input: JSONValue
   /// What the user would say before and after the second part was played, where it is known.
@@ -24,7 +24,7 @@ struct Question: Sendable {
 struct Scenario: Sendable {
   var first: [PlayedEvent]
   var second: [PlayedEvent]
-  var questions: [Question]
+  var questions: [TourQuestion]
   var shifts: [PlantedShift] = []
   /// Users who do not change, with what they do.
   var steady: [StreamName: String] = [:]
@@ -112,7 +112,7 @@ struct Scenario: Sendable {
       uniquingKeysWith: { first, _ in first })
     scenario.hasTruth = true
     scenario.questions = requests.requests.map {
-      Question(
+      TourQuestion(
         stream: StreamName(user: $0.userID, task: $0.task), input: $0.input,
         expectedBefore: $0.expectedBefore, expectedAfter: $0.expectedAfter)
     }
@@ -136,11 +136,11 @@ struct Scenario: Sendable {
   /// - Throws: `EventFileError`.
   static func file(_ path: String, catalogue: TaskCatalogue) throws -> Scenario {
     var events = try EventFile.read(path, catalogue: catalogue)
-    var questions: [Question] = []
+    var questions: [TourQuestion] = []
     for (stream, own) in Dictionary(grouping: events, by: \.stream).sorted(by: { $0.key < $1.key })
     where own.count > 1 {
       guard let last = own.last, let input = last.input, last.output != nil else { continue }
-      questions.append(Question(stream: stream, input: input, expectedAfter: last.output))
+      questions.append(TourQuestion(stream: stream, input: input, expectedAfter: last.output))
     }
     for question in questions {
       if let index = events.lastIndex(where: { $0.stream == question.stream }) {

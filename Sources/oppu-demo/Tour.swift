@@ -101,10 +101,10 @@ struct Tour: Sendable {
     console.say("  \(after.filter { $0?.isOK == true }.count) answered")
 
     let progress = try await observer.progress()
-    let evidence = Evidence(
+    let evidence = TourFindings(
       scenario: scenario, catalogue: catalogue, progress: progress,
       stored: try await observer.stored(),
-      deadLetters: try await DeadLetter.read(progress.deadLetters, configuration: kafka),
+      deadLetters: try await TourDeadLetter.read(progress.deadLetters, configuration: kafka),
       shifts: try await observer.shifts(), adapters: try await observer.adapters(),
       before: before, after: after, elapsed: ContinuousClock.now - begin,
       peakMemory: await stage.workerPeakMemory())

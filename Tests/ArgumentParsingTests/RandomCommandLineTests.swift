@@ -1,6 +1,7 @@
 // Random command lines, held against a model that knows no more than a table.
 
 import Foundation
+import RandomNumbers
 import Testing
 
 @testable import ArgumentParsing
@@ -292,7 +293,7 @@ private struct Model {
   func lines() throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     print("random command lines: seed \(seed)")
-    var random = SplitMix(state: seed)
+    var random = SplitMix64(seed: seed)
     var counts = [0, 0, 0]
     for _ in 0..<100_000 {
       let words = line(&random)
@@ -335,18 +336,5 @@ private struct Model {
     let expected: Outcome
     let found: String
     let seed: UInt64
-  }
-}
-
-/// SplitMix64: a generator that can be started again.
-private struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-    return value ^ (value >> 31)
   }
 }

@@ -1,7 +1,7 @@
 // The real program's command line: random words against what its commands declare.
 
 import ArgumentParsing
-import LinearAlgebra
+import RandomNumbers
 import Testing
 
 @testable import oppu_worker

@@ -2,6 +2,7 @@
 
 import COpenSSL
 import Foundation
+import RandomNumbers
 import Testing
 
 @testable import Cryptography
@@ -39,7 +40,7 @@ struct SHA256Tests {
   func pieces() {
     let seed = UInt64.random(in: 0 ... .max)
     print("SHA-256 in pieces: seed \(seed)")
-    var generator = SplitMix(state: seed)
+    var generator = SplitMix64(seed: seed)
     for length in 0...300 {
       let message = (0..<length).map { _ in UInt8.random(in: 0...255, using: &generator) }
       var hash = SHA256()
@@ -216,18 +217,5 @@ struct KeyedHashingTests {
       OpenSSL.error("fetching") == .openSSL(operation: "fetching", reason: "unsupported"))
     #expect(ERR_peek_error() == 0)
     #expect("\(OpenSSL.error("fetching"))" == "fetching: OpenSSL gives no reason")
-  }
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014): a seed gives the same numbers everywhere.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
   }
 }

@@ -15,7 +15,7 @@ import Testing
     }
   }
 
-  private func plot(_ estimates: [Estimate], isDifference: Bool = false) -> Drawing {
+  private func plot(_ estimates: [IntervalEstimate], isDifference: Bool = false) -> Drawing {
     DotPlot(panels: [
       .init(
         axis: "Accuracy",
@@ -31,7 +31,7 @@ import Testing
   @Test("a larger value stands further right, in its row, within its interval")
   func positions() throws {
     let values = [0.05, 0.3, 0.31, 0.7, 0.99]
-    let drawing = plot(values.map { Estimate($0, low: $0 - 0.04, high: $0 + 0.1) })
+    let drawing = plot(values.map { IntervalEstimate($0, low: $0 - 0.04, high: $0 + 0.1) })
     let x = try Self.numbers("cx", of: "mark", in: drawing)
     let y = try Self.numbers("cy", of: "mark", in: drawing)
     let low = try Self.numbers("x1", of: "bar", in: drawing)

@@ -3,6 +3,7 @@
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import RandomNumbers
 import Testing
 
 @testable import FineTuning

@@ -9,7 +9,7 @@ import Testing
 
 extension IntegrationTests {
   @Suite(.serialized) struct Adapters {
-    private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
+    private static let kim = StreamID(userID: "kim", task: "film_tag")
 
     private func insert(
       _ client: PostgresClient, parent: Int? = nil, promoted: Bool = true

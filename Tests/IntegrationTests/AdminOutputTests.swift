@@ -13,10 +13,10 @@ import Testing
 
 extension IntegrationTests {
   @Suite(.serialized) struct AdminOutput {
-    private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
+    private static let kim = StreamID(userID: "kim", task: "film_tag")
 
     private func addAdapter(
-      _ stream: Storage.Stream, _ client: PostgresClient, promoted: Bool = true
+      _ stream: StreamID, _ client: PostgresClient, promoted: Bool = true
     ) async throws {
       try await client.withTransaction { connection in
         let job = try await connection.query("SELECT nextval('training_job_ids') AS id").first?
@@ -26,7 +26,7 @@ extension IntegrationTests {
       }
     }
 
-    private static func adapter(_ stream: Storage.Stream, promoted: Bool = true) -> NewAdapter {
+    private static func adapter(_ stream: StreamID, promoted: Bool = true) -> NewAdapter {
       NewAdapter(
         stream: stream, parentVersion: nil, baseFingerprint: "f", configuration: [:],
         weights: Data([1, 2, 3]), trainedThrough: 3, training: [:],
@@ -37,7 +37,7 @@ extension IntegrationTests {
 
     /// A job that is over.
     private func addJob(
-      _ stream: Storage.Stream, _ state: JobState, _ client: PostgresClient
+      _ stream: StreamID, _ state: JobState, _ client: PostgresClient
     ) async throws -> Int64 {
       try #require(
         try await client.query(
@@ -79,7 +79,7 @@ extension IntegrationTests {
     func documents() async throws {
       try await Rig.with { rig in
         for task in ["film_tag", "film_rating"] {
-          try await rig.client.addStream(Storage.Stream(userID: "kim", task: task), events: 2)
+          try await rig.client.addStream(StreamID(userID: "kim", task: task), events: 2)
         }
         try await addAdapter(Self.kim, rig.client)
         try await addAdapter(Self.kim, rig.client)
@@ -143,7 +143,7 @@ extension IntegrationTests {
     @Test("a plan refuses what the act refuses, in the same words, and changes nothing")
     func plans() async throws {
       try await Rig.with { rig in
-        let lee = Storage.Stream(userID: "lee", task: "film_tag")
+        let lee = StreamID(userID: "lee", task: "film_tag")
         for stream in [Self.kim, lee] { try await rig.client.addStream(stream) }
         try await addAdapter(Self.kim, rig.client)
         try await addAdapter(Self.kim, rig.client, promoted: false)
@@ -207,7 +207,7 @@ extension IntegrationTests {
     func pages() async throws {
       try await Rig.with { rig in
         let users = ["a", "b/c", "d\"e", "f", "ü"].map {
-          Storage.Stream(userID: $0, task: "film_tag")
+          StreamID(userID: $0, task: "film_tag")
         }
         for user in users {
           try await rig.client.addStream(user, events: 5)

@@ -127,7 +127,7 @@ extension IntegrationTests {
 
     /// Makes such an adapter a user's active version.
     private func store(
-      _ value: Float, for stream: Storage.Stream, _ model: LlamaModel, in client: PostgresClient
+      _ value: Float, for stream: StreamID, _ model: LlamaModel, in client: PostgresClient
     ) async throws {
       let adapter = try adapter(of: value, model)
       try await client.addStream(stream)
@@ -157,7 +157,7 @@ extension IntegrationTests {
       let model = try await loadModel()
       try await Rig.with(partitions: 1) { rig in
         for task in ["email_subject", "film_tag"] {
-          try await store(3e30, for: Stream(userID: "kim", task: task), model, in: rig.client)
+          try await store(3e30, for: StreamID(userID: "kim", task: task), model, in: rig.client)
         }
         for name in ["email_subject", "film_tag"] {
           let task = JSONValue.string(name)
@@ -234,7 +234,7 @@ extension IntegrationTests {
         try await rig.client.addEvents(
           (0..<3).map {
             (input: ["message": .string("\($0) \(words)")], output: "Subject \($0) \(words)")
-          }, to: Storage.Stream(userID: "kim", task: "email_subject"))
+          }, to: StreamID(userID: "kim", task: "email_subject"))
         for retrieve in [0.0, 3] {
           try await ask(
             rig,
@@ -347,7 +347,7 @@ extension IntegrationTests {
         {
           (
             RecordedAnswer(
-              requestID: id, stream: Stream(userID: "kim", task: "film_tag"),
+              requestID: id, stream: StreamID(userID: "kim", task: "film_tag"),
               input: JSONText(.object(["film": "X"])), output: output, adapterVersion: nil), marks
           )
         }
@@ -362,7 +362,7 @@ extension IntegrationTests {
     @Test("of a history no more is read than its limit in bytes, the newest events first")
     func historyBytes() async throws {
       try await withDatabase { client in
-        let kim = Stream(userID: "kim", task: "film_tag")
+        let kim = StreamID(userID: "kim", task: "film_tag")
         let text = String(repeating: "a word ", count: 1_000)
         try await client.addEvents(
           (0..<40).map { (input: ["film": .string("\($0) \(text)")], output: "funny") }, to: kim)
@@ -379,10 +379,10 @@ extension IntegrationTests {
     func adapterIdentity() async throws {
       let model = try await loadModel()
       try await withDatabase { client in
-        let kim = Stream(userID: "kim", task: "film_tag")
+        let kim = StreamID(userID: "kim", task: "film_tag")
         let repository = AdapterRepository(client)
         let cache = AdapterCache(
-          model: ServedModel(model), repository: repository, maximumBytes: 1 << 30, stacks: true)
+          model: ServedModel(model), repository: repository, maximumBytes: 1 << 30)
         func first() async throws -> Float? {
           let record = try #require(try await repository.active(kim))
           #expect(record.version == 1)

@@ -13,7 +13,7 @@ extension IntegrationTests {
   @Suite(.serialized) struct FeedbackJoins {
     private func answer(_ request: String, user: String = "kim") -> RecordedAnswer {
       RecordedAnswer(
-        requestID: request, stream: Storage.Stream(userID: user, task: "film_tag"),
+        requestID: request, stream: StreamID(userID: user, task: "film_tag"),
         input: JSONText(.object(["film": .string("Film of \(request)")])), output: "funny",
         adapterVersion: 3)
     }
@@ -85,7 +85,7 @@ extension IntegrationTests {
           ])
         // What training and retrieval read.
         let history = try await HistoryRepository(rig.client).events(
-          of: Storage.Stream(userID: "kim", task: "film_tag"))
+          of: StreamID(userID: "kim", task: "film_tag"))
         #expect(history.map(\.item.eventID).contains("f-rejected") == false)
         #expect(history.count == 6)
         let letters = try await rig.read("\(rig.kafka.behaviorTopic)-dlt", count: 3)
@@ -129,7 +129,7 @@ extension IntegrationTests {
         _ = try await repository.claim(topic: "t", partitions: [0])
         func event(_ user: String, _ days: Double, _ number: Int) -> IncomingEvent {
           IncomingEvent(
-            eventID: "\(user)-\(number)", stream: Storage.Stream(userID: user, task: "notes"),
+            eventID: "\(user)-\(number)", stream: StreamID(userID: user, task: "notes"),
             kind: "interaction", occurredAt: now.addingTimeInterval(-86_400 * days),
             input: ["text": "T"], output: "O", requestID: nil, extra: nil, offset: Int64(number))
         }
@@ -186,7 +186,7 @@ extension IntegrationTests {
         }
         let catalogue = TaskCatalogue([try task("short", days: 10), try task("kept", days: nil)])
         for name in ["short", "kept"] {
-          try await client.addStream(Storage.Stream(userID: "kim", task: name), events: 4)
+          try await client.addStream(StreamID(userID: "kim", task: name), events: 4)
         }
         try await client.execute(
           "UPDATE behavior_events SET occurred_at = \(now) - ordinal * interval '4 days'")

@@ -4,6 +4,7 @@ import DevelopmentServers
 import Foundation
 import KafkaClient
 import PostgresClient
+import RandomNumbers
 import Testing
 import Worker
 
@@ -289,21 +290,15 @@ extension IntegrationTests {
 /// Random numbers that a printed seed repeats: OPPU_TEST_SEED.
 struct Seeded: RandomNumberGenerator {
   let seed: UInt64
-  private var state: UInt64
+  private var generator: SplitMix64
 
   init() {
     seed =
       ProcessInfo.processInfo.environment["OPPU_TEST_SEED"].flatMap { UInt64($0) }
       ?? UInt64.random(in: 0...UInt64.max)
-    state = seed
+    generator = SplitMix64(seed: seed)
     print("seed \(seed) (OPPU_TEST_SEED=\(seed) repeats it)")
   }
 
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
+  mutating func next() -> UInt64 { generator.next() }
 }

@@ -16,7 +16,7 @@ extension IntegrationTests {
 
     private func event(_ id: String, user: String = "kim", offset: Int64 = 0) -> IncomingEvent {
       IncomingEvent(
-        eventID: id, stream: Storage.Stream(userID: user, task: "film_tag"), kind: "interaction",
+        eventID: id, stream: StreamID(userID: user, task: "film_tag"), kind: "interaction",
         occurredAt: Date(timeIntervalSince1970: 1_769_850_000), input: ["film": .string(id)],
         output: "funny", requestID: nil, extra: nil, offset: offset)
     }

@@ -9,10 +9,10 @@ import Testing
 
 extension IntegrationTests {
   @Suite(.serialized) struct Jobs {
-    private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
+    private static let kim = StreamID(userID: "kim", task: "film_tag")
 
     /// A stream with some events, as the ingest would leave it.
-    private func addStream(_ stream: Storage.Stream, to client: PostgresClient) async throws {
+    private func addStream(_ stream: StreamID, to client: PostgresClient) async throws {
       let repository = IngestRepository(client)
       let topic = "topic-\(stream.userID)"
       let claim = try #require(try await repository.claim(topic: topic, partitions: [0]).first)
@@ -27,11 +27,11 @@ extension IntegrationTests {
           steps: [.events(events)], deadLetters: 0))
     }
 
-    private func enqueue(_ stream: Storage.Stream, in client: PostgresClient) async throws {
+    private func enqueue(_ stream: StreamID, in client: PostgresClient) async throws {
       _ = try await JobQueue(client).enqueue([JobRequest(stream: stream, reason: .firstAdapter)])
     }
 
-    private func adapter(_ stream: Storage.Stream, promoted: Bool = true) -> NewAdapter {
+    private func adapter(_ stream: StreamID, promoted: Bool = true) -> NewAdapter {
       NewAdapter(
         stream: stream, parentVersion: nil, baseFingerprint: "f", configuration: ["r": 8],
         weights: Data([1, 2, 3, 0, 255]), trainedThrough: 3, training: ["steps": 1],
@@ -63,7 +63,7 @@ extension IntegrationTests {
     func concurrentLeases() async throws {
       try await withDatabase { client in
         for number in 0..<40 {
-          try await enqueue(Storage.Stream(userID: "user-\(number)", task: "t"), in: client)
+          try await enqueue(StreamID(userID: "user-\(number)", task: "t"), in: client)
         }
         let jobs = JobRepository(client)
         let leases = try await withThrowingTaskGroup(of: [JobLease].self) { group in
@@ -197,7 +197,7 @@ extension IntegrationTests {
         #expect(events == 1)
         await #expect(throws: UnknownStreamError.self) {
           try await AdapterImport(client).store(
-            adapter(Storage.Stream(userID: "nobody", task: "film_tag")))
+            adapter(StreamID(userID: "nobody", task: "film_tag")))
         }
         #expect(try await jobs.counts() == [.succeeded: 2])
       }

@@ -26,7 +26,7 @@ extension IntegrationTests {
     private struct SampleEvent: Sendable {
       let line: String
       let id: String
-      let stream: Storage.Stream
+      let stream: StreamID
     }
 
     private static func sample() throws -> [SampleEvent] {
@@ -35,7 +35,7 @@ extension IntegrationTests {
         let event = try JSONValue(json: String(line))
         return SampleEvent(
           line: String(line), id: event["event_id"]?.string ?? "",
-          stream: Storage.Stream(
+          stream: StreamID(
             userID: event["user_id"]?.string ?? "", task: event["task"]?.string ?? ""))
       }
     }
@@ -147,9 +147,9 @@ extension IntegrationTests {
       let rows = try await client.query(
         "SELECT user_id, task, ordinal, event_id FROM behavior_events ORDER BY user_id, task, ordinal"
       )
-      var stored: [Storage.Stream: [String]] = [:]
+      var stored: [StreamID: [String]] = [:]
       for row in rows {
-        let stream = Storage.Stream(userID: try row.decode("user_id"), task: try row.decode("task"))
+        let stream = StreamID(userID: try row.decode("user_id"), task: try row.decode("task"))
         stored[stream, default: []].append(try row.decode("event_id"))
         #expect(try row.decode("ordinal", as: Int.self) == stored[stream]?.count, "a gap")
       }

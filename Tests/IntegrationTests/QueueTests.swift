@@ -9,10 +9,10 @@ import Testing
 
 extension IntegrationTests {
   @Suite(.serialized) struct Queue {
-    private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
+    private static let kim = StreamID(userID: "kim", task: "film_tag")
 
     private func request(_ user: String, _ task: String, _ reason: TrainingReason) -> JobRequest {
-      JobRequest(stream: Storage.Stream(userID: user, task: task), reason: reason)
+      JobRequest(stream: StreamID(userID: user, task: task), reason: reason)
     }
 
     @Test("16 connections that enqueue one user 1,000 times leave one running and one queued job")

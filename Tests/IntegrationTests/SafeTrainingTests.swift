@@ -12,7 +12,7 @@ import Testing
 
 extension IntegrationTests {
   @Suite(.serialized) struct SafeTraining {
-    private static let kim = Storage.Stream(userID: "kim", task: "film_tag")
+    private static let kim = StreamID(userID: "kim", task: "film_tag")
     private static let model = Task { ServedModel(try LlamaModel.load(path: Paths.model)) }
 
     private static let films = [
@@ -192,7 +192,7 @@ extension IntegrationTests {
           }
           #expect(other?.jobID == first.jobID)
           // The first notices within a second or so and takes the next job: it is free again.
-          let lee = Storage.Stream(userID: "lee", task: "film_tag")
+          let lee = StreamID(userID: "lee", task: "film_tag")
           try await client.addEvents(Self.events(60), to: lee)
           _ = try await JobQueue(client).enqueue([JobRequest(stream: lee, reason: .operator)])
           try await eventually("it stopped and took another") {
@@ -201,7 +201,7 @@ extension IntegrationTests {
           let second = try #require(
             try await jobs.list(state: .running).first { $0.userID == "lee" })
           try await jobs.cancel(second.jobID, note: "enough")
-          let max = Storage.Stream(userID: "max", task: "film_tag")
+          let max = StreamID(userID: "max", task: "film_tag")
           try await client.addEvents(Self.events(60), to: max)
           _ = try await JobQueue(client).enqueue([JobRequest(stream: max, reason: .operator)])
           try await eventually("it stopped again") {

@@ -27,9 +27,9 @@ extension IntegrationTests {
       try await withDatabase { client in
         for number in 0..<30 {
           try await client.addStream(
-            Storage.Stream(userID: "u\(number)", task: "film_tag"), events: number < 10 ? 20 : 3)
+            StreamID(userID: "u\(number)", task: "film_tag"), events: number < 10 ? 20 : 3)
         }
-        try await client.addStream(Storage.Stream(userID: "x", task: "forgotten"), events: 30)
+        try await client.addStream(StreamID(userID: "x", task: "forgotten"), events: 30)
         let round = round(client)
         try await client.withConnection { connection in
           let first = try await round.run(on: connection)
@@ -37,7 +37,7 @@ extension IntegrationTests {
           #expect(try await round.run(on: connection) == SchedulerRound.Report())
           try await client.addEvents(
             [(input: ["film": "B"], output: "sad")],
-            to: Storage.Stream(userID: "u3", task: "film_tag"))
+            to: StreamID(userID: "u3", task: "film_tag"))
           #expect(try await round.run(on: connection).streams == 1)
         }
         let decisions = try await ScheduleRepository(client).decisions()
@@ -54,7 +54,7 @@ extension IntegrationTests {
         let jobs = JobRepository(rig.client)
         _ = try await queue.enqueue(
           ["kim", "mara"].map {
-            JobRequest(stream: Storage.Stream(userID: $0, task: "film_tag"), reason: .newEvents)
+            JobRequest(stream: StreamID(userID: $0, task: "film_tag"), reason: .newEvents)
           })
         let lease = try #require(
           try await jobs.lease(owner: "w", duration: .seconds(60), limit: 1).first)
@@ -104,7 +104,7 @@ extension IntegrationTests {
         func streams(_ names: Range<Int>) async throws {
           for number in names {
             try await client.addStream(
-              Storage.Stream(userID: "u\(number)", task: "film_tag"), events: 20)
+              StreamID(userID: "u\(number)", task: "film_tag"), events: 20)
           }
         }
         try await streams(0..<20)
@@ -131,7 +131,7 @@ extension IntegrationTests {
     @Test("a stream whose time has come is looked at though nothing is new, once")
     func dueByTime() async throws {
       try await withDatabase { client in
-        let kim = Storage.Stream(userID: "kim", task: "film_tag")
+        let kim = StreamID(userID: "kim", task: "film_tag")
         try await client.addStream(kim, events: 16)
         let round = round(client)
         let jobs = JobRepository(client)
@@ -169,7 +169,7 @@ extension IntegrationTests {
       let url = try await Servers.makeDatabase()
       try await withClient(url) { client in
         try await Migrator(client: client).migrate()
-        try await client.addStream(Storage.Stream(userID: "u", task: "film_tag"), events: 20)
+        try await client.addStream(StreamID(userID: "u", task: "film_tag"), events: 20)
         let round = round(client)
         try await withClient(url) { second in
           try await client.withConnection { connection in
@@ -203,7 +203,7 @@ extension IntegrationTests {
     @Test("an operator's training is a decision like any other, and counts as one")
     func requested() async throws {
       try await withDatabase { client in
-        let kim = Storage.Stream(userID: "kim", task: "film_tag")
+        let kim = StreamID(userID: "kim", task: "film_tag")
         let repository = ScheduleRepository(client)
         #expect(try await repository.requestTraining(of: kim, note: "no events yet") == nil)
         try await client.addStream(kim, events: 5)

@@ -8,7 +8,7 @@ import Storage
 extension PostgresClient {
   /// Adds events to a stream; it may have some already.
   func addEvents(
-    _ events: [(input: JSONValue, output: String?)], to stream: Storage.Stream
+    _ events: [(input: JSONValue, output: String?)], to stream: StreamID
   ) async throws {
     try await withTransaction { connection in
       let count = try await connection.query(
@@ -35,7 +35,7 @@ extension PostgresClient {
   }
 
   /// A stream with some events of no importance.
-  func addStream(_ stream: Storage.Stream, events: Int = 3) async throws {
+  func addStream(_ stream: StreamID, events: Int = 3) async throws {
     try await addEvents(
       (0..<events).map { (input: ["film": .string("Film \($0)")], output: "funny") }, to: stream)
   }

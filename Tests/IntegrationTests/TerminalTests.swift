@@ -23,7 +23,7 @@ extension IntegrationTests {
     @Test("a user id with escape codes and newlines rules no terminal and makes no line of its own")
     func escaped() async throws {
       try await Rig.with { rig in
-        let stream = Storage.Stream(userID: Self.user, task: "film_tag")
+        let stream = StreamID(userID: Self.user, task: "film_tag")
         try await rig.client.addStream(stream, events: 2)
         _ = try await JobQueue(rig.client).enqueue([.init(stream: stream, reason: .operator)])
         for arguments in [

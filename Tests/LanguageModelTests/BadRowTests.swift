@@ -1,6 +1,7 @@
 // A row that cannot be computed, and prompts that belong to somebody, in a batch and a cache with others.
 
 import LinearAlgebra
+import RandomNumbers
 import Testing
 
 @testable import LanguageModel

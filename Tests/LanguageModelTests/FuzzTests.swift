@@ -5,6 +5,7 @@
 
 import Foundation
 import LinearAlgebra
+import RandomNumbers
 import Testing
 
 @testable import LanguageModel

@@ -2,6 +2,7 @@
 
 import Foundation
 import LinearAlgebra
+import RandomNumbers
 
 @testable import LanguageModel
 

@@ -1,4 +1,5 @@
 import CKernels
+import RandomNumbers
 import Testing
 
 @testable import LinearAlgebra

@@ -3,6 +3,7 @@
 import CKernels
 import Foundation
 import LinearAlgebra
+import RandomNumbers
 import Testing
 
 /// Random bytes of `count` weights whose scales are small numbers.

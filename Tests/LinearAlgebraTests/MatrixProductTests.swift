@@ -2,6 +2,7 @@
 
 import CKernels
 import Foundation
+import RandomNumbers
 import Synchronization
 import Testing
 

@@ -1,6 +1,7 @@
 // When to train, and when a candidate may serve: tables of facts and decisions.
 
 import Foundation
+import RandomNumbers
 import Testing
 
 @testable import Personalization

@@ -1,4 +1,5 @@
 import Foundation
+import RandomNumbers
 import Testing
 
 @testable import ShiftDetection
@@ -30,9 +31,9 @@ import Testing
 
   func poisson(_ rate: Double, _ generator: inout SplitMix64) -> Int {
     var count = 0
-    var product = generator.uniform()
+    var product = generator.unit()
     while product > exp(-rate) {
-      product *= generator.uniform()
+      product *= generator.unit()
       count += 1
     }
     return count

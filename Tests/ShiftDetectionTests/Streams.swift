@@ -1,6 +1,7 @@
 // Seeded streams for the tests of this module.
 
 import Foundation
+import RandomNumbers
 
 @testable import ShiftDetection
 
@@ -9,7 +10,7 @@ struct Streams {
 
   init(seed: UInt64) { generator = SplitMix64(seed: seed) }
 
-  mutating func uniform() -> Double { generator.uniform() }
+  mutating func uniform() -> Double { generator.unit() }
 
   mutating func normal(_ mean: Double = 0) -> Double {
     mean + NormalScores.quantile(uniform())

@@ -16,7 +16,7 @@ import Testing
       filmTag(["kind": "feedback", "request_id": "r-9", "feedback": "edited"]))
     #expect(event.eventID == "e-1")
     #expect(event.verdict == "edited")
-    #expect(event.stream == Storage.Stream(userID: "kim", task: "film_tag"))
+    #expect(event.stream == StreamID(userID: "kim", task: "film_tag"))
     #expect(event.kind == "feedback")
     #expect(event.requestID == "r-9")
     #expect(event.occurredAt == Date(timeIntervalSince1970: 1_769_851_800))

@@ -1,6 +1,6 @@
 // The order of last use, held against a plain list by random operations.
 
-import LinearAlgebra
+import RandomNumbers
 import Testing
 
 @testable import Worker

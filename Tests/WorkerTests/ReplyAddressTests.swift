@@ -2,6 +2,7 @@
 
 import Foundation
 import KafkaClient
+import RandomNumbers
 import Storage
 import Testing
 
@@ -171,7 +172,7 @@ import Testing
   func random() {
     var generator = SystemRandomNumberGenerator()
     let seed = UInt64.random(in: 0...UInt64.max, using: &generator)
-    var random = Seeded(state: seed)
+    var random = SplitMix64(seed: seed)
     for _ in 0..<200 {
       var watermark = CommitWatermark()
       var offset = Int64.random(in: 0...5, using: &random)
@@ -216,17 +217,5 @@ import Testing
     open.finish(place(6), isDone: false)
     open.finish(place(7), isDone: true)
     #expect(open.uncommitted().isEmpty, "6 was left undone")
-  }
-}
-
-/// SplitMix64, so that a run can be repeated.
-private struct Seeded: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

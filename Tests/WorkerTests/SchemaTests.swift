@@ -84,7 +84,7 @@ import Testing
   func adapterEvents() throws {
     let schema = try Self.schema("adapter-event")
     let check = SchemaCheck(schema: schema)
-    let stream = Storage.Stream(userID: "kim", task: "film_tag")
+    let stream = StreamID(userID: "kim", task: "film_tag")
     let full = try JSONValue(
       encoding: AdapterEvent(
         kind: .promoted, stream: stream, adapterVersion: 2, parentVersion: 1, jobID: 17,
@@ -112,7 +112,7 @@ import Testing
   func sampleStream() throws {
     let check = SchemaCheck(schema: try Self.schema("behavior-event"))
     let lines = try Repository.lines("examples/sample/events.jsonl")
-    var streams: Set<Storage.Stream> = []
+    var streams: Set<StreamID> = []
     for line in lines {
       #expect(check.findings(try JSONValue(json: line)) == [])
       let event = try event(message(line, key: nil))

@@ -26,7 +26,7 @@ import Testing
     StreamDetectors(logger: Logger(label: "test")).observe(
       events, losses: [:], task: task,
       of: ScheduledStream(
-        stream: Storage.Stream(userID: "kim", task: task.name), incarnation: 1, eventCount: 60,
+        stream: StreamID(userID: "kim", task: task.name), incarnation: 1, eventCount: 60,
         scheduledThrough: 0, monitor: nil, monitorVersion: nil, pendingShift: nil,
         activeVersion: nil, trainedThrough: nil, replacedVersion: nil, promotedAfter: nil,
         trial: nil, lastTrainOrdinal: nil, lastTrainAt: nil, isDue: false, lastChangeOrdinal: nil,

@@ -2,6 +2,7 @@
 // a million changes.
 
 import Foundation
+import RandomNumbers
 import Testing
 
 @testable import YAML
@@ -95,7 +96,7 @@ struct ReferenceTests {
   func changed() throws {
     let seed = UInt64.random(in: 0 ... .max)
     print("YAML fuzz: seed \(seed)")
-    var generator = SplitMix(state: seed)
+    var generator = SplitMix64(seed: seed)
     let texts = try Reference.load().map { Array($0.text.utf8) }.filter { $0.count < 120 }
     let tokens = [
       "a", "b", "1", ":", ": ", "- ", "\n", "\n ", "\n  ", "? ", "&x ", "*x", "!!int ", "!!str ",

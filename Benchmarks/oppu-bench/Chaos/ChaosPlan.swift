@@ -1,6 +1,6 @@
 // What a trial does to the world: drawn from its seed alone, so that a trial can be had again.
 
-import LinearAlgebra
+import RandomNumbers
 
 struct ChaosPlan: Sendable {
   /// What goes wrong for a while. The rest is left in peace meanwhile, so that a late reply has one cause.

@@ -2,8 +2,8 @@
 
 import Foundation
 import KafkaClient
-import LinearAlgebra
 import Personalization
+import RandomNumbers
 import Worker
 
 actor ChaosTraffic {

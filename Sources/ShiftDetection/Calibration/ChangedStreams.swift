@@ -1,5 +1,7 @@
 // Streams of 100 values, a change and 100 values: what detection is measured on.
 
+import RandomNumbers
+
 /// A change of a stream, as in the table of docs/shift-detection.md.
 public enum ChangedStream: String, CaseIterable, Sendable {
   case rateToHalf = "rate .2 to .5"
@@ -11,7 +13,7 @@ public enum ChangedStream: String, CaseIterable, Sendable {
   var isRate: Bool { self == .rateToHalf || self == .rateToTwoFifths }
 
   func value(isAfter: Bool, _ generator: inout SplitMix64) -> Double {
-    let u = generator.uniform()
+    let u = generator.unit()
     switch self {
     case .rateToHalf: return u < (isAfter ? 0.5 : 0.2) ? 1 : 0
     case .rateToTwoFifths: return u < (isAfter ? 0.4 : 0.2) ? 1 : 0

@@ -1,6 +1,7 @@
 // Streams that do not change, of every kind: what false alarms are counted on.
 
 import Foundation
+import RandomNumbers
 
 /// A kind of stream without a change. The names are those of the table in docs/shift-detection.md.
 public enum QuietStream: String, CaseIterable, Sendable {
@@ -36,7 +37,7 @@ public enum QuietStream: String, CaseIterable, Sendable {
   }
 
   func number(_ generator: inout SplitMix64) -> Double {
-    let u = generator.uniform()
+    let u = generator.unit()
     switch self {
     case .ratingsEven: return Double(Int(u * 5)) + 1
     case .ratingsHigh: return u < 0.75 ? 5 : Double(Int((u - 0.75) * 16)) + 1
@@ -64,7 +65,7 @@ public enum QuietStream: String, CaseIterable, Sendable {
     for share in shares ?? [] { cumulative.append((cumulative.last ?? 0) + share) }
     let total = cumulative.last ?? 0
     while count.events < events {
-      let length = Int(200 * pow(15, generator.uniform()))
+      let length = Int(200 * pow(15, generator.unit()))
       let dither = UInt32(truncatingIfNeeded: generator.next())
       let direction: NumberDetector.Direction = self == .lossesUp ? .up : .either
       var labels = LabelDetector()
@@ -75,7 +76,7 @@ public enum QuietStream: String, CaseIterable, Sendable {
         if cumulative.isEmpty {
           evidence = numbers.update(number(&generator))
         } else {
-          let u = generator.uniform() * total
+          let u = generator.unit() * total
           evidence = labels.update(cell: cumulative.firstIndex { u < $0 } ?? 0)
         }
         guard let evidence, evidence.statistic >= evidence.threshold(arl0: arl0) else { continue }

@@ -1,6 +1,7 @@
 // The program that made the table of thresholds.
 
 import Foundation
+import RandomNumbers
 
 /// Finds the statistics at which quiet streams alarm at a stated rate, by simulation.
 ///
@@ -28,7 +29,7 @@ public struct ThresholdSimulation: Sendable {
     for length in lengths() {
       var detector = NumberDetector(seed: UInt32(truncatingIfNeeded: generator.next()))
       for _ in 0..<length {
-        guard let evidence = detector.update(generator.uniform()) else { continue }
+        guard let evidence = detector.update(generator.unit()) else { continue }
         if cells.isAlarm(evidence.statistic, cell: ThresholdTable.row(evidence.count)) { break }
       }
     }
@@ -187,10 +188,10 @@ public struct ThresholdSimulation: Sendable {
   ) -> [Double] {
     let count = kinds.lowerBound + generator.index(below: kinds.count)
     if count == 2 {
-      let rare = exp(log(0.01) + generator.uniform() * (log(0.5) - log(0.01)))
+      let rare = exp(log(0.01) + generator.unit() * (log(0.5) - log(0.01)))
       return [rare, 1]
     }
-    let concentration = exp(log(0.3) + generator.uniform() * log(30))
+    let concentration = exp(log(0.3) + generator.unit() * log(30))
     var weights = (0..<count).map { _ in gamma(concentration, &generator) }
     let total = weights.reduce(0, +)
     var sum = 0.0
@@ -202,19 +203,19 @@ public struct ThresholdSimulation: Sendable {
   }
 
   private static func draw(_ cumulative: [Double], _ generator: inout SplitMix64) -> Int {
-    let u = generator.uniform()
+    let u = generator.unit()
     return cumulative.firstIndex { u < $0 } ?? cumulative.count - 1
   }
 
   /// A gamma variate (Marsaglia and Tsang, 2000).
   private static func gamma(_ shape: Double, _ generator: inout SplitMix64) -> Double {
-    if shape < 1 { return gamma(shape + 1, &generator) * pow(generator.uniform(), 1 / shape) }
+    if shape < 1 { return gamma(shape + 1, &generator) * pow(generator.unit(), 1 / shape) }
     let d = shape - 1.0 / 3
     let c = 1 / (9 * d).squareRoot()
     while true {
-      let x = NormalScores.quantile(generator.uniform())
+      let x = NormalScores.quantile(generator.unit())
       let v = pow(1 + c * x, 3)
-      if v > 0, log(generator.uniform()) < x * x / 2 + d - d * v + d * log(v) { return d * v }
+      if v > 0, log(generator.unit()) < x * x / 2 + d - d * v + d * log(v) { return d * v }
     }
   }
 

@@ -41,9 +41,6 @@ public struct ADWIN: CompactState {
     self.gracePeriod = gracePeriod
   }
 
-  /// The mean of the window.
-  public var estimation: Double { width == 0 ? 0 : total / Double(width) }
-
   /// Takes one value; true where it raises the alarm. Values that are not finite are passed over.
   @discardableResult
   public mutating func update(_ value: Double) -> Bool {

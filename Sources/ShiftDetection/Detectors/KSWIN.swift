@@ -1,6 +1,7 @@
 // KSWIN: the newest values against a random sample of those before them, by Kolmogorov and Smirnov.
 
 import Foundation
+import RandomNumbers
 
 /// Kolmogorov-Smirnov windowing (Raab, Heusinger and Schleif, 2020), with the parameters of River's
 /// detector of that name. It draws at random from another generator, so it raises alarms as often, not

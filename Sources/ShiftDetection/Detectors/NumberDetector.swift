@@ -1,6 +1,7 @@
 // Whether the numbers of a stream have become larger or smaller.
 
 import Foundation
+import RandomNumbers
 
 /// Sequential detection of a change in the location of numbers, for short streams of any distribution.
 ///
@@ -71,8 +72,6 @@ public struct NumberDetector: CompactState {
     kept = values.prefix(Self.reference).map(CompactNumber.init)
     isConstant = kept.allSatisfy { $0 == kept.first }
   }
-
-  var isRanking: Bool { !hasCuts }
 
   // MARK: Scores
 

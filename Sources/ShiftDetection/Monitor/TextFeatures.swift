@@ -2,8 +2,6 @@
 
 /// Features of one text; every one is comparable between texts of different length.
 enum TextFeatures {
-  static let styleNames = ["words", "word length", "capitals", "signs"]
-
   /// Style: words (count), mean letters per word, the share of capitals among letters, punctuation,
   /// symbols and digits per word.
   static func style(_ text: String) -> [Double] {

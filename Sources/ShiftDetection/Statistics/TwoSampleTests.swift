@@ -1,6 +1,7 @@
 // Are two samples from one distribution? Permutation tests, exact for any sizes.
 
 import Foundation
+import RandomNumbers
 
 /// A test's outcome.
 public struct TwoSampleResult: Sendable, Hashable, Codable {

@@ -10,7 +10,7 @@ import Storage
 actor AdapterCache {
   /// A stored version. Its number alone does not tell: a user who was erased and comes back begins with 1 again.
   struct Key: Hashable, Sendable {
-    let stream: Storage.Stream
+    let stream: StreamID
     let version: Int
     let jobID: Int64
     let weightsSHA256: String
@@ -24,7 +24,6 @@ actor AdapterCache {
   }
 
   private let model: ServedModel
-  private let stacks: Bool
   private let repository: AdapterRepository
   private let maximumBytes: Int
   private let compute = ComputeQueue("adapters")
@@ -35,10 +34,8 @@ actor AdapterCache {
 
   private static let maximumQuarantined = 4_096
 
-  /// - Parameter stacks: whether adapters come stacked on their task's, ready to answer.
-  init(model: ServedModel, repository: AdapterRepository, maximumBytes: Int, stacks: Bool) {
+  init(model: ServedModel, repository: AdapterRepository, maximumBytes: Int) {
     self.model = model
-    self.stacks = stacks
     self.repository = repository
     self.maximumBytes = maximumBytes
   }
@@ -53,9 +50,9 @@ actor AdapterCache {
     let key = Key(record)
     if let hit = entries.use(key) { return hit }
     let weights = try await repository.weights(record.stream, version: record.version)
-    let adapter = try await compute.run { [model, stacks] in
-      let own = try StoredAdapter.decode(record, weights: weights, model: model)
-      return stacks ? try model.stack(own, task: record.task) : own
+    let adapter = try await compute.run { [model] in
+      try model.stack(
+        StoredAdapter.decode(record, weights: weights, model: model), task: record.task)
     }
     // Another request may have loaded it meanwhile; with one adapter they share what is computed of their prompts.
     if let hit = entries.use(key) { return hit }
@@ -75,7 +72,7 @@ actor AdapterCache {
   }
 
   /// Forgets a stream's adapters, or all of a user's where the task is "*".
-  func evict(_ stream: Storage.Stream) {
+  func evict(_ stream: StreamID) {
     remove {
       $0.stream.userID.utf8.elementsEqual(stream.userID.utf8)
         && (stream.task == "*" || $0.stream == stream)
@@ -94,7 +91,7 @@ actor AdapterCache {
 
 /// Weights that are whole and belong to the model, and with which it computes no numbers.
 struct QuarantinedAdapterError: Error, CustomStringConvertible {
-  let stream: Storage.Stream
+  let stream: StreamID
   let version: Int
   var description: String {
     "adapter \(stream) version \(version) gives no finite numbers and is not used until its weights change"

@@ -27,7 +27,7 @@ struct Answerer: Sendable {
     let patience = DatabasePatience()
     let cache = AdapterCache(
       model: model, repository: AdapterRepository(client),
-      maximumBytes: settings.adapterCacheBytes, stacks: true)
+      maximumBytes: settings.adapterCacheBytes)
     self.cache = cache
     prefixes = PrefixCache(byteLimit: settings.prefixCacheBytes)
     loader = RequestLoader(
@@ -42,7 +42,7 @@ struct Answerer: Sendable {
   }
 
   /// Drops what is kept of a stream, or of a whole user where the task is "*".
-  func evict(_ stream: Storage.Stream) async {
+  func evict(_ stream: StreamID) async {
     await cache.evict(stream)
     if stream.task == "*" { prefixes.remove(owner: stream.userID) }
   }

@@ -108,7 +108,7 @@ public struct InferenceService: Service {
         await answerer.evictAll()
         for try await notification in changes {
           let stream = try? JSONDecoder().decode(
-            Storage.Stream.self, from: Data(notification.payload.utf8))
+            StreamID.self, from: Data(notification.payload.utf8))
           if let stream { await answerer.evict(stream) }
         }
       } catch {

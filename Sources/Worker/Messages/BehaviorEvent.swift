@@ -200,7 +200,7 @@ private struct EventFields {
     }
     return IncomingEvent(
       eventID: try identifier(message, cloud),
-      stream: Storage.Stream(userID: userID, task: definition.name), kind: "interaction",
+      stream: StreamID(userID: userID, task: definition.name), kind: "interaction",
       occurredAt: try happened(message, cloud, times, now: now), input: JSONText(input),
       output: canonicalOutput, requestID: try request(), extra: extraText, offset: message.offset,
       sentAt: message.timestamp)
@@ -224,7 +224,7 @@ private struct EventFields {
     }
     var event = IncomingEvent(
       eventID: try identifier(message, cloud),
-      stream: Storage.Stream(userID: userID, task: definition?.name ?? ""), kind: "feedback",
+      stream: StreamID(userID: userID, task: definition?.name ?? ""), kind: "feedback",
       occurredAt: try happened(message, cloud, times, now: now),
       input: ownInput.map { JSONText($0) } ?? JSONText(.object([:])), output: nil,
       requestID: requestID, verdict: verdict?.rawValue, extra: extraText, offset: message.offset,

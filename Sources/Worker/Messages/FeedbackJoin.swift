@@ -17,7 +17,7 @@ extension Feedback {
     }
     guard let task = catalogue[name] else { throw MessageError.unknownTask(name, in: catalogue) }
     var joined = event
-    joined.stream = Storage.Stream(userID: event.stream.userID, task: name)
+    joined.stream = StreamID(userID: event.stream.userID, task: name)
     if !hasInput { joined.input = answer.input }
     let own: String?
     do {

@@ -34,7 +34,7 @@ public struct PersonalizationRequest: Sendable {
 
   static let maximumIdentifierBytes = 256
 
-  var stream: Storage.Stream { Storage.Stream(userID: userID, task: task.name) }
+  var stream: StreamID { StreamID(userID: userID, task: task.name) }
 
   /// Reads and checks a message.
   /// - Parameter maximumTokens: the most that `max_tokens` may ask for.

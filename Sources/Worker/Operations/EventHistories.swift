@@ -31,7 +31,7 @@ public struct EventHistories: Sendable {
   public init(path: String, catalogue: TaskCatalogue) throws {
     var decoder = EventDecoder(catalogue: catalogue)
     let file = try JSONLines(path)
-    var places: [Storage.Stream: Int] = [:]
+    var places: [StreamID: Int] = [:]
     var known: [String: Set<String>] = [:]
     while let line = try file.next() {
       // A line without an id is called by its number.

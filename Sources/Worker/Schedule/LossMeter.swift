@@ -25,16 +25,16 @@ struct LossMeter: Sendable {
     settings = configuration.train.method
     variant = configuration.prompt.variant
     cache = AdapterCache(
-      model: model, repository: repository, maximumBytes: 64 << 20, stacks: false)
+      model: model, repository: repository, maximumBytes: 64 << 20)
   }
 
   /// Mean loss per output token, in nats, by ordinal. Events without an output are left out.
   /// - Parameter version: nil: of the model without the user's adapter.
   func losses(
-    of events: [WatchedEvent], stream: Storage.Stream, version: Int?, task: TaskDefinition
+    of events: [WatchedEvent], stream: StreamID, version: Int?, task: TaskDefinition
   ) async throws -> [Int64: Double] {
     guard !events.isEmpty else { return [:] }
-    var adapter: Adapter?
+    var adapter = model.taskAdapter(task.name)
     var written: UserProfile?
     if let version {
       guard let record = try await repository.get(stream, version: version),
@@ -64,8 +64,7 @@ struct LossMeter: Sendable {
         examples.append(try prompt.example(item, after: retriever, profile: profile))
         ordinals.append(event.ordinal)
       }
-      let losses = try EventLoss(model.base).losses(
-        of: examples, adapter: used, over: model.taskAdapter(task.name))
+      let losses = try model.base.losses(of: examples, adapter: used)
       return Dictionary(zip(ordinals, losses), uniquingKeysWith: { first, _ in first })
     }
   }

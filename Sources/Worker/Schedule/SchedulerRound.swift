@@ -27,7 +27,7 @@ public final class SchedulerRound: Sendable {
   private let settings: WorkerConfiguration.Schedule
   private let logger: Logger
   /// Streams that could not be looked at, until when they are left alone: they must not keep others waiting.
-  private let postponed = Mutex<[Storage.Stream: Date]>([:])
+  private let postponed = Mutex<[StreamID: Date]>([:])
 
   public static let batchSize = 1_000
   private static let postponement: TimeInterval = 60
@@ -129,7 +129,7 @@ public final class SchedulerRound: Sendable {
     return receipt
   }
 
-  private func postpone(_ stream: Storage.Stream, _ now: Date, _ error: any Error) {
+  private func postpone(_ stream: StreamID, _ now: Date, _ error: any Error) {
     logger.error("schedule: \(error)", metadata: ["stream": "\(stream)"])
     postponed.withLock { $0[stream] = now.addingTimeInterval(Self.postponement) }
   }

@@ -42,7 +42,7 @@ struct StreamWatcher: Sendable {
   /// What the looks come to. A stream that cannot be looked at is missing, and named with its error.
   /// - Parameter arl0: events between false alarms of a user who does not change.
   func look(at states: [ScheduledStream], arl0: Double, now: Date) async throws -> (
-    outcomes: [ScheduleOutcome], failures: [(stream: Storage.Stream, error: any Error)]
+    outcomes: [ScheduleOutcome], failures: [(stream: StreamID, error: any Error)]
   ) {
     let events = try await repository.newEvents(of: states, limit: Self.eventsPerLook)
     var looks: [Look] = []
@@ -57,7 +57,7 @@ struct StreamWatcher: Sendable {
       parallelMap(ready) { look in self.outcome(look, arl0, now) }
     }
     var outcomes: [ScheduleOutcome] = []
-    var failures: [(Storage.Stream, any Error)] = []
+    var failures: [(StreamID, any Error)] = []
     for (look, result) in zip(looks, results) {
       switch result {
       case .success(let outcome): if let outcome { outcomes.append(outcome) }

@@ -27,7 +27,7 @@ enum StoredAdapter {
 
 /// The adapter was trained over another base model, or another task adapter, than is loaded.
 struct ForeignAdapterError: Error, CustomStringConvertible {
-  let stream: Storage.Stream
+  let stream: StreamID
   let version: Int
   let fingerprint: String
   var description: String {

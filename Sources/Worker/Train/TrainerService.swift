@@ -128,7 +128,7 @@ public struct TrainerService: Service {
       parent: try await parent(of: lease.stream, on: compute), changeOrdinal: lease.changeOrdinal,
       seed: settings.seed)
     let progress = ComputeProgress<JSONValue>()
-    let run = TrainingRun(
+    let run = JobTraining(
       model: model, settings: settings, variant: variant, profileKind: profileKind,
       progress: progress)
     return try await withThrowingTaskGroup(of: Void.self) { group in
@@ -196,7 +196,7 @@ public struct TrainerService: Service {
 
   /// The active version, where it belongs to this base model and can be continued with these settings.
   private func parent(
-    of stream: Storage.Stream, on compute: ComputeQueue
+    of stream: StreamID, on compute: ComputeQueue
   ) async throws -> (record: AdapterRecord, adapter: Adapter)? {
     let repository = AdapterRepository(client)
     guard let record = try await repository.active(stream) else { return nil }

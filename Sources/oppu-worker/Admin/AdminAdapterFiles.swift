@@ -45,7 +45,7 @@ struct AdaptersExport: AsyncParsableCommand {
       guard !FileManager.default.fileExists(atPath: out) else {
         throw ValidationError("--out: \(out) exists already.")
       }
-      let stream = Stream(userID: user, task: task)
+      let stream = StreamID(userID: user, task: task)
       let repository = AdapterRepository(client)
       let found =
         if let version { try await repository.get(stream, version: version) } else {
@@ -133,7 +133,7 @@ struct AdaptersImport: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, configuration in
-      let stream = Stream(userID: user, task: task)
+      let stream = StreamID(userID: user, task: task)
       let active = try await AdapterRepository(client).active(stream)
       let (path, from, train) = (configuration.model, from, configuration.train)
       let adapter = try await ComputeQueue("import").run {

@@ -33,7 +33,7 @@ struct AdaptersList: AsyncParsableCommand {
       } else {
         let after = try page.place(3).map { place in
           (
-            Stream(userID: place[0].string ?? "", task: place[1].string ?? ""),
+            StreamID(userID: place[0].string ?? "", task: place[1].string ?? ""),
             version: Int(try PageOptions.number(place[2]))
           )
         }
@@ -89,7 +89,7 @@ struct AdaptersShow: AsyncParsableCommand {
   func run() async throws {
     try await withDatabase(options) { client, _ in
       let found = try await AdapterRepository(client).get(
-        Stream(userID: user, task: task), version: version)
+        StreamID(userID: user, task: task), version: version)
       guard let found else {
         Failure.say("\(user)/\(task) has no adapter version \(version)")
         throw ExitCode.failure
@@ -157,7 +157,7 @@ struct AdaptersPromote: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      let stream = Stream(userID: user, task: task)
+      let stream = StreamID(userID: user, task: task)
       let (replaced, found) = try await client.withTransaction(isRehearsal: !execute) {
         connection in
         let repository = AdapterRepository(connection)
@@ -187,7 +187,7 @@ struct AdaptersRollback: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      let stream = Stream(userID: user, task: task)
+      let stream = StreamID(userID: user, task: task)
       let change = try await client.withTransaction(isRehearsal: !execute) { connection in
         try await AdapterRepository(connection).rollBack(stream, reason: "operator")
       }

@@ -126,7 +126,7 @@ struct JobsEnqueue: AsyncParsableCommand {
 
   func run() async throws {
     try await withDatabase(options) { client, _ in
-      let stream = Stream(userID: user, task: task)
+      let stream = StreamID(userID: user, task: task)
       let job = try await ScheduleRepository(client).requestTraining(
         of: stream, note: note, isRehearsal: !execute)
       guard let job else {
@@ -210,7 +210,7 @@ private struct JobChange: Encodable {
   func print(
     _ action: String, _ execute: Bool, _ format: OutputOptions, plan: String, done: String
   ) throws {
-    let stream = Stream(userID: userID, task: task)
+    let stream = StreamID(userID: userID, task: task)
     try format.print(
       action, executed: execute, self,
       plan: "Job \(jobID) of \(stream) (\(reason), \(stateBefore.rawValue), \(attempts) attempts) "

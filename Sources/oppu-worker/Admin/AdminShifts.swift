@@ -58,7 +58,7 @@ struct ShiftsShow: AsyncParsableCommand {
         Failure.say("there is no decision \(decision)")
         throw ExitCode.failure
       }
-      let stream = Stream(userID: found.userID, task: found.task)
+      let stream = StreamID(userID: found.userID, task: found.task)
       let signals = (found.signals.array ?? []).map { signal in
         ("signal \(signal["kind"]?.string ?? "?")", DecisionStory.signal(signal))
       }

@@ -24,10 +24,10 @@ struct UsersList: AsyncParsableCommand {
     try await withDatabase(options) { client, _ in
       let repository = UserRepository(client)
       let after = try page.place(2).map {
-        Stream(userID: $0[0].string ?? "", task: $0[1].string ?? "")
+        StreamID(userID: $0[0].string ?? "", task: $0[1].string ?? "")
       }
       let rows = try await repository.streams(
-        after: after ?? Stream(userID: "", task: ""), limit: page.limit + 1)
+        after: after ?? StreamID(userID: "", task: ""), limit: page.limit + 1)
       try format.print(
         Page(rows, limit: page.limit, total: try await repository.count()) {
           [.string($0.userID), .string($0.task)]

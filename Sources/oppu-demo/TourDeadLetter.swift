@@ -5,18 +5,19 @@ import KafkaClient
 import Personalization
 
 /// A message of the dead-letter topic.
-struct DeadLetter: Sendable {
+struct TourDeadLetter: Sendable {
   var task: String?
   var reason: String
 
   /// Reads up to `count` dead letters from the beginning.
   ///
   /// - Throws: `KafkaError`, `CancellationError`.
-  static func read(_ count: Int, configuration: KafkaConfiguration) async throws -> [DeadLetter] {
+  static func read(_ count: Int, configuration: KafkaConfiguration) async throws -> [TourDeadLetter]
+  {
     if count == 0 { return [] }
     let consumer = try KafkaConsumer(
       configuration: configuration, group: "oppu-demo-dead-letters", topics: [Topics.deadLetters])
-    var letters: [DeadLetter] = []
+    var letters: [TourDeadLetter] = []
     do {
       let begin = ContinuousClock.now
       while letters.count < count, ContinuousClock.now - begin < .seconds(20) {
@@ -25,7 +26,7 @@ struct DeadLetter: Sendable {
           let offsets = partitions.map { ($0, KafkaOffset.beginning) }
           try await consumer.assign(Dictionary(uniqueKeysWithValues: offsets))
         case .revoked(let partitions, _): try await consumer.unassign(partitions)
-        case .messages(let messages): letters += messages.map(DeadLetter.init)
+        case .messages(let messages): letters += messages.map(TourDeadLetter.init)
         case .idle, .halted: break
         }
       }

@@ -3,16 +3,16 @@
 import Foundation
 import Personalization
 
-struct Evidence: Sendable {
+struct TourFindings: Sendable {
   var scenario: Scenario
   var catalogue: TaskCatalogue
   var progress: WorkerProgress
   var stored: [String: (rows: Int, ids: Int)]
-  var deadLetters: [DeadLetter]
+  var deadLetters: [TourDeadLetter]
   var shifts: [FoundShift]
   var adapters: [AdapterVersion]
-  var before: [Answer?]
-  var after: [Answer?]
+  var before: [TourAnswer?]
+  var after: [TourAnswer?]
   var elapsed: Duration
   var peakMemory: Int?
 
@@ -44,7 +44,7 @@ struct Evidence: Sendable {
   }
 
   /// Indices of the questions that the worker answered differently in the second round.
-  func changedAnswers(where include: (Question) -> Bool = { _ in true }) -> [Int] {
+  func changedAnswers(where include: (TourQuestion) -> Bool = { _ in true }) -> [Int] {
     scenario.questions.indices.filter { index in
       guard include(scenario.questions[index]), let old = before[index], let new = after[index]
       else { return false }
@@ -53,7 +53,9 @@ struct Evidence: Sendable {
   }
 
   /// How many answers of a round are what the user would have said, of those where that is known.
-  func matches(_ answers: [Answer?], _ expected: (Question) -> String?) -> (right: Int, of: Int) {
+  func matches(_ answers: [TourAnswer?], _ expected: (TourQuestion) -> String?) -> (
+    right: Int, of: Int
+  ) {
     var result = (right: 0, of: 0)
     for (answer, question) in zip(answers, scenario.questions) {
       guard let wanted = expected(question) else { continue }
@@ -76,7 +78,7 @@ struct Claim: Sendable {
   var detail: String
 }
 
-extension Evidence {
+extension TourFindings {
   var claims: [Claim] {
     [storedOnce, nothingLeft, answered, newestAdapters]
       + (scenario.hasTruth

@@ -10,7 +10,7 @@ import Storage
 
 /// What a job works on, all of it about exactly one user and task.
 struct TrainingInput: Sendable {
-  var stream: Storage.Stream
+  var stream: StreamID
   var task: TaskDefinition
   var history: [StoredEvent]
   var parent: (record: AdapterRecord, adapter: Adapter)?
@@ -28,7 +28,7 @@ enum TrainingOutcome: Sendable {
 /// The computation was asked to stop.
 struct TrainingStopped: Error {}
 
-struct TrainingRun: Sendable {
+struct JobTraining: Sendable {
   let model: ServedModel
   let settings: WorkerConfiguration.Train
   let variant: PromptVariant

@@ -1,0 +1,104 @@
+// What keeps the house in order: who uses whom, one name for one thing, nothing that nobody uses.
+
+import Foundation
+import Testing
+
+@Suite struct HouseTests {
+  @Test("a module imports what Package.swift says that it uses, and uses what it says")
+  func imports() throws {
+    let modules = try Module.all()
+    #expect(modules.count > 40)
+    let names = Set(modules.map { $0.name.replacing("-", with: "_") })
+    for module in modules where module.kind != "systemLibrary" {
+      let files = try Repository.swiftFiles(module.folder)
+      let imported = Set(
+        files.values.flatMap { text in
+          text.matches(of: /(?m)^\s*(?:@\w+ )*import (?:(?:struct|enum|class|func) )?(\w+)/)
+            .map { String($0.1) }
+        }
+      ).intersection(names)
+      let declared = Set(module.dependencies.map { $0.replacing("-", with: "_") })
+      if files.isEmpty { continue }  // of C
+      let undeclared = imported.subtracting(declared).sorted()
+      #expect(undeclared.isEmpty, "\(module.name) imports \(undeclared) undeclared")
+      let idle = declared.subtracting(imported).sorted()
+      #expect(idle.isEmpty, "\(module.name) declares \(idle) and does not import it")
+    }
+  }
+
+  @Test("docs/architecture.md says who uses whom as Package.swift does")
+  func graph() throws {
+    let lines = try Module.all().filter { !$0.dependencies.isEmpty && $0.kind != "testTarget" }
+      .map { "\($0.name): \($0.dependencies.sorted().joined(separator: ", "))" }
+    let graph = "```modules\n\(lines.joined(separator: "\n"))\n```"
+    #expect(try Repository.text("docs/architecture.md").contains(graph), "it should be:\n\(graph)")
+  }
+
+  @Test("no two types of the project have one name")
+  func typeNames() throws {
+    var places: [String: [String]] = [:]
+    for (path, code) in try Repository.code("Sources", "Benchmarks") {
+      let types = code.matches(
+        of: /(?m)^(?:(?:public|package|final|indirect) )*(?:struct|class|enum|actor|protocol) (\w+)/
+      )
+      for type in types { places[String(type.1), default: []].append(path) }
+    }
+    #expect(places.count > 500)
+    for (name, paths) in places where paths.count > 1 {
+      Issue.record("\(name) is declared in \(paths.sorted().joined(separator: " and "))")
+    }
+  }
+
+  @Test("nothing is declared that nobody uses")
+  func unused() throws {
+    let code = try Repository.code("Sources", "Benchmarks", "Tests")
+    var uses: [Substring: Int] = [:]
+    for text in code.values {
+      for word in text.matches(of: /\w+/) { uses[word.0, default: 0] += 1 }
+    }
+    // The language calls these.
+    let called: Set<Substring> = ["callAsFunction", "unownedExecutor"]
+    for (path, text) in code where !path.hasPrefix("Tests/") {
+      let entrances = Set(text.matches(of: /@main\s+struct (\w+)/).map(\.1))
+      let declarations = text.matches(
+        of: /\b(?:func|var|let|struct|class|enum|actor|protocol|typealias) `?(\w+)/)
+      for name in declarations.map(\.1)
+      where uses[name] == 1 && !called.contains(name) && !entrances.contains(name) {
+        Issue.record("\(name) in \(path)")
+      }
+    }
+  }
+
+  @Test("every advisory lock has a number of its own, and all stand in one place")
+  func locks() throws {
+    var found: [String: [String]] = [:]
+    for (path, code) in try Repository.code("Sources") {
+      for number in code.matches(of: /0x6F70_7075(?:_\w+)?/) {
+        found[String(number.0), default: []].append(path)
+      }
+    }
+    #expect(found.count >= 5)
+    for (number, paths) in found { #expect(paths.count == 1, "\(number) in \(paths)") }
+    let places = Set(found.values.joined())
+    #expect(
+      places.isSubset(of: [
+        "Sources/Storage/AdvisoryLock.swift", "Sources/Storage/ErasureRepository.swift",
+        "Sources/Worker/Operations/WorkerSlot.swift",
+      ]), "\(places.sorted())")
+  }
+
+  @Test("no file names a folder of the machine that it was written on")
+  func machinePaths() throws {
+    for folder in ["Sources", "Tests", "Benchmarks", "docs", "scripts", "deploy", ".ci"] {
+      let below = FileManager.default.enumerator(
+        atPath: Repository.root.appending(path: folder).path)
+      for case let path as String in below ?? .init() {
+        guard let text = try? Repository.text("\(folder)/\(path)") else { continue }
+        let found = text.firstMatch(of: /\/(?:work|home|Users|root)\/\w+/)
+        if let found, !path.hasPrefix("TidyTests/") {
+          Issue.record("\(folder)/\(path): \(found.0)")
+        }
+      }
+    }
+  }
+}
