@@ -92,10 +92,16 @@ let package = Package(
         "ArgumentParsing", "StructuredLogging", "TextTables",
       ]),
 
+    // What only benchmarks compare with, and the simulation that made the table of thresholds.
+    .target(
+      name: "ShiftBaselines", dependencies: ["RandomNumbers", "ShiftDetection"],
+      path: "Benchmarks/ShiftBaselines"),
+
     // What scripts/bench runs.
     .executableTarget(
       name: "oppu-bench",
       dependencies: [
+        "ShiftBaselines",
         "RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra", "Worker",
         "DevelopmentServers",
         "KafkaClient", "PostgresClient", "Storage", "Personalization", "ShiftDetection",
@@ -124,7 +130,8 @@ let package = Package(
       resources: [.copy("Fixtures")]),
     .testTarget(name: "PersonalizationTests", dependencies: ["RandomNumbers", "Personalization"]),
     .testTarget(
-      name: "ShiftDetectionTests", dependencies: ["RandomNumbers", "ShiftDetection"],
+      name: "ShiftDetectionTests",
+      dependencies: ["ShiftBaselines", "RandomNumbers", "ShiftDetection"],
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "EvaluationReportTests", dependencies: ["EvaluationReport", "Personalization"]),

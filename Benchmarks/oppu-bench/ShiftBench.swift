@@ -2,6 +2,7 @@
 
 import ArgumentParsing
 import Foundation
+import ShiftBaselines
 import ShiftDetection
 import TextTables
 

@@ -1,4 +1,5 @@
 import Foundation
+import ShiftBaselines
 import Testing
 
 @testable import ShiftDetection

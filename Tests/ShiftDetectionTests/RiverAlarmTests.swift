@@ -1,6 +1,7 @@
 import Foundation
 import Testing
 
+@testable import ShiftBaselines
 @testable import ShiftDetection
 
 /// ADWIN and Page-Hinkley beside River's, by Fixtures/river_alarms.py.

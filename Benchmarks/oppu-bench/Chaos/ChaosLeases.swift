@@ -7,9 +7,10 @@ struct ChaosLeases: Sendable {
   let database: PostgresClient
   let ledger: ChaosLedger
 
-  /// How long a lease lasts, and a trainer may need to get over what went wrong before.
   static let lease = Duration.seconds(10)
-  private static let calm = (lease / .seconds(1)) * 2
+  /// Seconds that a lease lasts, and after which a trainer has got over what went wrong before. That a lease ran out is
+  /// noted by the next trainer who asks for a job; all of them may be at trainings of their own.
+  private static let calm = (lease / .seconds(1)) * 6
 
   /// A trainer works on one job; who holds the leases of two for three looks leaves one of them alone.
   func watch() async throws {

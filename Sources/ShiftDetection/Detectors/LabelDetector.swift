@@ -28,7 +28,7 @@ public struct LabelDetector: CompactState {
 
   /// Values held.
   public var count: Int { histogram.count }
-  var cellTotals: [Int32] { histogram.totals }
+  package var cellTotals: [Int32] { histogram.totals }
 
   /// Takes one label; nil where there are too few values, or one label only.
   public mutating func update(_ label: String) -> Evidence? {
@@ -50,7 +50,7 @@ public struct LabelDetector: CompactState {
     return evidence
   }
 
-  mutating func append(cell: Int) {
+  package mutating func append(cell: Int) {
     histogram.append(1, at: min(max(cell, 0), Self.other))
     arrived = SplitHistogram.next(arrived)
   }

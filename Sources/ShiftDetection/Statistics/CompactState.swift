@@ -15,7 +15,7 @@ public protocol CompactState: Codable, Sendable, Hashable {
 public struct StateError: Error, Sendable, Hashable, CustomStringConvertible {
   public let description: String
 
-  init(_ description: String) { self.description = "detector state: \(description)" }
+  package init(_ description: String) { self.description = "detector state: \(description)" }
 }
 
 extension CompactState {
@@ -51,11 +51,11 @@ extension CompactState {
 
 /// Appends numbers to bytes; integers as LEB128, little ones in one byte.
 public struct StateWriter {
-  private(set) var bytes: [UInt8] = []
+  package private(set) var bytes: [UInt8] = []
 
-  mutating func byte(_ value: UInt8) { bytes.append(value) }
+  package mutating func byte(_ value: UInt8) { bytes.append(value) }
 
-  mutating func unsigned(_ value: Int) {
+  package mutating func unsigned(_ value: Int) {
     var left = UInt64(max(0, value))
     while left > 127 {
       bytes.append(UInt8(left & 127) | 128)
@@ -65,17 +65,17 @@ public struct StateWriter {
   }
 
   /// Zigzag: the sign in the lowest bit.
-  mutating func signed(_ value: Int) {
+  package mutating func signed(_ value: Int) {
     unsigned(value >= 0 ? value << 1 : ((-1 - value) << 1) | 1)
   }
 
-  mutating func fixed<Value: FixedWidthInteger>(_ value: Value) {
+  package mutating func fixed<Value: FixedWidthInteger>(_ value: Value) {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
-  mutating func double(_ value: Double) { fixed(value.bitPattern) }
+  package mutating func double(_ value: Double) { fixed(value.bitPattern) }
 
-  mutating func text(_ value: String) {
+  package mutating func text(_ value: String) {
     unsigned(value.utf8.count)
     bytes.append(contentsOf: value.utf8)
   }
@@ -86,18 +86,18 @@ public struct StateReader {
   private let bytes: [UInt8]
   private var position = 0
 
-  init(_ bytes: [UInt8]) { self.bytes = bytes }
+  package init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-  var left: Int { bytes.count - position }
-  var isAtEnd: Bool { left == 0 }
+  package var left: Int { bytes.count - position }
+  package var isAtEnd: Bool { left == 0 }
 
-  mutating func byte() throws -> UInt8 {
+  package mutating func byte() throws -> UInt8 {
     guard left > 0 else { throw StateError("ends after \(bytes.count) bytes, in the middle") }
     position += 1
     return bytes[position - 1]
   }
 
-  mutating func unsigned(upTo limit: Int = 1 << 48) throws -> Int {
+  package mutating func unsigned(upTo limit: Int = 1 << 48) throws -> Int {
     var value: UInt64 = 0
     var shift: UInt64 = 0
     while true {
@@ -111,12 +111,12 @@ public struct StateReader {
     return Int(value)
   }
 
-  mutating func signed() throws -> Int {
+  package mutating func signed() throws -> Int {
     let value = try unsigned()
     return value & 1 == 0 ? value >> 1 : -1 - (value >> 1)
   }
 
-  mutating func fixed<Value: FixedWidthInteger>(_ type: Value.Type) throws -> Value {
+  package mutating func fixed<Value: FixedWidthInteger>(_ type: Value.Type) throws -> Value {
     var value: Value = 0
     for shift in 0..<(Value.bitWidth / 8) {
       value |= Value(truncatingIfNeeded: try byte()) << (8 * shift)
@@ -124,9 +124,9 @@ public struct StateReader {
     return value
   }
 
-  mutating func double() throws -> Double { Double(bitPattern: try fixed(UInt64.self)) }
+  package mutating func double() throws -> Double { Double(bitPattern: try fixed(UInt64.self)) }
 
-  mutating func text(upTo limit: Int) throws -> String {
+  package mutating func text(upTo limit: Int) throws -> String {
     let count = try unsigned(upTo: limit)
     guard left >= count else { throw StateError("ends in the middle of a text") }
     position += count

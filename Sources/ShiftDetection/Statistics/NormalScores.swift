@@ -2,12 +2,12 @@
 
 import Foundation
 
-enum NormalScores {
+package enum NormalScores {
   /// Scores are kept as integers, in steps of 1 / scale.
   static let scale = 16.0
 
   /// Φ⁻¹ by Acklam's rational approximation (relative error below 1.2e-9).
-  static func quantile(_ p: Double) -> Double {
+  package static func quantile(_ p: Double) -> Double {
     func ratio(_ x: Double, _ above: [Double], _ below: [Double]) -> Double {
       above.reduce(0) { $0 * x + $1 } / (below.reduce(0) { $0 * x + $1 })
     }

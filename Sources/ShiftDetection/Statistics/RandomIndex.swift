@@ -4,7 +4,7 @@ import RandomNumbers
 
 extension SplitMix64 {
   /// In 0 ..< bound by multiply and shift; the bias, below bound / 2^32, is of no matter here.
-  mutating func index(below bound: Int) -> Int {
+  package mutating func index(below bound: Int) -> Int {
     Int(((next() >> 32) &* UInt64(bound)) >> 32)
   }
 }

@@ -1,6 +1,7 @@
 // ADWIN: a window that shrinks when its older and its newer part have different means.
 
 import Foundation
+import ShiftDetection
 
 /// Adaptive windowing, ADWIN2 (Bifet and Gavaldà, 2007), with the parameters of River's detector of that
 /// name, and its alarms: after an alarm the next value starts it anew.

@@ -1,6 +1,7 @@
 // Streams of 100 values, a change and 100 values: what detection is measured on.
 
 import RandomNumbers
+import ShiftDetection
 
 /// A change of a stream, as in the table of docs/shift-detection.md.
 public enum ChangedStream: String, CaseIterable, Sendable {

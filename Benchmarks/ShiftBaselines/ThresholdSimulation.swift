@@ -2,6 +2,7 @@
 
 import Foundation
 import RandomNumbers
+import ShiftDetection
 
 /// Finds the statistics at which quiet streams alarm at a stated rate, by simulation.
 ///

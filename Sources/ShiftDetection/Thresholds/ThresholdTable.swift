@@ -5,9 +5,9 @@ import Foundation
 /// The calibration of ``LabelDetector`` and ``NumberDetector``: statistics that quiet streams reach once
 /// in a thousand and once in ten thousand values.
 ///
-/// Made by ``ThresholdSimulation``; `oppu-bench calibrate` prints the rows again. Between and beyond the
+/// Made by `ThresholdSimulation` (Benchmarks/ShiftBaselines); `oppu-bench calibrate` prints the rows again. Between and beyond the
 /// two rates the statistic grows with the logarithm of the rate, as Shiryaev-Roberts statistics do.
-enum ThresholdTable {
+package enum ThresholdTable {
   /// Statistics of one cell of a table, as a line over the logarithm of ARL0.
   struct Level: Sendable, Hashable {
     /// At an ARL0 of a thousand.
@@ -33,10 +33,12 @@ enum ThresholdTable {
   static let excess = 0.05
 
   /// First numbers of values of the rows of the tables; the last row holds for all beyond.
-  static let counts = [8, 10, 12, 14, 16, 20, 24, 33, 48, 64, 96, 128, 192, 256, 512, 1_024]
+  package static let counts = [
+    8, 10, 12, 14, 16, 20, 24, 33, 48, 64, 96, 128, 192, 256, 512, 1_024,
+  ]
 
   /// The row for so many values held.
-  static func row(_ count: Int) -> Int {
+  package static func row(_ count: Int) -> Int {
     count >= 8 ? rowOfCount[min(count, rowOfCount.count - 1)] : 0
   }
 
@@ -52,17 +54,17 @@ enum ThresholdTable {
   }
 
   /// Numbers of labels present at which a further table begins.
-  static let labelClasses = [2, 3, 4, 6, 9, 13]
+  package static let labelClasses = [2, 3, 4, 6, 9, 13]
   /// Harmonic means of how often each label came at which a further row begins: rare labels make the
   /// statistic coarse.
-  static let rarityClasses = [0.0, 3, 6, 12, 24, 48, 96, 192]
+  package static let rarityClasses = [0.0, 3, 6, 12, 24, 48, 96, 192]
 
   /// - Parameter mean: harmonic mean of how often each label came.
   static func labels(count: Int, labels: Int, mean: Double) -> Level {
     labelRows[labelRow(count: count, labels: labels, mean: mean)]
   }
 
-  static func labelRow(count: Int, labels: Int, mean: Double) -> Int {
+  package static func labelRow(count: Int, labels: Int, mean: Double) -> Int {
     var kind = 0
     while kind + 1 < labelClasses.count, labelClasses[kind + 1] <= labels { kind += 1 }
     var rarity = 0

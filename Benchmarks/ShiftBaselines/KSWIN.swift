@@ -2,6 +2,7 @@
 
 import Foundation
 import RandomNumbers
+import ShiftDetection
 
 /// Kolmogorov-Smirnov windowing (Raab, Heusinger and Schleif, 2020), with the parameters of River's
 /// detector of that name. It draws at random from another generator, so it raises alarms as often, not

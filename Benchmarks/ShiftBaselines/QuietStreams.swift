@@ -2,6 +2,7 @@
 
 import Foundation
 import RandomNumbers
+import ShiftDetection
 
 /// A kind of stream without a change. The names are those of the table in docs/shift-detection.md.
 public enum QuietStream: String, CaseIterable, Sendable {

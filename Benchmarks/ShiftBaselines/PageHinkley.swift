@@ -1,5 +1,7 @@
 // Page-Hinkley: a cumulative sum of distances from the running mean.
 
+import ShiftDetection
+
 /// The Page-Hinkley test (Page, 1954) with the parameters of River's detector of that name, and its
 /// alarms: after an alarm the next value starts it anew.
 public struct PageHinkley: CompactState {

@@ -2,6 +2,7 @@
 
 import Foundation
 import RandomNumbers
+import ShiftDetection
 
 /// A test's outcome.
 public struct TwoSampleResult: Sendable, Hashable, Codable {
