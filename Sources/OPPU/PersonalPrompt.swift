@@ -56,7 +56,10 @@ public struct PersonalPrompt: Sendable {
   /// What prompts retrieve from.
   /// - Parameter items: oldest first.
   public func retriever(_ items: [HistoryItem] = []) -> HistoryRetriever {
-    HistoryRetriever(task: texts.historyTask, items: items, method: retrieval)
+    // Where nothing is retrieved, nothing need be indexed.
+    HistoryRetriever(
+      task: texts.historyTask, items: items,
+      method: texts.variant.retrieve > 0 ? retrieval : .recency)
   }
 
   /// A text in tokens, with the token that the model begins texts with.
