@@ -9,6 +9,7 @@ import Foundation
 import PostgresClient
 import Storage
 import StructuredLogging
+import Worker
 
 struct JobsBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -117,7 +118,11 @@ struct JobsBench: AsyncParsableCommand {
   {
     let begin = ContinuousClock.now
     let batch = batch
-    let claimer = JobClaimer(client: client, settings: .init(owner: "bench"))
+    let claimer = JobClaimer(client: client, owner: "bench")
+    let upkeep = MaintenanceService(
+      tasks: [QueueUpkeep(maximumAttempts: 3)], client: client, logger: Logger(label: "bench"))
+    let beside = Task { try await upkeep.run() }
+    defer { beside.cancel() }
     let all = try await withThrowingTaskGroup(of: [Moment].self) { group in
       for number in 0..<workers {
         group.addTask {

@@ -14,8 +14,11 @@ public enum AdvisoryLock: Int64, CaseIterable, Sendable {
   case leader = 0x6F70_7075_0000_0002
   /// Looking after the queue: expired leases, jobs that wait for their time.
   case queueUpkeep = 0x6F70_7075_0000_0004
-  /// Removing what is older than it may be.
-  case retention = 0x6F70_7075_0000_0005
+  /// Removing what is older than it may be: each kind has a lock of its own.
+  case eventRetention = 0x6F70_7075_0000_0005
+  case answerRetention = 0x6F70_7075_0000_0006
+  case adapterRetention = 0x6F70_7075_0000_0007
+  case recordRetention = 0x6F70_7075_0000_0008
 
   /// The key as SQL: two schemas of one database are two systems, each with its own leader. In the schema `public`
   /// it is the bare number.

@@ -132,14 +132,4 @@ public struct AnswerRepository: Sendable {
     if !reasons.isEmpty { throw UnmatchedFeedbackError(reasons: reasons) }
     return events
   }
-
-  /// Removes answers older than that, at most `limit`; returns how many.
-  public func removeExpired(before: Date, limit: Int) async throws -> Int {
-    try await client.execute(
-      """
-      DELETE FROM answers WHERE (user_id, request_id) IN (
-        SELECT user_id, request_id FROM answers WHERE answered_at < \(before)
-        ORDER BY answered_at LIMIT \(limit))
-      """)
-  }
 }

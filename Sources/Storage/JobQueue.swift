@@ -149,80 +149,78 @@ public struct JobQueue: Sendable {
 
   // MARK: Upkeep
 
+  /// Jobs of each kind in one call.
+  private static let upkeepLimit = 1_000
+
   /// What `tend` did.
   public struct Upkeep: Sendable, Equatable {
     public var rescued = 0
     public var dead = 0
     public var superseded = 0
     public var admitted = 0
-    public init() {}
+    /// Whether there may be more to do.
+    public var isFull = false
   }
 
   /// Gives back the jobs whose lease ran out, and lets in those that have waited long enough.
   ///
-  /// One session at a time does this; others return at once with nil.
+  /// One session at a time does this, in a transaction (``AdvisoryLock/queueUpkeep``).
   /// - Parameters:
   ///   - since: leases that ran out before were looked after by an earlier call: the search begins there, so
   ///     that it does not walk over the leases of all jobs that ever ran.
   ///   - maximumAttempts: a job that was begun this often is dead.
-  public static func tend(
-    since: Duration?, maximumAttempts: Int, client: PostgresClient
-  ) async throws -> Upkeep? {
-    try await client.withTransaction { connection in
-      guard try await AdvisoryLock.queueUpkeep.isTaken(inTransaction: connection) else {
-        return nil
+  public func tend(since: Duration?, maximumAttempts: Int) async throws -> Upkeep {
+    var done = Upkeep()
+    let expired = try await database.query(
+      """
+      SELECT j.job_id, j.user_id, j.task, j.attempts, j.lease_owner, (
+          SELECT true FROM training_jobs_open q WHERE q.user_id = j.user_id AND q.task = j.task
+            AND q.state = 'queued' LIMIT 1) IS NOT NULL AS is_superseded
+      FROM training_jobs_open j WHERE j.lease_expires_at < now()
+        AND j.lease_expires_at > now() - make_interval(secs => \(since.map { $0 / .seconds(1) } ?? 1e9))
+      ORDER BY j.lease_expires_at LIMIT \(Self.upkeepLimit) FOR UPDATE SKIP LOCKED
+      """)
+    for row in expired {
+      let id = try row.decode("job_id", as: Int64.self)
+      let attempts = try row.decode("attempts", as: Int.self)
+      let owner = try row.decode("lease_owner", as: String?.self) ?? "unknown"
+      let error = "the worker \(owner) was silent until its lease ran out"
+      if attempts >= maximumAttempts {
+        let story = "given up after \(attempts) attempts; in the last one \(error)"
+        try await database.execute(
+          JobRepository.closing(
+            "j.job_id = \(id)", state: .dead, error: story, failure: error, result: nil))
+        try await OutboxRepository(database).post(
+          AdapterEvent(
+            kind: .trainingFailed, stream: try row.stream(), jobID: id, reason: story))
+        done.dead += 1
+      } else if try row.decode("is_superseded", as: Bool.self) {
+        try await database.execute(
+          JobRepository.closing(
+            "j.job_id = \(id)", state: .cancelled,
+            error: "\(error); a newer job of the stream does the work", failure: error,
+            result: nil))
+        done.superseded += 1
+      } else {
+        try await database.execute(
+          """
+          UPDATE training_jobs_open AS j SET state = 'queued', lease_owner = NULL,
+            lease_expires_at = NULL, run_at = now(), error = \(error),
+            failures = \(JobRepository.failure(error))
+          WHERE j.job_id = \(id)
+          """)
+        done.rescued += 1
       }
-      var done = Upkeep()
-      let expired = try await connection.query(
-        """
-        SELECT j.job_id, j.user_id, j.task, j.attempts, j.lease_owner, (
-            SELECT true FROM training_jobs_open q WHERE q.user_id = j.user_id AND q.task = j.task
-              AND q.state = 'queued' LIMIT 1) IS NOT NULL AS is_superseded
-        FROM training_jobs_open j WHERE j.lease_expires_at < now()
-          AND j.lease_expires_at > now() - make_interval(secs => \(since.map { $0 / .seconds(1) } ?? 1e9))
-        ORDER BY j.lease_expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
-        """)
-      for row in expired {
-        let id = try row.decode("job_id", as: Int64.self)
-        let attempts = try row.decode("attempts", as: Int.self)
-        let owner = try row.decode("lease_owner", as: String?.self) ?? "unknown"
-        let error = "the worker \(owner) was silent until its lease ran out"
-        if attempts >= maximumAttempts {
-          let story = "given up after \(attempts) attempts; in the last one \(error)"
-          try await connection.execute(
-            JobRepository.closing(
-              "j.job_id = \(id)", state: .dead, error: story, failure: error, result: nil))
-          try await OutboxRepository(connection).post(
-            AdapterEvent(
-              kind: .trainingFailed, stream: try row.stream(), jobID: id, reason: story))
-          done.dead += 1
-        } else if try row.decode("is_superseded", as: Bool.self) {
-          try await connection.execute(
-            JobRepository.closing(
-              "j.job_id = \(id)", state: .cancelled,
-              error: "\(error); a newer job of the stream does the work", failure: error,
-              result: nil))
-          done.superseded += 1
-        } else {
-          try await connection.execute(
-            """
-            UPDATE training_jobs_open AS j SET state = 'queued', lease_owner = NULL,
-              lease_expires_at = NULL, run_at = now(), error = \(error),
-              failures = \(JobRepository.failure(error))
-            WHERE j.job_id = \(id)
-            """)
-          done.rescued += 1
-        }
-      }
-      done.admitted = try await admit(on: connection)
-      return done
     }
+    done.admitted = try await admit()
+    done.isFull = max(expired.count, done.admitted) == Self.upkeepLimit
+    return done
   }
 
   /// Lets jobs in that have waited for their time, or for the job of their stream that was running. They have
   /// waited already, so they go first.
-  private static func admit(on connection: PostgresConnection) async throws -> Int {
-    try await connection.execute(
+  private func admit() async throws -> Int {
+    try await database.execute(
       """
       UPDATE training_jobs_open AS j SET run_at = NULL,
         place = (SELECT last_value FROM training_virtual_time)
@@ -230,7 +228,7 @@ public struct JobQueue: Sendable {
         SELECT w.job_id FROM training_jobs_open w WHERE w.run_at <= now()
           AND coalesce((SELECT false FROM training_jobs_open r WHERE r.user_id = w.user_id
             AND r.task = w.task AND r.state = 'running' LIMIT 1), true)
-        ORDER BY w.run_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+        ORDER BY w.run_at LIMIT \(Self.upkeepLimit) FOR UPDATE SKIP LOCKED)
       """)
   }
 }

@@ -89,6 +89,14 @@ extension IntegrationTests {
       }
     }
 
+    private func remove(
+      _ client: PostgresClient, _ policy: RetentionPolicy, from start: Date? = nil
+    ) async throws -> Retention.Adapters {
+      try await client.withTransaction {
+        try await Retention($0).removeAdapters(policy, from: start)
+      }
+    }
+
     @Test("retention takes weights of old versions, and never those of a version in use")
     func retention() async throws {
       try await withDatabase { client in
@@ -106,19 +114,19 @@ extension IntegrationTests {
         policy.versions = 0
         policy.recordDays = 1_000
         // What the active one was trained from, and what it took the place of, stay.
-        let report = try await Retention(client).run(policy)
+        let report = try await remove(client, policy)
         #expect(report.weights == 5, "1 to 4 and the rejected one")
         #expect(report.bytes == 15)
         let left = try await AdapterRepository(client).list().filter(\.hasWeights).map(\.version)
         #expect(left == [5, 6])
-        #expect(try await Retention(client).run(policy).weights == 0)
+        #expect(try await remove(client, policy).weights == 0)
         #expect(
           try await AdapterRepository(client).lineage(Self.kim, version: 6).map(\.version)
             == [6, 5, 4, 3, 2, 1])
         // Numbers go too, but not those of an ancestor, nor the newest number.
         policy.recordDays = 100
         _ = try await insert(client, parent: 6, promoted: false)
-        #expect(try await Retention(client).run(policy).versions == 1)
+        #expect(try await remove(client, policy).versions == 1)
         #expect(
           try await AdapterRepository(client).list().map(\.version) == [1, 2, 3, 4, 5, 6, 8])
       }
@@ -137,7 +145,7 @@ extension IntegrationTests {
         var next: Date?
         var weights = 0
         for _ in 0..<4 {
-          let report = try await Retention(client).run(policy, from: next)
+          let report = try await remove(client, policy, from: next)
           next = report.next
           weights += report.weights
           #expect(report.weights <= 3)

@@ -142,12 +142,13 @@ extension IntegrationTests {
           IngestBatch(
             topic: "t", partition: 0, expectedOffset: -1, nextOffset: 50, epoch: 1,
             steps: [.events(events)], deadLetters: 0))
-        let retention = RetentionRepository(client)
         let before = now.addingTimeInterval(-86_400 * 30)
         // In steps of ten events, until nothing is left to do.
         var removed: [Int] = []
         repeat {
-          let step = try await retention.removeExpired(task: "notes", before: before, events: 10)
+          let step = try await client.withTransaction {
+            try await Retention($0).removeEvents(task: "notes", before: before, events: 10)
+          }
           removed.append(step.events)
           #expect(step.events <= 10)
         } while removed.last != 0
@@ -171,54 +172,6 @@ extension IntegrationTests {
         #expect(
           try await client.number("SELECT ordinal FROM behavior_events WHERE user_id = 'noor'") == 8
         )
-      }
-    }
-
-    @Test("a round of retention goes by each task's own days, and only one process is at it")
-    func maintenance() async throws {
-      try await withDatabase { client in
-        let now = Date()
-        func task(_ name: String, days: Int?) throws -> TaskDefinition {
-          var task = try TaskCatalogue.builtIn.task(named: "film_tag")
-          task.name = name
-          task.retentionDays = days
-          return task
-        }
-        let catalogue = TaskCatalogue([try task("short", days: 10), try task("kept", days: nil)])
-        for name in ["short", "kept"] {
-          try await client.addStream(StreamID(userID: "kim", task: name), events: 4)
-        }
-        try await client.execute(
-          "UPDATE behavior_events SET occurred_at = \(now) - ordinal * interval '4 days'")
-        try await client.execute(
-          "UPDATE user_task_state SET oldest_at = \(now) - interval '16 days'")
-        try await record([answer("old"), answer("new")], in: client)
-        try await client.execute(
-          "UPDATE answers SET answered_at = \(now) - interval '8 days' WHERE request_id = 'old'")
-        try await client.execute(
-          "UPDATE answers SET answered_at = \(now) - interval '6 days' WHERE request_id = 'new'")
-        let service = MaintenanceService(
-          catalogue: catalogue, answerDays: 7, client: client, logger: Servers.logger)
-
-        let beside = try await client.withTransaction { connection in
-          try await connection.execute(
-            "SELECT pg_advisory_xact_lock(\(AdvisoryLock.retention.key))")
-          return try await service.round()
-        }
-        #expect(beside == (0, 0), "another process is at it")
-        let removed = try await service.round()
-        #expect(removed == (2, 1))
-        #expect(
-          try await client.number("SELECT count(*) FROM behavior_events WHERE task = 'kept'") == 4)
-        #expect(
-          try await client.number("SELECT max(ordinal) FROM behavior_events WHERE task = 'short'")
-            == 2)
-        #expect(
-          try await client.number("SELECT count(*) FROM answers WHERE request_id = 'new'") == 1)
-        #expect(try await service.round() == (0, 0))
-        // What is old is so by the database's clock.
-        let ahead = Date(timeIntervalSinceNow: 400 * 86_400)
-        #expect(try await service.round(here: ahead) == (0, 0))
       }
     }
   }

@@ -55,7 +55,7 @@ extension IntegrationTests {
       attempts: Int = 3
     ) async throws -> JobLease? {
       // As a trainer does it: first whatever is to be rescued or let in, then the next job.
-      _ = try await JobQueue.tend(since: nil, maximumAttempts: attempts, client: jobs.client)
+      try await tendQueue(jobs.client, maximumAttempts: attempts)
       return try await jobs.lease(owner: owner, duration: duration).first
     }
 

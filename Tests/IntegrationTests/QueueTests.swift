@@ -126,7 +126,7 @@ extension IntegrationTests {
         await #expect(throws: JobStateError.self) { try await jobs.cancel(lease.jobID, note: "") }
         // It can be tried again, with all its attempts, unless a newer job does the work.
         try await jobs.retry(lease.jobID)
-        _ = try await JobQueue.tend(since: nil, maximumAttempts: 3, client: client)
+        try await tendQueue(client, maximumAttempts: 3)
         let again = try #require(try await jobs.lease(owner: "w", duration: .seconds(60)).first)
         #expect(again.jobID == lease.jobID && again.attempt == 1 && again.token > lease.token)
         try await jobs.cancel(again.jobID, note: "no more")
@@ -163,7 +163,7 @@ extension IntegrationTests {
         try await client.execute("UPDATE training_jobs_open SET place = 0 WHERE place IS NOT NULL")
         #expect(
           try await jobs.lease(owner: "w", duration: .seconds(60), from: .virtualTime).isEmpty)
-        let claimer = JobClaimer(client: client, settings: .init(owner: "w"))
+        let claimer = JobClaimer(client: client, owner: "w")
         #expect(try await claimer.claim(limit: 5).map(\.stream.userID) == ["u8"])
       }
     }
@@ -174,31 +174,13 @@ extension IntegrationTests {
         _ = try await JobQueue(client).enqueue((0..<6).map { request("u\($0)", "t", .newEvents) })
         let jobs = JobRepository(client)
         for trainer in 1...4 {
-          let claimer = JobClaimer(client: client, settings: .init(owner: "w\(trainer)"))
+          let claimer = JobClaimer(client: client, owner: "w\(trainer)")
           #expect(try await claimer.claim().count == 1)
           #expect(try await jobs.counts()[.running] == trainer, "a lease nobody works on runs out")
         }
-        let last = JobClaimer(client: client, settings: .init(owner: "last"))
+        let last = JobClaimer(client: client, owner: "last")
         #expect(try await last.claim(limit: 5).count == 2)
         #expect(try await last.claim(limit: 5).isEmpty)
-      }
-    }
-
-    @Test("a round of retention holds up neither jobs that wait nor leases that ran out")
-    func upkeepBesideRetention() async throws {
-      try await withDatabase { client in
-        _ = try await JobQueue(client).enqueue([request("kim", "t", .newEvents)])
-        let lease = try #require(
-          try await JobRepository(client).lease(owner: "w", duration: .seconds(60)).first)
-        try await client.execute(
-          "UPDATE training_jobs_open SET lease_expires_at = now() - interval '1 second'")
-        try await client.withTransaction { round in
-          #expect(try await AdvisoryLock.retention.isTaken(inTransaction: round))
-          let done = try await JobQueue.tend(since: nil, maximumAttempts: 3, client: client)
-          #expect(done?.rescued == 1 && done?.admitted == 1)
-        }
-        let again = try await JobRepository(client).lease(owner: "v", duration: .seconds(60))
-        #expect(again.map(\.jobID) == [lease.jobID])
       }
     }
 

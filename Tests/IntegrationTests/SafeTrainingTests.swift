@@ -52,6 +52,10 @@ extension IntegrationTests {
         client: client, logger: Servers.logger)
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { do { try await trainer.run() } catch is CancellationError {} }
+        let upkeep = MaintenanceService(
+          tasks: [QueueUpkeep(maximumAttempts: configuration.train.maximumAttempts)],
+          client: client, logger: Servers.logger)
+        group.addTask { try await upkeep.run() }
         let result: Result<Void, any Error>
         do { result = .success(try await body()) } catch { result = .failure(error) }
         group.cancelAll()
@@ -186,7 +190,7 @@ extension IntegrationTests {
             "UPDATE training_jobs_open SET lease_expires_at = now() - interval '1 second'")
           var other: JobLease?
           try await eventually("another has it") {
-            _ = try await JobQueue.tend(since: nil, maximumAttempts: 9, client: client)
+            try await tendQueue(client, maximumAttempts: 9)
             other = try await jobs.lease(owner: "other", duration: .seconds(60)).first
             return other != nil
           }

@@ -99,7 +99,7 @@ extension IntegrationTests {
     @Test(
       "with the least connections that the roles need all goes on; with fewer they say the number")
     func leastConnections() async throws {
-      try await withLeader(["OPPU_DATABASE_MAXIMUM_CONNECTIONS": "4"]) { rig, worker in
+      try await withLeader(["OPPU_DATABASE_MAXIMUM_CONNECTIONS": "3"]) { rig, worker in
         try await rig.produce(
           #"{"event_id":"1","user_id":"kim","task":"film_tag","input":{"film":"F"},"output":"funny"}"#,
           key: "kim")
@@ -113,9 +113,9 @@ extension IntegrationTests {
       }
       try await Rig.with { rig in
         let worker = try await rig.startWorker(
-          Self.settings.merging(["OPPU_DATABASE_MAXIMUM_CONNECTIONS": "3"]) { $1 })
+          Self.settings.merging(["OPPU_DATABASE_MAXIMUM_CONNECTIONS": "2"]) { $1 })
         #expect(try await end(of: worker, rig) == "exit code 1")
-        #expect(rig.log().contains("maximumConnections is 3, but these roles need at least 4"))
+        #expect(rig.log().contains("maximumConnections is 2, but these roles need at least 3"))
       }
     }
 

@@ -87,6 +87,16 @@ import Testing
       ]), "\(places.sorted())")
   }
 
+  @Test("what is removed for its age is old by the database's clock, never by this machine's")
+  func clocks() throws {
+    let code = try Repository.code("Sources/Worker/Maintenance")
+      .merging(["Retention": try Repository.text("Sources/Storage/Retention.swift")]) { $1 }
+    #expect(code.count > 5)
+    for (path, text) in code {
+      #expect(text.firstMatch(of: /\bDate\(\)|Date\.now|timeIntervalSinceNow/) == nil, "\(path)")
+    }
+  }
+
   @Test("no file names a folder of the machine that it was written on")
   func machinePaths() throws {
     for folder in ["Sources", "Tests", "Benchmarks", "docs", "scripts", "deploy", ".ci"] {

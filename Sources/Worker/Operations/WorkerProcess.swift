@@ -82,10 +82,6 @@ public struct WorkerProcess: Sendable {
           configuration: configuration.kafka, settings: configuration.ingest,
           catalogue: catalogue, client: client, key: configuration.receiptKey, producer: producer,
           slot: slot, logger: logger.role(.ingest)))
-      services.append(
-        MaintenanceService(
-          catalogue: catalogue, answerDays: configuration.infer.answerDays, client: client,
-          logger: logger.role(.ingest)))
     }
     if roles.contains(.schedule) {
       services.append(
@@ -107,6 +103,9 @@ public struct WorkerProcess: Sendable {
             producer: producer, slot: slot, logger: logger.role(.infer)))
       }
     }
+    services.append(
+      MaintenanceService(
+        tasks: configuration.maintenance(catalogue), client: client, logger: logger))
     logger.info(
       "worker ready",
       metadata: [
@@ -213,11 +212,26 @@ extension WorkerConfiguration {
     return TaskCatalogue.builtIn.merging(try .loading(path: tasksFile))
   }
 
-  /// Connections without which the roles would wait for each other for ever: the worker's number holds one, the
-  /// schedule's leader one, a round of retention one; all of them need one more to get on.
-  var leastConnections: Int {
-    2 + (roles.contains(.schedule) ? 1 : 0) + (roles.contains(.ingest) ? 1 : 0)
+  /// What the roles look after: each kind of thing is removed by those who make it or use it.
+  func maintenance(_ catalogue: TaskCatalogue) -> [any MaintenanceTask] {
+    var tasks: [any MaintenanceTask] = []
+    if roles.contains(.ingest) { tasks.append(EventRetention(catalogue: catalogue)) }
+    if roles.contains(.ingest) || roles.contains(.infer) {
+      tasks.append(AnswerRetention(days: infer.answerDays))
+    }
+    if roles.contains(.schedule) {
+      tasks.append(AdapterRetention(policy: schedule.retention))
+      tasks.append(RecordRetention(policy: schedule.retention))
+    }
+    if roles.contains(.schedule) || roles.contains(.train) {
+      tasks.append(QueueUpkeep(maximumAttempts: train.maximumAttempts))
+    }
+    return tasks
   }
+
+  /// Connections without which the roles would wait for each other for ever: the worker's number holds one, the
+  /// schedule's leader one; all of them need one more to get on.
+  var leastConnections: Int { 2 + (roles.contains(.schedule) ? 1 : 0) }
 
   /// The topics that a worker reads and writes. Dead letter topics have as many partitions as their sources,
   /// for a dead letter keeps its partition.

@@ -1,5 +1,5 @@
-// The schedule role: the leader looks at streams that changed, keeps to the training budget, publishes adapter
-// events and removes what is no longer needed. Others stand by.
+// The schedule role: the leader looks at streams that changed, keeps to the training budget and publishes adapter
+// events. Others stand by.
 
 import Foundation
 import KafkaClient
@@ -20,9 +20,8 @@ public struct SchedulerService: Service {
   /// Streams looked at in one batch.
   private let batchSize: Int
 
-  /// How often the budget and the retention are looked at.
+  /// How often the budget is looked at.
   private static let budgetInterval: Duration = .seconds(5)
-  private static let retentionInterval: Duration = .seconds(60)
 
   /// - Parameter model: where given, the adapters' losses on new events are a signal too.
   public init(
@@ -68,8 +67,6 @@ public struct SchedulerService: Service {
     let connection = leadership.connection
     var nextBudget = ContinuousClock.now
     var nextTelling = ContinuousClock.now
-    var nextRetention = ContinuousClock.now + Self.retentionInterval
-    var retentionFrom: Date?
     do {
       while !Task.isShuttingDownGracefully {
         try await leadership.confirm()
@@ -80,10 +77,6 @@ public struct SchedulerService: Service {
         if ContinuousClock.now >= nextBudget {
           try await keepBudget(JobQueue(connection))
           nextBudget = .now + Self.budgetInterval
-        }
-        if ContinuousClock.now >= nextRetention {
-          retentionFrom = try await retain(from: retentionFrom)
-          nextRetention = .now + Self.retentionInterval
         }
         let report = try await round.run(on: connection, limit: batchSize)
         if !report.isFull { await pause() }
@@ -121,20 +114,6 @@ public struct SchedulerService: Service {
       note: isUsedUp
         ? "trainings took \(Int(used)) s of the last hour; schedule.trainingSecondsPerHour is "
           + "\(settings.trainingSecondsPerHour)" : nil)
-  }
-
-  private func retain(from start: Date?) async throws -> Date? {
-    let report = try await Retention(client).run(settings.retention, from: start)
-    if report.weights + report.versions + report.jobs + report.decisions > 0 {
-      logger.info(
-        "retention",
-        metadata: [
-          "weights": "\(report.weights)", "bytes": "\(report.bytes)",
-          "versions": "\(report.versions)", "jobs": "\(report.jobs)",
-          "decisions": "\(report.decisions)",
-        ])
-    }
-    return report.next
   }
 
   private func pause() async {

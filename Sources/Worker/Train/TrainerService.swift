@@ -35,11 +35,10 @@ public struct TrainerService: Service {
     self.model = model
     self.client = client
     jobs = JobRepository(client)
-    var claims = JobClaimer.Settings(
-      owner: "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)")
-    claims.leaseDuration = configuration.train.leaseDuration
-    claims.maximumAttempts = configuration.train.maximumAttempts
-    claimer = JobClaimer(client: client, settings: claims)
+    claimer = JobClaimer(
+      client: client,
+      owner: "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)",
+      leaseDuration: configuration.train.leaseDuration)
     self.logger = logger
   }
 

@@ -278,7 +278,7 @@ extension Setting {
         apply: { $0.database.url = $1 }, show: { masked($0.database.url) }),
       .integer(
         "database.maximumConnections", \.database.maximumConnections, 2...1_000,
-        "Connections that this process opens at most; 4 are the least for all roles."),
+        "Connections that this process opens at most; 3 are the least for all roles."),
       .flag("database.migrate", \.database.migrate, "Apply missing migrations at the start."),
     ]
   }
