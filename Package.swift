@@ -31,26 +31,30 @@ let package = Package(
     .target(name: "TextTables", dependencies: ["CWideCharacters"]),
     .target(name: "ErrorText"),
     .target(name: "RandomNumbers"),
+    .target(name: "JSON"),
 
     .target(name: "LinearAlgebra", dependencies: ["RandomNumbers", "CKernels", "COpenBLAS"]),
     .target(
       name: "LanguageModel",
-      dependencies: ["RandomNumbers", "LinearAlgebra", "CKernels", "Cryptography", "CCurl"]),
+      dependencies: ["JSON", "RandomNumbers", "LinearAlgebra", "CKernels", "Cryptography", "CCurl"]),
     .target(
       name: "FineTuning",
-      dependencies: ["RandomNumbers", "LanguageModel", "LinearAlgebra", "CKernels", "ErrorText"]),
+      dependencies: [
+        "JSON", "RandomNumbers", "LanguageModel", "LinearAlgebra", "CKernels", "ErrorText",
+      ]),
     .target(
-      name: "Personalization", dependencies: ["RandomNumbers", "YAML", "ErrorText"],
+      name: "Personalization", dependencies: ["JSON", "RandomNumbers", "YAML"],
       resources: [.embedInCode("Resources/tasks.yaml")]),
     .target(name: "ShiftDetection", dependencies: ["RandomNumbers"]),
     .target(
-      name: "EvaluationReport", dependencies: ["Personalization", "TextTables", "ErrorText"]),
+      name: "EvaluationReport",
+      dependencies: ["JSON", "Personalization", "TextTables", "ErrorText"]),
     .target(name: "KafkaClient", dependencies: ["CRDKafka", "StructuredLogging"]),
     .target(name: "PostgresClient", dependencies: ["CLibPQ", "StructuredLogging"]),
     .target(name: "DevelopmentServers", dependencies: ["StructuredLogging"]),
     .target(
       name: "Storage",
-      dependencies: ["PostgresClient", "Personalization", "Cryptography"],
+      dependencies: ["JSON", "PostgresClient", "Personalization", "Cryptography"],
       resources: [
         .embedInCode("Migrations/0001_initial.sql"),
         .embedInCode("Migrations/0002_logs_and_erasures.sql"),
@@ -59,36 +63,36 @@ let package = Package(
     .target(
       name: "OPPU",
       dependencies: [
-        "RandomNumbers", "LanguageModel", "FineTuning", "Personalization", "ShiftDetection",
+        "JSON", "RandomNumbers", "LanguageModel", "FineTuning", "Personalization", "ShiftDetection",
         "Cryptography", "ErrorText",
       ]),
     .target(
       name: "Evaluation",
       dependencies: [
-        "OPPU", "EvaluationReport", "LanguageModel", "FineTuning", "Personalization",
-        "ShiftDetection", "Cryptography", "ErrorText",
+        "JSON", "RandomNumbers", "OPPU", "EvaluationReport", "LanguageModel", "FineTuning",
+        "Personalization", "ShiftDetection", "Cryptography", "ErrorText",
       ]),
     .target(
       name: "Worker",
       dependencies: [
-        "OPPU", "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
-        "ShiftDetection", "KafkaClient", "PostgresClient", "Storage", "Cryptography",
-        "Services", "StructuredLogging",
+        "JSON", "OPPU", "LanguageModel", "FineTuning", "LinearAlgebra", "Personalization",
+        "ShiftDetection", "KafkaClient", "PostgresClient", "Storage", "Cryptography", "Services",
+        "StructuredLogging",
       ]),
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
-        "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
+        "JSON", "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
         "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
-        "PostgresClient", "Storage", "ArgumentParsing", "Cryptography",
-        "StructuredLogging", "TextTables", "YAML", "ErrorText",
+        "PostgresClient", "Storage", "ArgumentParsing", "Cryptography", "StructuredLogging",
+        "TextTables", "YAML", "ErrorText",
       ]),
 
     // The guided tour of scripts/demo: an outside client of the real binary.
     .executableTarget(
       name: "oppu-demo",
       dependencies: [
-        "KafkaClient", "PostgresClient", "Personalization", "DevelopmentServers",
+        "JSON", "KafkaClient", "PostgresClient", "Personalization", "DevelopmentServers",
         "ArgumentParsing", "StructuredLogging", "TextTables",
       ]),
 
@@ -101,16 +105,19 @@ let package = Package(
     .executableTarget(
       name: "oppu-bench",
       dependencies: [
-        "ShiftBaselines",
-        "RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra", "Worker",
-        "DevelopmentServers",
-        "KafkaClient", "PostgresClient", "Storage", "Personalization", "ShiftDetection",
-        "ArgumentParsing", "StructuredLogging", "TextTables",
+        "JSON", "ShiftBaselines", "RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra",
+        "Worker", "DevelopmentServers", "KafkaClient", "PostgresClient", "Storage",
+        "Personalization", "ShiftDetection", "ArgumentParsing", "StructuredLogging", "TextTables",
       ], path: "Benchmarks/oppu-bench"),
 
+    // What the tests of several modules need.
+    .target(name: "TestSupport", dependencies: ["JSON"], path: "Tests/TestSupport"),
     // Keeps the house in order: reads the project's own files.
-    .testTarget(name: "TidyTests"),
-    .testTarget(name: "ArgumentParsingTests", dependencies: ["RandomNumbers", "ArgumentParsing"]),
+    .testTarget(name: "TidyTests", dependencies: ["TestSupport"]),
+    .testTarget(
+      name: "ArgumentParsingTests",
+      dependencies: ["TestSupport", "RandomNumbers", "ArgumentParsing"]),
+    .testTarget(name: "JSONTests", dependencies: ["JSON", "RandomNumbers"]),
     .testTarget(name: "StructuredLoggingTests", dependencies: ["StructuredLogging"]),
     .testTarget(name: "ServicesTests", dependencies: ["Services"]),
     .testTarget(
@@ -122,48 +129,57 @@ let package = Package(
       name: "LinearAlgebraTests", dependencies: ["RandomNumbers", "LinearAlgebra", "CKernels"]),
     .testTarget(
       name: "LanguageModelTests",
-      dependencies: ["RandomNumbers", "LanguageModel", "LinearAlgebra", "Cryptography"],
+      dependencies: [
+        "TestSupport", "JSON", "RandomNumbers", "LanguageModel", "LinearAlgebra", "Cryptography",
+      ],
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "FineTuningTests",
-      dependencies: ["RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra"],
+      dependencies: [
+        "TestSupport", "RandomNumbers", "FineTuning", "LanguageModel", "LinearAlgebra",
+      ],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "PersonalizationTests", dependencies: ["RandomNumbers", "Personalization"]),
+    .testTarget(
+      name: "PersonalizationTests",
+      dependencies: ["TestSupport", "JSON", "RandomNumbers", "Personalization"]),
     .testTarget(
       name: "ShiftDetectionTests",
-      dependencies: ["ShiftBaselines", "RandomNumbers", "ShiftDetection"],
+      dependencies: ["TestSupport", "ShiftBaselines", "RandomNumbers", "ShiftDetection"],
       resources: [.copy("Fixtures")]),
     .testTarget(
-      name: "EvaluationReportTests", dependencies: ["EvaluationReport", "Personalization"]),
+      name: "EvaluationReportTests", dependencies: ["JSON", "EvaluationReport", "Personalization"]),
     .testTarget(
       name: "KafkaClientTests",
-      dependencies: ["KafkaClient", "DevelopmentServers", "StructuredLogging", "CRDKafka"]),
+      dependencies: [
+        "TestSupport", "KafkaClient", "DevelopmentServers", "StructuredLogging", "CRDKafka",
+      ]),
     .testTarget(
       name: "PostgresClientTests",
-      dependencies: ["PostgresClient", "DevelopmentServers", "StructuredLogging"]),
+      dependencies: ["TestSupport", "PostgresClient", "DevelopmentServers", "StructuredLogging"]),
     .testTarget(
       name: "EvaluationTests",
       dependencies: [
-        "Evaluation", "EvaluationReport", "FineTuning", "LanguageModel", "OPPU", "Personalization",
+        "TestSupport", "JSON", "RandomNumbers", "Evaluation", "EvaluationReport", "FineTuning",
+        "LanguageModel", "OPPU", "Personalization",
       ]),
     .testTarget(
       name: "CommandLineTests",
       dependencies: [
-        "RandomNumbers", "oppu-worker", "ArgumentParsing", "FineTuning", "Personalization",
+        "TestSupport", "JSON", "RandomNumbers", "oppu-worker", "ArgumentParsing", "FineTuning",
+        "Personalization",
       ]),
     .testTarget(
       name: "WorkerTests",
       dependencies: [
-        "RandomNumbers", "Worker", "KafkaClient", "Personalization", "Storage", "Cryptography",
-        "StructuredLogging", "YAML", "CRDKafka", "PostgresClient",
+        "TestSupport", "JSON", "RandomNumbers", "Worker", "KafkaClient", "Personalization",
+        "Storage", "Cryptography", "StructuredLogging", "YAML", "CRDKafka", "PostgresClient",
       ], exclude: ["Fixtures"]),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "RandomNumbers", "Worker", "Evaluation", "DevelopmentServers", "KafkaClient",
-        "PostgresClient", "Storage",
-        "OPPU", "FineTuning", "LanguageModel", "LinearAlgebra", "Personalization", "Cryptography",
-        "StructuredLogging", "YAML", "CRDKafka",
+        "TestSupport", "JSON", "RandomNumbers", "Worker", "Evaluation", "DevelopmentServers",
+        "KafkaClient", "PostgresClient", "Storage", "OPPU", "FineTuning", "LanguageModel",
+        "LinearAlgebra", "Personalization", "Cryptography", "StructuredLogging", "YAML", "CRDKafka",
       ]),
   ],
   swiftLanguageModes: [.v6]

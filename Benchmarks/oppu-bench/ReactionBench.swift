@@ -4,6 +4,7 @@
 import ArgumentParsing
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient

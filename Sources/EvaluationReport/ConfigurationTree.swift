@@ -1,6 +1,7 @@
 // Settings of any kind as a tree, and the tree as lines for a table.
 
 import Foundation
+import JSON
 import Personalization
 
 extension JSONValue {

@@ -1,6 +1,7 @@
 // What an evaluation of one task found: the value that results.json holds and that reports show.
 
 import Foundation
+import JSON
 import Personalization
 
 /// The results of one task, as results.json keeps them. docs/evaluation.md explains every key.

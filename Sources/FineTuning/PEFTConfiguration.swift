@@ -1,6 +1,7 @@
 // adapter_config.json as PEFT writes it: what it says, and what is refused.
 
 import Foundation
+import JSON
 import LanguageModel
 
 /// Why a PEFT adapter was refused. `file` is the path or name that was given.
@@ -50,7 +51,13 @@ public struct PEFTConfiguration: Sendable, Equatable {
   /// - Throws: `PEFTError` for JSON that is not a PEFT configuration of LoRA, (IA)³ or prompt tuning,
   ///   and for every option that would change the result and is not supported.
   public init(json: Data, file: String = "adapter_config.json") throws {
-    guard let object = try? JSONDecoder().decode([String: JSONValue].self, from: json) else {
+    let value: JSONValue
+    do {
+      value = try JSONValue(reading: json, rules: .modelFiles)
+    } catch {
+      throw PEFTError(file: file, problem: "is no valid JSON: \(error)")
+    }
+    guard let object = value.object else {
       throw PEFTError(file: file, problem: "is not a JSON object")
     }
     var reader = Reader(file: file, object: object)
@@ -58,7 +65,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     switch type {
     case nil where object["lora_parameters"] != nil:
       (method, dropout) = try reader.mlx()
-      baseModel = object["model"]?.text ?? ""
+      baseModel = object["model"]?.string ?? ""
       form = .mlx
       return
     case .string("LORA"): (method, dropout) = try reader.lora()
@@ -76,7 +83,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     where !reader.known.contains(key) && !Self.harmless.contains(key) && !value.isUnset {
       throw reader.refuse("the option \(key) is set and is not supported")
     }
-    baseModel = object["base_model_name_or_path"]?.text ?? ""
+    baseModel = object["base_model_name_or_path"]?.string ?? ""
     form = reader.form
   }
 
@@ -111,7 +118,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
       if !isUniform { form = .byTensors(alphas: alphas) }
       let targets = named ?? []
       if let bias = object["bias"], bias != .string("none"), bias != .null {
-        throw refuse("bias \(bias) is not supported; none is")
+        throw refuse("bias \(bias.shown) is not supported; none is")
       }
       if case .string(let start)? = object["init_lora_weights"],
         !PEFTConfiguration.plainInitialisations.contains(start)
@@ -150,11 +157,11 @@ public struct PEFTConfiguration: Sendable, Equatable {
     private func looseTargets() throws -> [Projection]? {
       switch object["target_modules"] {
       case .string(let text) where Projection(rawValue: text) == nil: return nil
-      case .array(let names) where names.contains { $0.text?.contains(".") ?? false }:
+      case .array(let names) where names.contains { $0.string?.contains(".") ?? false }:
         for name in names {
-          let last = name.text?.split(separator: ".").last.map(String.init)
+          let last = name.string?.split(separator: ".").last.map(String.init)
           guard last.flatMap(Projection.init) != nil else {
-            throw refuse("module \(name) in target_modules is not supported")
+            throw refuse("module \(name.shown) in target_modules is not supported")
           }
         }
         return nil
@@ -200,7 +207,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
       ]
       if let modules = object["num_transformer_submodules"], modules != .null, modules != .number(1)
       {
-        throw refuse("num_transformer_submodules \(modules) is not supported; 1 is")
+        throw refuse("num_transformer_submodules \(modules.shown) is not supported; 1 is")
       }
       return .promptTuning(virtualTokens: try integer("num_virtual_tokens", 1...65_536))
     }
@@ -226,7 +233,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
       switch object[key] {
       case nil, .null: return false
       case .bool(let value): return value
-      case .some(let other): throw refuse("\(key) must be true or false, not \(other)")
+      case .some(let other): throw refuse("\(key) must be true or false, not \(other.shown)")
       }
     }
 
@@ -241,7 +248,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
       for name in names {
         guard case .string(let text) = name, let projection = Projection(rawValue: text) else {
           throw refuse(
-            "module \(name) in \(key) is not supported; supported are "
+            "module \(name.shown) in \(key) is not supported; supported are "
               + Projection.allCases.map(\.rawValue).joined(separator: ", "))
         }
         found.insert(projection)
@@ -292,36 +299,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
   }
 }
 
-/// Any JSON, with true and false apart from 1 and 0.
-private enum JSONValue: Decodable, Equatable, CustomStringConvertible {
-  case null
-  case bool(Bool)
-  case number(Double)
-  case string(String)
-  case array([JSONValue])
-  case object([String: JSONValue])
-
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode([JSONValue].self) {
-      self = .array(value)
-    } else {
-      self = .object(try container.decode([String: JSONValue].self))
-    }
-  }
-
-  var text: String? { if case .string(let text) = self { text } else { nil } }
-
+extension JSONValue {
   /// Null, false, and empty lists and objects.
-  var isUnset: Bool {
+  fileprivate var isUnset: Bool {
     switch self {
     case .null, .bool(false): true
     case .array(let values): values.isEmpty
@@ -330,14 +310,13 @@ private enum JSONValue: Decodable, Equatable, CustomStringConvertible {
     }
   }
 
-  var description: String {
+  /// The value in an error's words.
+  fileprivate var shown: String {
     switch self {
-    case .null: "null"
-    case .bool(let value): "\(value)"
-    case .number(let value): "\(value)"
     case .string(let value): "'\(value)'"
     case .array: "a list"
     case .object: "an object"
+    default: canonical
     }
   }
 }

@@ -38,10 +38,11 @@ public struct TaskAdapterStore: Sendable {
   /// How an adapter is to have been trained.
   public struct Wanted: Sendable {
     public let settings: MethodSettings
-    public let users: [LaMPUser]
+    /// Ids of those it was trained on.
+    public let users: [String]
     public let seed: UInt64
 
-    public init(settings: MethodSettings, users: [LaMPUser], seed: UInt64) {
+    public init(settings: MethodSettings, users: [String], seed: UInt64) {
       self.settings = settings
       self.users = users
       self.seed = seed
@@ -49,7 +50,7 @@ public struct TaskAdapterStore: Sendable {
 
     fileprivate func isMet(by card: Card) -> Bool {
       settings.ofTaskAdapters == card.settings.ofTaskAdapters && seed == card.seed
-        && users.map(\.id) == card.users
+        && users == card.users
     }
   }
 
@@ -61,12 +62,12 @@ public struct TaskAdapterStore: Sendable {
 
   /// The adapter of a variant; nil where there is none.
   /// - Parameter wanted: where given, an adapter that was trained otherwise counts as none.
-  /// - Parameter evaluated: users who must have had no part in its training.
-  /// - Throws: `OverlapError` where it has seen one of them; ``TaskAdapterError`` where it belongs to
+  /// - Parameter evaluated: ids of users who must have had no part in its training.
+  /// - Throws: ``OverlapError`` where it has seen one of them; ``TaskAdapterError`` where it belongs to
   ///   another task or model, or its files are damaged; errors of its files.
   public func load(
     _ variant: PromptVariant, of task: TaskDefinition, model: LlamaModel,
-    evaluated: [LaMPUser] = [], wanted: Wanted? = nil
+    evaluated: [String] = [], wanted: Wanted? = nil
   ) throws -> Trained? {
     let place = place(variant)
     guard let card = try card(variant) else { return nil }
@@ -78,9 +79,7 @@ public struct TaskAdapterStore: Sendable {
       throw TaskAdapterError(folder: place.path, problem: "was trained on another base model")
     }
     if let wanted, !wanted.isMet(by: card) { return nil }
-    try LaMPUser.requireDisjoint(
-      evaluated: evaluated,
-      others: card.users.map { LaMPUser(id: $0, history: [], queries: []) })
+    try OverlapError.refuse("users", card.users.filter(Set(evaluated).contains))
     guard try fingerprint(place) == card.sha256 else {
       throw TaskAdapterError(
         folder: place.path, problem: "has other weights than oppu-worker adapt wrote")
@@ -107,26 +106,15 @@ public struct TaskAdapterStore: Sendable {
     return SHA256.hash(data: weights).hexadecimal
   }
 
-  /// Trains an adapter on users and writes it.
-  /// - Parameter queries: whether their queries and golds are trained on as well.
+  /// Trains an adapter on users' histories and writes it.
   /// - Returns: nil where `onStep` stopped it.
   public func train(
-    _ adaptation: TaskAdaptation, on users: [LaMPUser], queries: Bool, seed: UInt64,
+    _ adaptation: TaskAdaptation, on users: [(id: String, history: [HistoryItem])], seed: UInt64,
     onStep: (TrainingProgress) -> Bool = { _ in true }
   ) throws -> Trained? {
-    let histories = users.map { user in
-      user.history
-        + (queries ? user.queries : []).compactMap { query in
-          guard let gold = query.gold else { return nil }
-          return HistoryItem(
-            eventID: query.id,
-            occurredAt: query.occurredAt ?? user.history.last?.occurredAt ?? .distantPast,
-            input: query.input, output: gold)
-        }
-    }
     let clock = ContinuousClock()
     let begin = clock.now
-    let result = try adaptation.train(histories, seed: seed, onStep: onStep)
+    let result = try adaptation.train(users.map(\.history), seed: seed, onStep: onStep)
     guard result.end != .stopped else { return nil }
     let seconds = (clock.now - begin) / .seconds(1)
     let place = place(adaptation.variant)

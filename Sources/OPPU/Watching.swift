@@ -1,6 +1,7 @@
 // Events of a task as the shift detectors see them, and the alarm that they come to: for the scheduler and for studies.
 
 import Foundation
+import JSON
 import Personalization
 import ShiftDetection
 

@@ -1,6 +1,7 @@
 // What was answered to whom, kept for a while, so that feedback which names only the request becomes history.
 
 import Foundation
+import JSON
 import Personalization
 import PostgresClient
 

@@ -1,6 +1,7 @@
 // What every repository needs of a database: a pooled client or a connection inside a transaction.
 
 import Foundation
+import JSON
 import Personalization
 import PostgresClient
 

@@ -1,6 +1,7 @@
 // A file of behaviour events: one JSON object a line, as applications produce them.
 
 import Foundation
+import JSON
 import Personalization
 
 /// A user's events for one task.

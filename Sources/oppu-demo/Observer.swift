@@ -1,6 +1,7 @@
 // What the demo sees of the worker: rows of its database, by plain SQL.
 
 import Foundation
+import JSON
 import Personalization
 import PostgresClient
 

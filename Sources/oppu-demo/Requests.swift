@@ -1,6 +1,7 @@
 // Asks the worker over Kafka: a request with a correlation id, and the reply that carries it back.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 

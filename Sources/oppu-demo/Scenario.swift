@@ -1,6 +1,7 @@
 // What is played and asked: the project's sample stream with its truth, or any file of events.
 
 import Foundation
+import JSON
 import Personalization
 
 /// A change of behaviour that the sample stream is known to have.

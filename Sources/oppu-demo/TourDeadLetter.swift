@@ -1,6 +1,7 @@
 // Reads what the worker could not take, to say which tasks it was of and why.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 

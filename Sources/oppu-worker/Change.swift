@@ -2,6 +2,7 @@
 
 import ArgumentParsing
 import Foundation
+import JSON
 import Personalization
 
 extension OutputOptions {

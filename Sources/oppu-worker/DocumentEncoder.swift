@@ -1,6 +1,7 @@
 // A value as a document for programs: one naming of keys, and every field there, also one without a value.
 
 import Foundation
+import JSON
 import Personalization
 
 /// Turns `Encodable` values into JSON with the fields' names in snake_case, as messages have them, and null where

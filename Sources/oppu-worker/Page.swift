@@ -2,6 +2,7 @@
 
 import ArgumentParsing
 import Foundation
+import JSON
 import Personalization
 
 /// Which page of a list is wanted.
@@ -18,7 +19,7 @@ struct PageOptions: ParsableArguments {
   /// - Throws: `ValidationError` for what is no place of a list that is ordered by so many values.
   func place(_ count: Int) throws -> [JSONValue]? {
     guard let after else { return nil }
-    let value = try? JSONValue(json: after)
+    let value = try? JSONValue(text: after)
     let place = count == 1 ? value.map { [$0] } : value?.array
     guard let place, place.count == count else {
       throw ValidationError(

@@ -1,6 +1,7 @@
 // What is offered next, by the program and in the three shells themselves.
 
 import Foundation
+import TestSupport
 import Testing
 
 @testable import ArgumentParsing

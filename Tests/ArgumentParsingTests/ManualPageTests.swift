@@ -1,6 +1,7 @@
 // The manual page, held against the tools that read such pages.
 
 import Foundation
+import TestSupport
 import Testing
 
 @testable import ArgumentParsing
@@ -86,18 +87,4 @@ enum Programs {
     let texts = try names.map { try String(contentsOfFile: $0, encoding: .utf8) }
     return (process.terminationStatus, texts[0], texts[1])
   }
-}
-
-/// A folder that goes when nobody needs it.
-final class TemporaryFolder {
-  let path: String
-
-  init() throws {
-    path =
-      FileManager.default.temporaryDirectory
-      .appendingPathComponent("arguments-\(UUID().uuidString)").path
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
 }

@@ -3,6 +3,7 @@
 import ArgumentParsing
 import FineTuning
 import Foundation
+import JSON
 import Personalization
 import Testing
 

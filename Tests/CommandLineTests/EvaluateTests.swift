@@ -1,6 +1,7 @@
 // `evaluate` and `search` as people run them, on small folders.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("evaluate and search") struct EvaluateTests {
@@ -17,7 +18,7 @@ import Testing
     try Program(
       [
         "evaluate", "--data", folder.path, "--model",
-        Program.root.appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path, "--out",
+        Paths.root.appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path, "--out",
         folder.url.appending(path: out).path,
       ] + arguments)
   }
@@ -71,7 +72,7 @@ import Testing
     func search() throws -> Program {
       try Program([
         "search", "--task", "LaMP_2", "--data", folder.path, "--model",
-        Program.root.appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path,
+        Paths.root.appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path,
         "--arms", "oppu", "--out", folder.url.appending(path: "search").path, "--set",
         "task.maximumTokens=300", "--set", "user.maximumTokens=600", "--set",
         "user.training.clip=1e10", "--try", "user.training.learningRate=3e-4,1e10", "-o", "json",

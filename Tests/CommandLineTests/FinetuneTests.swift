@@ -1,10 +1,11 @@
 // `finetune` as people run it: what an adapter goes on from, and where things lie.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("finetune") struct FinetuneTests {
-  private static let models = Program.root.appending(
+  private static let models = Paths.root.appending(
     path: "Tests/LanguageModelTests/Fixtures/models")
   private let folder: TemporaryFolder
   private let data: String

@@ -1,10 +1,11 @@
 // `model` as people run it: questions to an instruct model, and files that leave something open.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("model") struct ModelTests {
-  private let model = Program.root.appending(
+  private let model = Paths.root.appending(
     path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf"
   ).path
 
@@ -25,7 +26,7 @@ import Testing
 
   @Test("a file without a chat template refuses --chat, and inspect shows whether there is one")
   func template() throws {
-    let plain = Program.root.appending(
+    let plain = Paths.root.appending(
       path: "Tests/LanguageModelTests/Fixtures/models/llama2.gguf"
     ).path
     let refused = try Program(["model", "generate", plain, "--chat", "--prompt", "x"])

@@ -4,6 +4,7 @@ import Foundation
 import LanguageModel
 import OPPU
 import Personalization
+import TestSupport
 import Testing
 
 @testable import Evaluation
@@ -11,11 +12,7 @@ import Testing
 @Suite("Evaluation run", .serialized)
 struct EvaluationRunTests {
   private static let model = Result {
-    let root = URL(fileURLWithPath: #filePath)
-      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    return try LlamaModel.load(
-      path: ProcessInfo.processInfo.environment["OPPU_MODEL"]
-        ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path)
+    try LlamaModel.load(path: Paths.model)
   }
 
   /// A folder of its own, removed by the test.

@@ -3,9 +3,11 @@
 import EvaluationReport
 import FineTuning
 import Foundation
+import JSON
 import LanguageModel
 import OPPU
 import Personalization
+import TestSupport
 import Testing
 
 @testable import Evaluation
@@ -219,11 +221,7 @@ struct StreamingStudyTests {
   // MARK: On the real model
 
   private static let model = Result {
-    let root = URL(fileURLWithPath: #filePath)
-      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    return try LlamaModel.load(
-      path: ProcessInfo.processInfo.environment["OPPU_MODEL"]
-        ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path)
+    try LlamaModel.load(path: Paths.model)
   }
 
   private func run(

@@ -5,6 +5,7 @@ import Foundation
 import LanguageModel
 import LinearAlgebra
 import RandomNumbers
+import TestSupport
 import Testing
 
 @testable import FineTuning
@@ -81,7 +82,7 @@ struct ArchitectureGradientTests {
     "the training pass has the losses of the inference pass",
     arguments: ["llama2", "llama3", "mistral", "smollm", "qwen2", "qwen3"])
   func losses(name: String) throws {
-    let folder = Fixtures.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
+    let folder = Paths.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
     let model = try LlamaModel.load(
       path: folder.appending(path: name).path, precision: .float32)
     let tokens = (0..<40).map { Int32((11 * $0 + 5) % 300) }

@@ -3,17 +3,14 @@
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import TestSupport
 import Testing
 
 @testable import FineTuning
 
 enum Fixtures {
-  static let root = URL(fileURLWithPath: #filePath)
-    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-  static let folder = root.appendingPathComponent("Tests/FineTuningTests/Fixtures")
-  static let modelPath =
-    ProcessInfo.processInfo.environment["OPPU_MODEL"]
-    ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
+  static let folder = Paths.root.appending(path: "Tests/FineTuningTests/Fixtures")
+  static let modelPath = Paths.model
   static let model = Result { try LlamaModel.load(path: modelPath, precision: .float32) }
   /// As users have it.
   static let int8Model = Result { try LlamaModel.load(path: modelPath) }

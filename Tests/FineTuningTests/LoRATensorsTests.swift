@@ -3,6 +3,7 @@
 import Foundation
 import LanguageModel
 import LinearAlgebra
+import TestSupport
 import Testing
 
 @testable import FineTuning
@@ -21,7 +22,7 @@ struct LoRATensorsTests {
   private let tokens = (0..<24).map { Int32((11 * $0 + 5) % 300) }
 
   init() throws {
-    let folder = Fixtures.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
+    let folder = Paths.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
     model = try LlamaModel.load(
       path: folder.appending(path: "llama2").path, precision: .float32)
   }

@@ -2,6 +2,7 @@
 
 import Foundation
 import LanguageModel
+import TestSupport
 import Testing
 
 @testable import FineTuning
@@ -9,7 +10,7 @@ import Testing
 @Suite("Tokens of prompts and completions")
 struct PromptTokensTests {
   private func tokenizer(_ name: String) throws -> Tokenizer {
-    let folder = Fixtures.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
+    let folder = Paths.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
     return try LlamaModel.load(path: folder.appending(path: name).path).tokenizer
   }
 
@@ -50,7 +51,7 @@ struct PromptTokensTests {
 
   @Test("the trainer keeps the beginning of text of a prompt that it cuts")
   func trainer() throws {
-    let folder = Fixtures.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
+    let folder = Paths.root.appending(path: "Tests/LanguageModelTests/Fixtures/models")
     let model = try LlamaModel.load(
       path: folder.appending(path: "llama2").path, precision: .float32)
     let bos = try #require(model.tokenizer.beginning)

@@ -78,7 +78,7 @@ struct SafetensorsTests {
       (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}}"#, 8, "unknown key"),
       (
         #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"#
-          + #""a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "repeats"
+          + #""a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "a second time"
       ),
       (
         #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"#
@@ -91,10 +91,10 @@ struct SafetensorsTests {
       (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 8, "belong to no tensor"),
       (#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#, 4, "at most 8"),
       (#"{"__metadata__":{"k":1}}"#, 0, "a string"),
-      (#"{"a"#, 0, "the end of a string"),
+      (#"{"a"#, 0, "an unexpected end at byte 11"),
       (#"[]"#, 0, "an object"),
-      (#"{} x"#, 0, "the end of the header"),
-      (#""#, 0, "an object"),
+      (#"{} x"#, 0, "something after the end"),
+      (#""#, 0, "an empty text"),
     ])
   func hostile(header: String, body: Int, reason: String) {
     let text = problem(file(header, body: body))

@@ -3,6 +3,7 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
@@ -56,7 +57,7 @@ extension IntegrationTests {
       let text = output.split(separator: "\n").filter {
         $0.prefixMatch(of: /oppu-worker: |20\d\d-\d\d-\d\dT|[█░]/) == nil
       }.joined(separator: "\n")
-      do { return try JSONValue(json: text) } catch {
+      do { return try JSONValue(text: text) } catch {
         throw Timeout(description: "\(arguments): no one document: \(output)")
       }
     }

@@ -5,6 +5,7 @@ import Cryptography
 import DevelopmentServers
 import FineTuning
 import Foundation
+import JSON
 import KafkaClient
 import LanguageModel
 import LinearAlgebra

@@ -1,6 +1,7 @@
 // The programs of docs/clients, run as they are against a worker: each with the library that its users have.
 
 import Foundation
+import TestSupport
 import Testing
 
 @testable import DevelopmentServers

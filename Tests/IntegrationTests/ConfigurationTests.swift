@@ -2,6 +2,7 @@
 
 import DevelopmentServers
 import Foundation
+import TestSupport
 import Testing
 
 extension IntegrationTests {

@@ -1,6 +1,7 @@
 // Dead letters that are sent again and deleted: once, under the ids and with the time that they should have.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
@@ -29,7 +30,7 @@ extension IntegrationTests {
     private func letters(_ rig: Rig, _ arguments: [String] = []) async throws -> [JSONValue] {
       let (_, output) = try await rig.admin(["dlq", "list", "-o", "jsonl"] + arguments)
       return try output.split(separator: "\n").filter { $0.hasPrefix("{") }
-        .map { try JSONValue(json: String($0)) }
+        .map { try JSONValue(text: String($0)) }
     }
 
     @Test("a replay twice sends once, and events without an id are known by where they stood first")

@@ -3,6 +3,7 @@
 import DevelopmentServers
 import Foundation
 import PostgresClient
+import TestSupport
 import Testing
 
 extension IntegrationTests {

@@ -2,6 +2,7 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import Personalization
 import PostgresClient
 import Storage

@@ -3,9 +3,11 @@
 import Cryptography
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
+import TestSupport
 import Testing
 
 @testable import Storage

@@ -1,6 +1,7 @@
 // Feedback that names a request becomes history by what was answered; what was rejected never does.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient

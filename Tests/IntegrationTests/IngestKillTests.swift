@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import PostgresClient
 import RandomNumbers
+import TestSupport
 import Testing
 import Worker
 

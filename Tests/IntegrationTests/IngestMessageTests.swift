@@ -2,9 +2,11 @@
 
 import Cryptography
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
+import TestSupport
 import Testing
 import Worker
 

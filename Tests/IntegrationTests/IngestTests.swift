@@ -2,6 +2,7 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient

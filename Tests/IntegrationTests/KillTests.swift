@@ -3,10 +3,12 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
 import Storage
+import TestSupport
 import Testing
 import Worker
 
@@ -32,7 +34,7 @@ extension IntegrationTests {
     private static func sample() throws -> [SampleEvent] {
       let file = Paths.root.appendingPathComponent("examples/sample/events.jsonl")
       return try String(contentsOf: file, encoding: .utf8).split(separator: "\n").map { line in
-        let event = try JSONValue(json: String(line))
+        let event = try JSONValue(text: String(line))
         return SampleEvent(
           line: String(line), id: event["event_id"]?.string ?? "",
           stream: StreamID(

@@ -3,6 +3,7 @@
 import DevelopmentServers
 import Foundation
 import KafkaClient
+import TestSupport
 import Testing
 
 extension IntegrationTests {

@@ -1,6 +1,7 @@
 // What is looked after in a system: each task by one process at a time, none held up by another.
 
 import Foundation
+import JSON
 import Personalization
 import PostgresClient
 import Testing

@@ -4,9 +4,11 @@
 import CRDKafka
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
+import TestSupport
 import Testing
 
 extension IntegrationTests {

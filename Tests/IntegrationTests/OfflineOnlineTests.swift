@@ -3,9 +3,11 @@
 
 import FineTuning
 import Foundation
+import JSON
 import LanguageModel
 import OPPU
 import Personalization
+import TestSupport
 import Testing
 
 @testable import Evaluation

@@ -3,8 +3,10 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
+import TestSupport
 import Testing
 import Worker
 

@@ -2,11 +2,13 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import PostgresClient
 import Storage
 import Synchronization
+import TestSupport
 import Testing
 import Worker
 

@@ -2,9 +2,11 @@
 // through is rolled back by itself, and a trainer that lost its lease publishes nothing.
 
 import Foundation
+import JSON
 import LanguageModel
 import Personalization
 import PostgresClient
+import TestSupport
 import Testing
 
 @testable import Storage

@@ -5,6 +5,7 @@ import DevelopmentServers
 import Foundation
 import KafkaClient
 import PostgresClient
+import TestSupport
 import Testing
 import Worker
 

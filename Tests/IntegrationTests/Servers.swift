@@ -8,6 +8,7 @@ import PostgresClient
 import Storage
 import StructuredLogging
 import Synchronization
+import TestSupport
 import Testing
 import Worker
 
@@ -57,21 +58,8 @@ enum Servers {
   }
 }
 
-enum Paths {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().deletingLastPathComponent()
-  static let broker = OutsideServers.kafka ?? root.appendingPathComponent(".oppu/bin/noida-db")
-  static let model =
-    ProcessInfo.processInfo.environment["OPPU_MODEL"]
-    ?? root.appendingPathComponent(".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
-
-  /// The real binary, built beside these tests.
-  static let worker: String = {
-    let beside = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-      .appendingPathComponent("oppu-worker").path
-    return FileManager.default.isExecutableFile(atPath: beside)
-      ? beside : root.appendingPathComponent(".build/release/oppu-worker").path
-  }()
+extension Paths {
+  static let broker = OutsideServers.kafka ?? developmentBroker
 }
 
 /// Runs a body with a client of a database and closes it.
@@ -125,33 +113,5 @@ func eventually(
       throw Timeout(description: "after \(seconds) s not so: \(what) \(try await state())")
     }
     try await Task.sleep(for: pause)
-  }
-}
-
-/// Removes the folders of the tests when the test process ends.
-enum Cleanup {
-  private static let folders = Mutex<[String]>([])
-
-  static func removeAtExit(_ folder: String) {
-    let isFirst = folders.withLock { folders in
-      folders.append(folder)
-      return folders.count == 1
-    }
-    guard isFirst else { return }
-    atexit {
-      for folder in Cleanup.folders.withLock({ $0 }) {
-        // A server is told to end before its files go; it ends with this process anyway.
-        let pidFile = folder + "/data/postmaster.pid"
-        if let text = try? String(contentsOfFile: pidFile, encoding: .utf8),
-          let processID = pid_t(text.prefix { $0.isNumber })
-        {
-          kill(processID, SIGQUIT)
-          for _ in 0..<200 where FileManager.default.fileExists(atPath: "/proc/\(processID)/cwd") {
-            usleep(10_000)
-          }
-        }
-        try? FileManager.default.removeItem(atPath: folder)
-      }
-    }
   }
 }

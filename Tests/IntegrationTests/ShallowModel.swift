@@ -2,6 +2,7 @@
 // it matters that a model answers and learns, and not what.
 
 import Foundation
+import TestSupport
 
 @testable import LanguageModel
 

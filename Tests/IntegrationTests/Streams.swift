@@ -1,6 +1,7 @@
 // Streams of events as the ingest would leave them, for tests of what comes after.
 
 import Foundation
+import JSON
 import Personalization
 import PostgresClient
 import Storage

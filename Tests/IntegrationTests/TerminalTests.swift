@@ -4,6 +4,7 @@ import DevelopmentServers
 import Foundation
 import PostgresClient
 import Storage
+import TestSupport
 import Testing
 
 extension IntegrationTests {

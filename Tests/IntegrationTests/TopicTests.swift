@@ -3,6 +3,7 @@
 
 import DevelopmentServers
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Storage

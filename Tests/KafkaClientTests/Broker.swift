@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import StructuredLogging
 import Synchronization
+import TestSupport
 
 enum Broker {
   private static let shared = Task { () throws -> DevelopmentBroker in
@@ -28,9 +29,7 @@ enum Broker {
 
   /// The broker's program: put there by scripts/setup, or Apache Kafka's script.
   static var executable: URL {
-    if let outside = OutsideServers.kafka { return outside }
-    return URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().appendingPathComponent(".oppu/bin/noida-db")
+    OutsideServers.kafka ?? Paths.developmentBroker
   }
 
   static func folder() -> URL {
@@ -108,23 +107,5 @@ extension KafkaConsumer {
       }
     }
     return messages
-  }
-}
-
-/// Removes the folders of the tests when the test process ends.
-enum Cleanup {
-  private static let folders = Mutex<[String]>([])
-
-  static func removeAtExit(_ folder: String) {
-    let isFirst = folders.withLock { folders in
-      folders.append(folder)
-      return folders.count == 1
-    }
-    guard isFirst else { return }
-    atexit {
-      for folder in Cleanup.folders.withLock({ $0 }) {
-        try? FileManager.default.removeItem(atPath: folder)
-      }
-    }
   }
 }

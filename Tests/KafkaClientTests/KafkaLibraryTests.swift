@@ -2,6 +2,7 @@
 
 import Foundation
 import StructuredLogging
+import TestSupport
 import Testing
 
 @testable import KafkaClient
@@ -64,10 +65,8 @@ import Testing
   @Test(
     "the table of the documentation has every threshold, the oldest and the recommended version")
   func documented() throws {
-    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-      .deletingLastPathComponent().deletingLastPathComponent()
     let page = try String(
-      contentsOf: root.appendingPathComponent("docs/operating.md"), encoding: .utf8)
+      contentsOf: Paths.root.appending(path: "docs/operating.md"), encoding: .utf8)
     let rows = page.split(separator: "\n").filter { $0.hasPrefix("|") }
       .map { $0.replacing("`", with: "") }
     for (what, version) in policy.thresholds.map({ ($0.what, $0.needed) })

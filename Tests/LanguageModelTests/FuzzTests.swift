@@ -189,8 +189,9 @@ struct FuzzTests {
       let bytes = try bytes(name + "/tokenizer.json")
       return (bytes, bytes.count)
     }
-    try fuzz("tokenizer.json", inputs, isText: true) { bytes, _ in
-      let parts = try TokenizerJSON(JSONObject(bytes, file: "tokenizer.json"), vocabulary: 440)
+    try fuzz("tokenizer.json", inputs, isText: true) { bytes, memory in
+      let json = try JSONObject(bytes, of: memory, file: "tokenizer.json")
+      let parts = try TokenizerJSON(json, vocabulary: 440)
       let tokenizer = try parts.tokenizer(Tokenizer.Settings(eos: 0, addsBOS: false))
       _ = tokenizer.decode(tokenizer.encode("It's  12 café\n<|end|> ▁x"))
     }
@@ -202,8 +203,8 @@ struct FuzzTests {
       let bytes = try bytes(name + "/config.json")
       return (bytes, bytes.count)
     }
-    try fuzz("config.json", inputs, isText: true) { bytes, _ in
-      _ = try LlamaConfiguration(JSONObject(bytes, file: "config.json"))
+    try fuzz("config.json", inputs, isText: true) { bytes, memory in
+      _ = try LlamaConfiguration(JSONObject(bytes, of: memory, file: "config.json"))
     }
   }
 }

@@ -3,17 +3,12 @@
 import Foundation
 import LinearAlgebra
 import RandomNumbers
+import TestSupport
 
 @testable import LanguageModel
 
 enum TestModel {
-  /// `OPPU_MODEL`, else the default model under the repository's root. Run scripts/setup to get it.
-  static var path: String {
-    ProcessInfo.processInfo.environment["OPPU_MODEL"]
-      ?? URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent()
-      .appending(path: ".oppu/models/SmolLM2-135M-Instruct.Q4_1.gguf").path
-  }
+  static var path: String { Paths.model }
 
   /// With exact products, for comparison with other implementations.
   static let shared = Result { try LlamaModel.load(path: path, precision: .float32) }

@@ -1,12 +1,13 @@
 import Foundation
 import RandomNumbers
+import TestSupport
 import Testing
 
 @testable import Personalization
 
 @Suite struct ProfileTests {
   func task(_ name: String) throws -> TaskDefinition {
-    let path = root.appendingPathComponent("examples/real-events.tasks.yaml").path
+    let path = Paths.root.appendingPathComponent("examples/real-events.tasks.yaml").path
     return try TaskCatalogue.builtIn.merging(.loading(path: path)).task(named: name)
   }
 
@@ -86,8 +87,9 @@ import Testing
     for name in ["film_tag", "movielens_rating", "LaMP_4"] {
       let task = try task(name)
       let items = (0..<300).map { number in
-        let words = (0..<40).map { _ in "word\(generator.below(60))" }.joined(separator: " ")
-        let output = task.answers?[generator.below(task.answers?.count ?? 1)] ?? words
+        let words = (0..<40).map { _ in "word\(Int.random(in: 0..<60, using: &generator))" }.joined(
+          separator: " ")
+        let output = task.answers?.randomElement(using: &generator) ?? words
         return HistoryItem(
           eventID: "\(number)", occurredAt: .distantPast,
           input: [task.fields[0].name: .string(words)], output: output)

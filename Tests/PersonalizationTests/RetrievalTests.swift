@@ -1,5 +1,6 @@
 import Foundation
 import RandomNumbers
+import TestSupport
 import Testing
 
 @testable import Personalization
@@ -8,7 +9,7 @@ import Testing
   @Test("scores equal rank_bm25's, also for words that most documents hold")
   func reference() throws {
     var negative = 0
-    for reference in try #require(try fixture("bm25.json")["cases"]?.array) {
+    for reference in try #require(try fixture("personalization/bm25.json")["cases"]?.array) {
       var index = BM25Index()
       for document in try #require(reference["documents"]?.array) {
         index.append(try #require(document.string))
@@ -27,7 +28,7 @@ import Testing
   @Test("scores equal rank_bm25's after every document of a growing history")
   func growing() throws {
     var index = BM25Index()
-    for step in try #require(try fixture("bm25.json")["growing"]?.array) {
+    for step in try #require(try fixture("personalization/bm25.json")["growing"]?.array) {
       index.append(try #require(step["document"]?.string))
       let expected = try #require(step["scores"]?.array).compactMap(\.number)
       let scores = index.scores(try #require(step["query"]?.string))

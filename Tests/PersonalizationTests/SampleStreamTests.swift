@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import TestSupport
 import Testing
 
 @testable import Personalization
@@ -6,11 +8,11 @@ import Testing
 /// The shipped sample stream: what the demo plays.
 @Suite struct SampleStreamTests {
   func file(_ name: String) throws -> String {
-    try String(contentsOf: root.appendingPathComponent("examples/\(name)"), encoding: .utf8)
+    try String(contentsOf: Paths.root.appendingPathComponent("examples/\(name)"), encoding: .utf8)
   }
 
   func events() throws -> [JSONValue] {
-    try file("sample/events.jsonl").split(separator: "\n").map { try JSONValue(json: String($0)) }
+    try file("sample/events.jsonl").split(separator: "\n").map { try JSONValue(text: String($0)) }
   }
 
   @Test("every event of the sample is valid for its task, in order of time, with its own id")
@@ -38,7 +40,7 @@ import Testing
   @Test("the truth names every user once, and shifts of every kind of task at events that exist")
   func truth() throws {
     let events = try events()
-    let truth = try JSONValue(json: file("sample/truth.json"))
+    let truth = try JSONValue(text: file("sample/truth.json"))
     let shifts = try #require(truth["shifts"]?.array)
     let steady = try #require(truth["steady"]?.array)
     let users = (shifts + steady).compactMap { $0["user_id"]?.string }.sorted()
@@ -56,10 +58,10 @@ import Testing
   func requests() throws {
     let seen = Set(
       try events().map { ($0["user_id"]?.string ?? "") + ($0["input"]?.canonical ?? "") })
-    let truth = try JSONValue(json: file("sample/truth.json"))
+    let truth = try JSONValue(text: file("sample/truth.json"))
     let shifting = Set(truth["shifts"]?.array?.compactMap { $0["user_id"]?.string } ?? [])
     let requests = try #require(
-      try JSONValue(json: file("sample/requests.json"))["requests"]?.array)
+      try JSONValue(text: file("sample/requests.json"))["requests"]?.array)
     #expect(requests.count >= 6)
     for request in requests {
       let user = try #require(request["user_id"]?.string)
@@ -82,7 +84,7 @@ import Testing
     defer { try? FileManager.default.removeItem(at: folder) }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: try #require(Self.python))
-    let script = root.appendingPathComponent("examples/sample/generate.py").path
+    let script = Paths.root.appendingPathComponent("examples/sample/generate.py").path
     process.arguments = [script, "--out", folder.path]
     try process.run()
     process.waitUntilExit()
@@ -107,7 +109,7 @@ import Testing
   @Test("the example in docs/tasks.md is a task file that loads")
   func documentedTasks() throws {
     let text = try String(
-      contentsOf: root.appendingPathComponent("docs/tasks.md"), encoding: .utf8)
+      contentsOf: Paths.root.appendingPathComponent("docs/tasks.md"), encoding: .utf8)
     let blocks = text.components(separatedBy: "```yaml\n").dropFirst()
       .compactMap { $0.components(separatedBy: "```").first }
     let full = try #require(blocks.first { $0.hasPrefix("tasks:") })

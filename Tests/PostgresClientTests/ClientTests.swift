@@ -1,6 +1,7 @@
 import DevelopmentServers
 import Foundation
 import PostgresClient
+import TestSupport
 import Testing
 
 @Suite("Client", .timeLimit(.minutes(5)))

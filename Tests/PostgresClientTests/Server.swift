@@ -4,6 +4,7 @@ import DevelopmentServers
 import Foundation
 import PostgresClient
 import StructuredLogging
+import TestSupport
 
 enum Server {
   private static let shared = Task { () throws -> String in

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import ShiftDetection
@@ -50,9 +51,7 @@ import Testing
     "every planted shift of the sample is found without a model, and users who do not shift stay quiet"
   )
   func sample() throws {
-    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-      .deletingLastPathComponent().deletingLastPathComponent()
-      .appendingPathComponent("examples/sample")
+    let folder = Paths.root.appending(path: "examples/sample")
     let lines = try String(
       contentsOf: folder.appendingPathComponent("events.jsonl"), encoding: .utf8)
     let decoder = JSONDecoder()

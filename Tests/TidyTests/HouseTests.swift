@@ -82,8 +82,8 @@ import Testing
     let places = Set(found.values.joined())
     #expect(
       places.isSubset(of: [
-        "Sources/Storage/AdvisoryLock.swift", "Sources/Storage/ErasureRepository.swift",
-        "Sources/Worker/Operations/WorkerSlot.swift",
+        "Sources/Storage/AdvisoryLock.swift", "Sources/Storage/Erasure/ErasureRepository.swift",
+        "Sources/Worker/Process/WorkerSlot.swift",
       ]), "\(places.sorted())")
   }
 

@@ -1,10 +1,10 @@
 // The project's files as text, and what Package.swift says of its modules.
 
 import Foundation
+import TestSupport
 
 enum Repository {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().deletingLastPathComponent()
+  static let root = Paths.root
 
   static func text(_ path: String) throws -> String {
     try String(contentsOf: root.appending(path: path), encoding: .utf8)

@@ -1,6 +1,7 @@
 // docs/asyncapi.yaml as a test reads it: which messages a topic may carry, and whether one is among them.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import YAML

@@ -2,6 +2,7 @@
 
 import CRDKafka
 import Foundation
+import JSON
 import Personalization
 import Storage
 import Testing

@@ -2,6 +2,7 @@
 
 import Cryptography
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Storage
@@ -158,7 +159,7 @@ import Testing
 
   @Test("a structured CloudEvent is the object under data")
   func structuredCloudEvent() throws {
-    let data = try JSONValue(json: filmTag(["event_id": nil, "user_id": nil, "occurred_at": nil]))
+    let data = try JSONValue(text: filmTag(["event_id": nil, "user_id": nil, "occurred_at": nil]))
     let whole: JSONValue = [
       "specversion": "1.0", "id": "7", "source": "/s", "type": "t", "subject": "mara",
       "time": "2026-01-31T10:30:00+01:00", "data": data,

@@ -1,6 +1,7 @@
 // What the border of the request topic takes, with which defaults, and where the replies go.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Testing

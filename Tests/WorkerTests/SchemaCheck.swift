@@ -2,6 +2,7 @@
 // keyword that the check does not know is a finding itself, so a schema cannot say more than is checked.
 
 import Foundation
+import JSON
 import Personalization
 
 struct SchemaCheck {

@@ -1,6 +1,7 @@
 // docs/schemas and the code say the same: key sets, codes, limits, and the sample stream.
 
 import Foundation
+import JSON
 import Personalization
 import Storage
 import Testing
@@ -114,7 +115,7 @@ import Testing
     let lines = try Repository.lines("examples/sample/events.jsonl")
     var streams: Set<StreamID> = []
     for line in lines {
-      #expect(check.findings(try JSONValue(json: line)) == [])
+      #expect(check.findings(try JSONValue(text: line)) == [])
       let event = try event(message(line, key: nil))
       #expect(event.extra == nil)
       streams.insert(event.stream)
@@ -126,7 +127,7 @@ import Testing
   @Test("the code knows the fields of the behaviour event that the schema lists, and no others")
   func behaviorFields() throws {
     let listed = keys(try Self.schema("behavior-event")["properties"])
-    var fields = try #require(try JSONValue(json: filmTag()).object)
+    var fields = try #require(try JSONValue(text: filmTag()).object)
     fields["kind"] = "feedback"
     fields["request_id"] = "r-1"
     fields["feedback"] = "edited"
@@ -145,7 +146,7 @@ import Testing
   func sameRefusals(_ changes: [String: JSONValue?]) throws {
     let check = SchemaCheck(schema: try Self.schema("behavior-event"))
     let value = filmTag(changes)
-    #expect(check.findings(try JSONValue(json: value)) != [])
+    #expect(check.findings(try JSONValue(text: value)) != [])
     #expect(refusal { _ = try event(value) } != nil)
   }
 

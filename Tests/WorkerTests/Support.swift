@@ -1,15 +1,16 @@
 // What the tests of this module share: messages, and the repository's files.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Storage
+import TestSupport
 
 @testable import Worker
 
 enum Repository {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().deletingLastPathComponent()
+  static let root = Paths.root
 
   static func json(_ path: String) throws -> JSONValue {
     try JSONDecoder().decode(

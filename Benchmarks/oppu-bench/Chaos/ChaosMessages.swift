@@ -1,6 +1,7 @@
 // What applications write in a trial, message by message.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Worker

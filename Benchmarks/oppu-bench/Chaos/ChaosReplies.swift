@@ -1,6 +1,7 @@
 // Reads what the worker wrote, again and again: replies and dead letters, each message once.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Worker

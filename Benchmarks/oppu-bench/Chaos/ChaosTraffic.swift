@@ -1,6 +1,7 @@
 // Sends in a trial as applications do, steadily and in crowds, and keeps what was sent.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import RandomNumbers

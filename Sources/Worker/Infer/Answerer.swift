@@ -2,6 +2,7 @@
 // through the model.
 
 import Foundation
+import JSON
 import KafkaClient
 import LanguageModel
 import OPPU

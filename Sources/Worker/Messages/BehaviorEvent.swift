@@ -1,6 +1,7 @@
 // A message of the topic `user-behavior`, checked at the border.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Storage
@@ -80,7 +81,7 @@ public struct EventDecoder: Sendable {
   private let tasks: [String: KnownTask]
   private let times: EventTimes
   let logNumber: Int64
-  private var reader = StrictJSONReader()
+  private var reader = JSONReader()
 
   /// - Parameter logNumber: how many topics there were before this one under its name; derived event ids differ
   ///   between them.

@@ -2,6 +2,7 @@
 // what is no JSON is called by its name.
 
 import Foundation
+import JSON
 import Personalization
 
 enum ConnectValue {

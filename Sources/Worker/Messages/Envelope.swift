@@ -2,6 +2,7 @@
 
 import Cryptography
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Storage
@@ -20,7 +21,7 @@ struct CloudEvent {
   /// it, and lends the message's own object and the attributes to `body`.
   /// - Throws: ``MessageError`` where the value is no JSON object or an attribute is missing; what `body` throws.
   static func read<T>(
-    _ message: KafkaMessage, with reader: inout StrictJSONReader,
+    _ message: KafkaMessage, with reader: inout JSONReader,
     _ body: (JSONView, CloudEvent) throws -> T
   ) throws -> T {
     guard let value = message.value else {
@@ -127,7 +128,7 @@ struct Envelope {
 
   /// - Throws: ``MessageError`` where the value is no JSON object or holds what cannot be stored.
   init(_ message: KafkaMessage) throws {
-    var reader = StrictJSONReader()
+    var reader = JSONReader()
     (fields, event, unclear) = try CloudEvent.read(message, with: &reader) { view, event in
       var unclear: Set<String> = []
       view.forEachMember { name, value in

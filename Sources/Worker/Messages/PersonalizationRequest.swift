@@ -1,6 +1,7 @@
 // A message of the topic `personalization-requests`: what is asked, how to answer, and where the reply goes.
 
 import Foundation
+import JSON
 import KafkaClient
 import Personalization
 import Storage

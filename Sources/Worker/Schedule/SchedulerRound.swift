@@ -1,6 +1,7 @@
 // One round of the scheduler: the streams that changed are looked at and written, some hundred at a time.
 
 import Foundation
+import JSON
 import LanguageModel
 import Personalization
 import PostgresClient

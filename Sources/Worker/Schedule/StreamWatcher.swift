@@ -3,6 +3,7 @@
 import Dispatch
 import FineTuning
 import Foundation
+import JSON
 import LanguageModel
 import Personalization
 import PostgresClient

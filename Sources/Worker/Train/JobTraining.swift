@@ -3,6 +3,7 @@
 
 import FineTuning
 import Foundation
+import JSON
 import LanguageModel
 import OPPU
 import Personalization

@@ -3,6 +3,7 @@
 import ArgumentParsing
 import FineTuning
 import Foundation
+import JSON
 import LanguageModel
 import Personalization
 import Storage

@@ -1,6 +1,7 @@
 // One decision of the scheduler in words, and a user's stream as lines in the terminal.
 
 import Foundation
+import JSON
 import Personalization
 import Storage
 

@@ -5,6 +5,7 @@ import Evaluation
 import EvaluationReport
 import FineTuning
 import Foundation
+import JSON
 import LanguageModel
 import LinearAlgebra
 import OPPU

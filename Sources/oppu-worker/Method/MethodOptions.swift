@@ -1,6 +1,7 @@
 // What `evaluate` and `adapt` are told alike: model, tasks, settings of the method.
 
 import ArgumentParsing
+import Evaluation
 import Foundation
 import LanguageModel
 import OPPU

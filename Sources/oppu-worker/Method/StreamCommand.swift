@@ -5,6 +5,7 @@ import ArgumentParsing
 import Evaluation
 import EvaluationReport
 import Foundation
+import JSON
 import LanguageModel
 import OPPU
 import Personalization
@@ -242,8 +243,8 @@ struct StreamCommand: AsyncParsableCommand {
     settings.examples.inputFields = dataset.queryFields
     let store = TaskAdapterStore(folder: plan.folder.appending(path: "task-adapters"))
     if let known = try store.load(
-      plan.variant, of: task, model: model, evaluated: evaluated,
-      wanted: .init(settings: settings, users: dataset.others, seed: plan.seed))
+      plan.variant, of: task, model: model, evaluated: evaluated.map(\.id),
+      wanted: .init(settings: settings, users: dataset.others.map(\.id), seed: plan.seed))
     {
       return known.adapter
     }
