@@ -54,7 +54,9 @@ let package = Package(
     .target(name: "DevelopmentServers", dependencies: ["StructuredLogging"]),
     .target(
       name: "Storage",
-      dependencies: ["JSON", "PostgresClient", "Personalization", "Cryptography"],
+      dependencies: [
+        "ShiftDetection", "JSON", "PostgresClient", "Personalization", "Cryptography",
+      ],
       resources: [
         .embedInCode("Migrations/0001_initial.sql"),
         .embedInCode("Migrations/0002_logs_and_erasures.sql"),
@@ -82,8 +84,8 @@ let package = Package(
     .executableTarget(
       name: "oppu-worker",
       dependencies: [
-        "JSON", "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport", "FineTuning",
-        "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
+        "ShiftDetection", "JSON", "Worker", "DevelopmentServers", "Evaluation", "EvaluationReport",
+        "FineTuning", "KafkaClient", "LanguageModel", "LinearAlgebra", "OPPU", "Personalization",
         "PostgresClient", "Storage", "ArgumentParsing", "Cryptography", "StructuredLogging",
         "TextTables", "YAML", "ErrorText",
       ]),
@@ -92,8 +94,8 @@ let package = Package(
     .executableTarget(
       name: "oppu-demo",
       dependencies: [
-        "JSON", "KafkaClient", "PostgresClient", "Personalization", "DevelopmentServers",
-        "ArgumentParsing", "StructuredLogging", "TextTables",
+        "ShiftDetection", "JSON", "KafkaClient", "PostgresClient", "Personalization",
+        "DevelopmentServers", "ArgumentParsing", "StructuredLogging", "TextTables",
       ]),
 
     // What only benchmarks compare with, and the simulation that made the table of thresholds.
@@ -177,9 +179,10 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "TestSupport", "JSON", "RandomNumbers", "Worker", "Evaluation", "DevelopmentServers",
-        "KafkaClient", "PostgresClient", "Storage", "OPPU", "FineTuning", "LanguageModel",
-        "LinearAlgebra", "Personalization", "Cryptography", "StructuredLogging", "YAML", "CRDKafka",
+        "ShiftDetection", "TestSupport", "JSON", "RandomNumbers", "Worker", "Evaluation",
+        "DevelopmentServers", "KafkaClient", "PostgresClient", "Storage", "OPPU", "FineTuning",
+        "LanguageModel", "LinearAlgebra", "Personalization", "Cryptography", "StructuredLogging",
+        "YAML", "CRDKafka",
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -136,7 +136,7 @@ struct JobsBench: AsyncParsableCommand {
               continue
             }
             // This is where a training would run.
-            let done = try await repository.finish(leases, result: ["note": "nothing to do"])
+            let done = try await repository.finish(leases, note: "nothing to do")
             guard done.count == leases.count else {
               throw PeerError(description: "a lease was lost without reason")
             }

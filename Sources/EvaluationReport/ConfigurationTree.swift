@@ -5,15 +5,6 @@ import JSON
 import Personalization
 
 extension JSONValue {
-  /// Any value that can be written as JSON, as a tree. Numbers that JSON cannot hold become texts.
-  public init(encoding value: some Encodable) throws {
-    let encoder = JSONEncoder()
-    encoder.dateEncodingStrategy = .iso8601
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "infinity", negativeInfinity: "-infinity", nan: "nan")
-    self = try JSONDecoder().decode(JSONValue.self, from: encoder.encode(value))
-  }
-
   /// The leaves as lines of path and text: "lora.rank", "8". Arrays of plain values are one line.
   var lines: [(path: String, text: String)] { lines(under: "") }
 

@@ -75,6 +75,15 @@ public enum JSONValue: Codable, Sendable, Hashable {
     self = try JSONValue(reading: Data(text.utf8), rules: rules)
   }
 
+  /// Any value that can be written as JSON, as a tree. Numbers that JSON cannot hold become texts.
+  public init(encoding value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.dateEncodingStrategy = .iso8601
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "infinity", negativeInfinity: "-infinity", nan: "nan")
+    self = try JSONValue(reading: encoder.encode(value), rules: .modelFiles)
+  }
+
   /// A whole number, of digits as JSON writes them, perhaps with a minus before.
   static func whole(_ digits: String) -> JSONValue {
     guard let value = Int64(digits), value.magnitude <= 1 << 53 else { return .integer(digits) }

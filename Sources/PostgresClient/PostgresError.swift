@@ -78,10 +78,11 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, Localized
   }
 
   /// Whether it is about a value that was sent: of a wrong form or out of range (class 22), against a constraint
-  /// (23), or none that could be sent at all. Other values may be taken.
+  /// (23), larger than a limit of the server (54000), or none that could be sent at all. No retry helps; other values
+  /// may be taken.
   public var isDataError: Bool {
     kind == .invalidParameter || sqlState?.hasPrefix("22") == true
-      || sqlState?.hasPrefix("23") == true
+      || sqlState?.hasPrefix("23") == true || sqlState == "54000"
   }
 
   /// SQLSTATE 23505.

@@ -133,11 +133,14 @@ enum PostgresTimestamp {
   }
 }
 
+/// Times are in ISO 8601; numbers that JSON does not know are texts.
 enum PostgresJSONCoding {
   static func encode(_ value: some Encodable) throws -> Data {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     encoder.dateEncodingStrategy = .iso8601
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
     do { return try encoder.encode(value) } catch {
       throw PostgresError.invalidParameter("\(type(of: value)) has no JSON form: \(error)")
     }
@@ -146,6 +149,8 @@ enum PostgresJSONCoding {
   static func decode<T: Decodable>(_ type: T.Type, from data: Data) throws -> T {
     let decoder = JSONDecoder()
     decoder.dateDecodingStrategy = .iso8601
+    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
     return try decoder.decode(type, from: data)
   }
 }

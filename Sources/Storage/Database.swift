@@ -1,8 +1,6 @@
 // What every repository needs of a database: a pooled client or a connection inside a transaction.
 
 import Foundation
-import JSON
-import Personalization
 import PostgresClient
 
 /// Runs statements: the pool (each statement on its own) or one connection (inside its transaction).
@@ -24,25 +22,6 @@ extension Database {
 
 extension PostgresClient: Database {}
 extension PostgresConnection: Database {}
-
-extension JSONValue {
-  /// With the names of fields in snake_case: numbers of the detectors are stored under the names of their types.
-  var withFieldNames: JSONValue {
-    switch self {
-    case .array(let values): .array(values.map(\.withFieldNames))
-    case .object(let fields):
-      .object(
-        Dictionary(
-          fields.map { key, value in
-            let name = key.reduce(into: "") { name, letter in
-              name += letter.isUppercase ? "_\(letter.lowercased())" : String(letter)
-            }
-            return (name, value.withFieldNames)
-          }, uniquingKeysWith: { $1 }))
-    default: self
-    }
-  }
-}
 
 extension PostgresRow {
   func stream() throws -> StreamID {

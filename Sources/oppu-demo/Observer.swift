@@ -1,9 +1,9 @@
 // What the demo sees of the worker: rows of its database, by plain SQL.
 
 import Foundation
-import JSON
 import Personalization
 import PostgresClient
+import ShiftDetection
 
 /// How far the worker is.
 struct WorkerProgress: Equatable, Sendable {
@@ -118,11 +118,10 @@ struct Observer: Sendable {
       FROM training_jobs WHERE state = 'running' ORDER BY started_at LIMIT 1
       """)
     return try rows.first.map { row in
-      let progress = try row.decode("progress", as: PostgresJSON<JSONValue>?.self)?.value
-      func number(_ key: String) -> Int { Int(progress?[key]?.number ?? 0) }
+      let progress = try row.decode("progress", as: PostgresJSON<JobProgress>?.self)?.value
       return WorkerProgress.Training(
-        stream: try row.streamName(), reason: try row.decode("reason"), step: number("step"),
-        steps: number("steps"), seconds: Int(try row.decode("seconds", as: Double.self)))
+        stream: try row.streamName(), reason: try row.decode("reason"), step: progress?.step ?? 0,
+        steps: progress?.steps ?? 0, seconds: Int(try row.decode("seconds", as: Double.self)))
     }
   }
 
@@ -147,20 +146,12 @@ struct Observer: Sendable {
       WHERE reason = 'shift_detected' ORDER BY task, user_id, decision_id
       """)
     return try rows.map { row in
-      let signals = try row.decode("signals", as: PostgresJSON<JSONValue>.self).value
+      let signals = try row.decode("signals", as: PostgresJSON<[Signal]>.self).value
       return FoundShift(
         stream: try row.streamName(), ordinal: try row.decode("ordinal"),
         changeOrdinal: try row.decode("change_ordinal"),
-        signals: (signals.array ?? []).filter { $0["isAlarm"]?.bool == true }.map(Self.words))
+        signals: signals.filter(\.isAlarm).map { "\($0.feature): \($0.before) → \($0.after)" })
     }
-  }
-
-  private static func words(_ signal: JSONValue) -> String {
-    let feature = signal["feature"]?.string ?? signal["kind"]?.string ?? "signal"
-    guard let before = signal["before"]?.string, let after = signal["after"]?.string else {
-      return feature
-    }
-    return "\(feature): \(before) → \(after)"
   }
 
   func adapters() async throws -> [AdapterVersion] {
@@ -172,16 +163,15 @@ struct Observer: Sendable {
       ORDER BY a.task, a.user_id, a.version
       """)
     return try rows.map { row in
-      let training = try row.decode("training", as: PostgresJSON<JSONValue>.self).value
-      let gate = try row.decode("gate", as: PostgresJSON<JSONValue>.self).value
+      let training = try row.decode("training", as: PostgresJSON<AdapterOrigin>.self).value
+      let gate = try row.decode("gate", as: PostgresJSON<GateRecord>.self).value
       return AdapterVersion(
         stream: try row.streamName(), version: try row.decode("version"),
         state: try row.decode("state"), reason: try row.decode("reason", as: String?.self) ?? "?",
         trainedThrough: try row.decode("trained_through"),
         wasPromoted: try row.decode("promoted"),
-        examples: training["examples"]?.number.map { Int($0) },
-        heldOut: gate["held_out_examples"]?.number.map { Int($0) },
-        parentLoss: gate["parent_loss"]?.number, candidateLoss: gate["candidate_loss"]?.number)
+        examples: training.numbers?.examples, heldOut: gate.heldOutExamples,
+        parentLoss: gate.parentLoss, candidateLoss: gate.candidateLoss)
     }
   }
 }

@@ -4,6 +4,7 @@ import ArgumentParsing
 import Foundation
 import JSON
 import Personalization
+import ShiftDetection
 import TextTables
 
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
@@ -83,13 +84,11 @@ enum Show {
   }
 
   /// A trial on live losses, in words.
-  static func trial(_ trial: JSONValue?) -> String {
-    guard let trial, let events = trial["events"]?.number, events > 0 else { return "none yet" }
-    let loss = (trial["loss"]?.number ?? 0) / events
-    let before = (trial["loss_before"]?.number ?? 0) / events
+  static func trial(_ trial: LiveTrial?) -> String {
+    guard let trial, trial.events > 0 else { return "none yet" }
     return String(
-      format: "%.3f on %.0f events, %.3f before (%@)", loss, events, before,
-      trial["state"]?.string ?? "?")
+      format: "%.3f on %d events, %.3f before (%@)", trial.meanLoss, trial.events,
+      trial.meanLossBefore, trial.state.rawValue)
   }
 
   static func time(_ date: Date?) -> String {
@@ -107,12 +106,20 @@ enum Show {
     return unit == 0 ? "\(count) B" : String(format: "%.1f %@", value, units[unit])
   }
 
-  /// The signals of a decision, the alarming ones first.
-  static func signals(_ value: JSONValue) -> String {
-    let signals = value.array ?? []
-    let alarms = signals.filter { $0["isAlarm"]?.bool == true }
-    return alarms.map { signal in
-      signal["explanation"]?.string ?? "\(signal["kind"]?.string ?? "?")"
-    }.joined(separator: "; ")
+  /// The signals of a decision that alarm.
+  static func alarms(_ signals: [Signal]) -> String {
+    signals.filter(\.isAlarm).map(\.explanation).joined(separator: "; ")
+  }
+
+  /// A value as JSON on a line.
+  static func line(_ value: some Encodable) throws -> String {
+    try DocumentEncoder.json(value).canonical
+  }
+
+  /// A value's fields in words, by name.
+  static func fields(_ value: some Encodable) throws -> [(String, String)] {
+    (try DocumentEncoder.json(value).object ?? [:]).sorted { $0.key < $1.key }.map { key, value in
+      (key.replacing("_", with: " "), value.plainText ?? value.canonical)
+    }
   }
 }

@@ -20,7 +20,7 @@ extension IntegrationTests {
         return try await AdapterRepository(connection).insert(
           NewAdapter(
             stream: Self.kim, parentVersion: parent, baseFingerprint: "f", configuration: [:],
-            weights: Data([1, 2, 3]), trainedThrough: 3, training: [:],
+            weights: Data([1, 2, 3]), trainedThrough: 3, training: .imported(from: "a test"),
             gate: GateRecord(
               heldOutExamples: 2, parentLoss: 2, candidateLoss: 1, difference: -1,
               differenceUpperBound: -0.5, promoted: promoted, verdict: "for a test")),

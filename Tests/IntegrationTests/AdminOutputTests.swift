@@ -30,7 +30,7 @@ extension IntegrationTests {
     private static func adapter(_ stream: StreamID, promoted: Bool = true) -> NewAdapter {
       NewAdapter(
         stream: stream, parentVersion: nil, baseFingerprint: "f", configuration: [:],
-        weights: Data([1, 2, 3]), trainedThrough: 3, training: [:],
+        weights: Data([1, 2, 3]), trainedThrough: 3, training: .imported(from: "a test"),
         gate: GateRecord(
           heldOutExamples: 0, parentLoss: nil, candidateLoss: 1, difference: nil,
           differenceUpperBound: nil, promoted: promoted, verdict: "for a test"))
@@ -85,12 +85,7 @@ extension IntegrationTests {
         try await addAdapter(Self.kim, rig.client)
         try await addAdapter(Self.kim, rig.client)
         let dead = try await addJob(Self.kim, .dead, rig.client)
-        try await rig.client.execute(
-          """
-          INSERT INTO shift_decisions (user_id, task, ordinal, action, reason, signals, numbers)
-          VALUES ('kim', 'film_tag', 2, 'wait', 'shift_detected',
-            '[{"kind": "loss", "isAlarm": true, "changeIndex": 1}]', '{"events": 2}')
-          """)
+        try await rig.client.addDecision(Self.kim)
         try await rig.produce("no JSON", key: "kim", partition: 0)
         try await rig.withIngest { try await rig.waitForIngest(messages: 1) }
         let tasks = rig.folder.appendingPathComponent("tasks.yaml")
@@ -132,6 +127,10 @@ extension IntegrationTests {
         #expect(letters["rows"]?.array?.first?["replayed_at"] == .null)
         let decision = try await document(rig, ["shifts", "show", "1"])
         #expect(decision["signals"]?.array?.first?["is_alarm"] == true)
+        #expect(decision["numbers"]?["hours_since_training"] == .null)
+        #expect(decision["numbers"]?["shift_patience_s"] == 300)
+        let list = try await rig.admin(["shifts", "list"])
+        #expect(list.output.contains("the loss rose from 0.5 to 2.5"), "what alarmed is named")
         let imported = try await document(rig, ["events", "import", file.path, "--execute"])
         #expect(imported["sent"] == 1)
         let asked = try await document(rig, ["jobs", "enqueue", "kim", "film_tag", "--execute"])
@@ -214,11 +213,7 @@ extension IntegrationTests {
           try await rig.client.addStream(user, events: 5)
           try await addAdapter(user, rig.client)
           _ = try await addJob(user, .dead, rig.client)
-          try await rig.client.execute(
-            """
-            INSERT INTO shift_decisions (user_id, task, ordinal, action, reason, signals, numbers)
-            VALUES (\(user.userID), 'film_tag', 2, 'wait', 'shift_detected', '[]', '{}')
-            """)
+          try await rig.client.addDecision(user)
           try await rig.client.withTransaction {
             _ = try await ErasureRepository($0).erase(userID: "gone-\(user.userID)")
           }

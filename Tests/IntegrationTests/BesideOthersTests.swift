@@ -137,7 +137,8 @@ extension IntegrationTests {
           stream: stream, parentVersion: nil, baseFingerprint: model.fingerprint,
           configuration: try JSONDecoder().decode(
             JSONValue.self, from: PEFTConfiguration(adapter, baseModel: "").json()),
-          weights: try PEFTFolder.encode(adapter), trainedThrough: 0, training: [:],
+          weights: try PEFTFolder.encode(adapter), trainedThrough: 0,
+          training: .imported(from: "a test"),
           gate: GateRecord(
             heldOutExamples: 0, parentLoss: nil, candidateLoss: nil, difference: nil,
             differenceUpperBound: nil, promoted: true, verdict: "")))

@@ -34,7 +34,7 @@ extension IntegrationTests {
     private func adapter(_ stream: StreamID, promoted: Bool = true) -> NewAdapter {
       NewAdapter(
         stream: stream, parentVersion: nil, baseFingerprint: "f", configuration: ["r": 8],
-        weights: Data([1, 2, 3, 0, 255]), trainedThrough: 3, training: ["steps": 1],
+        weights: Data([1, 2, 3, 0, 255]), trainedThrough: 3, training: .imported(from: "a test"),
         gate: GateRecord(
           heldOutExamples: 2, parentLoss: 2, candidateLoss: 1, difference: -1,
           differenceUpperBound: -0.5, promoted: promoted, verdict: "for a test"))
@@ -103,10 +103,11 @@ extension IntegrationTests {
         #expect(next.attempt == 2)
 
         await #expect(throws: LostLeaseError.self) {
-          try await jobs.heartbeat(late, duration: .seconds(60), progress: ["step": 1])
+          try await jobs.heartbeat(
+            late, duration: .seconds(60), progress: JobProgress(step: 1, steps: 9))
         }
         await #expect(throws: LostLeaseError.self) {
-          try await jobs.finish(late, adapter: adapter(Self.kim), result: .null)
+          try await jobs.finish(late, adapter: adapter(Self.kim))
         }
         await #expect(throws: LostLeaseError.self) {
           try await jobs.fail(late, error: "late", retryAfter: nil)
@@ -127,10 +128,11 @@ extension IntegrationTests {
     func finish() async throws {
       try await withJob { client, jobs in
         let lease = try #require(try await lease(jobs))
-        try await jobs.heartbeat(lease, duration: .seconds(60), progress: ["step": 1])
+        try await jobs.heartbeat(
+          lease, duration: .seconds(60), progress: JobProgress(step: 1, steps: 9))
         #expect(try await jobs.finish(lease, adapter: adapter(Self.kim), result: ["a": 1]) == 1)
         await #expect(throws: LostLeaseError.self) {
-          try await jobs.finish(lease, adapter: adapter(Self.kim), result: .null)
+          try await jobs.finish(lease, adapter: adapter(Self.kim))
         }
         let adapters = AdapterRepository(client)
         let active = try #require(try await adapters.active(Self.kim))
@@ -152,7 +154,7 @@ extension IntegrationTests {
             group.addTask {
               do {
                 return try await jobs.finish(
-                  lease, adapter: self.adapter(Self.kim), result: .null)
+                  lease, adapter: self.adapter(Self.kim))
               } catch is LostLeaseError {
                 return nil
               }
@@ -172,7 +174,7 @@ extension IntegrationTests {
           if number > 1 { try await enqueue(Self.kim, in: client) }
           let lease = try #require(try await lease(jobs))
           let version = try await jobs.finish(
-            lease, adapter: adapter(Self.kim, promoted: promoted), result: .null)
+            lease, adapter: adapter(Self.kim, promoted: promoted))
           #expect(version == number)
         }
         let states = try await AdapterRepository(client).list().map(\.state)
@@ -207,7 +209,7 @@ extension IntegrationTests {
     func promotionTwice() async throws {
       try await withJob { client, jobs in
         let lease = try #require(try await lease(jobs))
-        try await jobs.finish(lease, adapter: adapter(Self.kim), result: .null)
+        try await jobs.finish(lease, adapter: adapter(Self.kim))
         let twice = await #expect(throws: PostgresError.self) {
           try await client.withTransaction { connection in
             _ = try await AdapterRepository(connection).insert(
@@ -240,7 +242,7 @@ extension IntegrationTests {
         #expect(
           try await lease(jobs, "b") == nil, "the stream's queued job waits for the running one")
         #expect(try await jobs.counts() == [.running: 1, .queued: 1])
-        try await jobs.finish(running, adapter: nil, result: .null)
+        try await jobs.finish(running, adapter: nil)
         #expect(try await lease(jobs, "b") != nil)
       }
     }
@@ -304,7 +306,7 @@ extension IntegrationTests {
     func eraseWhileRunning() async throws {
       try await withJob { client, jobs in
         try await jobs.finish(
-          try #require(try await lease(jobs)), adapter: adapter(Self.kim), result: .null)
+          try #require(try await lease(jobs)), adapter: adapter(Self.kim))
         try await enqueue(Self.kim, in: client)
         let running = try #require(try await lease(jobs))
         try await client.withTransaction { connection in
@@ -314,7 +316,7 @@ extension IntegrationTests {
           try await jobs.heartbeat(running, duration: .seconds(60), progress: nil)
         }
         await #expect(throws: LostLeaseError.self) {
-          try await jobs.finish(running, adapter: adapter(Self.kim), result: .null)
+          try await jobs.finish(running, adapter: adapter(Self.kim))
         }
         for table in [
           "behavior_events", "user_task_state", "training_jobs", "adapters", "shift_decisions",
@@ -363,10 +365,10 @@ extension IntegrationTests {
           stream: Self.kim,
           incarnation: try #require(try await repository.dirty(limit: 1).first).incarnation,
           from: 0, through: 3, monitor: nil, monitorVersion: nil,
-          evaluation: "{}", pendingShift: nil,
+          evaluation: nil, pendingShift: nil,
           decisions: [
             Decision(
-              action: .train, reason: "first_adapter", ordinal: 3, signals: [], numbers: [:])
+              action: .train, reason: "first_adapter", ordinal: 3, numbers: .unknownTask(known: []))
           ], job: .firstAdapter, announceShift: false)
         let jobs = try await withThrowingTaskGroup(of: Int64?.self) { group in
           for _ in 0..<4 { group.addTask { try await repository.record(outcome) } }

@@ -138,18 +138,13 @@ extension IntegrationTests {
             JobRequest(stream: Self.kim, reason: .newEvents)
           ])
           let lease = try #require(try await jobs.lease(owner: "w", duration: .seconds(60)).first)
-          try await jobs.finish(lease, adapter: nil, result: .null)
+          try await jobs.finish(lease, adapter: nil)
           try await client.execute(
             """
             UPDATE training_jobs_done SET finished_at = now() - make_interval(days => \(days)::integer)
             WHERE job_id = \(lease.jobID)
             """)
-          try await client.execute(
-            """
-            INSERT INTO shift_decisions
-              (user_id, task, ordinal, action, reason, signals, numbers, decided_at)
-            VALUES ('kim', 'film_tag', 2, 'wait', 'age', '[]', '{}', now() - make_interval(days => \(days)::integer))
-            """)
+          try await client.addDecision(Self.kim, daysAgo: days)
         }
         var policy = RetentionPolicy()
         policy.recordDays = 20

@@ -184,7 +184,7 @@ extension IntegrationTests {
           let version = try #require(try await AdapterRepository(rig.client).active(stream))
           // The same training to the last bit.
           #expect(
-            version.training["loss_last_epoch"]?.number
+            version.training.numbers?.lossLastEpoch
               == outcome.trainings["oppu+\(variant.name)"]?.lossLastEpoch)
           #expect(version.profile?.version == (profiles == .model ? 1 : nil))
           #expect(version.profile.map { $0.itemCount == user.history.count } ?? true)
@@ -245,6 +245,54 @@ extension IntegrationTests {
       }
     }
 
+    @Test("after a shift answers retrieve from where training did, without the adapter from all")
+    func shifted() async throws {
+      let stream = StreamID(userID: "kim", task: "film_tag")
+      try await Rig.with(partitions: 1) { rig in
+        // The same films before the change and after it.
+        try await rig.client.addEvents(
+          (0..<24).map {
+            (
+              input: ["film": .string("The paper harbour, part \($0 % 12)")],
+              output: $0 < 12 ? "funny" : "sad"
+            )
+          }, to: stream)
+        _ = try await JobQueue(rig.client).enqueue([
+          JobRequest(stream: stream, reason: .shift, changeOrdinal: 13)
+        ])
+        let worker = try await rig.startWorker([
+          "OPPU_ROLES": "train,infer", "OPPU_TRAIN_RANK": "2", "OPPU_TRAIN_EPOCHS": "1",
+          "OPPU_PROMPT_RETRIEVE": "12",
+        ])
+        try await eventually("it is trained", state: rig.log()) {
+          try await AdapterRepository(rig.client).get(stream, version: 1) != nil
+        }
+        func retrieved(_ id: String, adapter: JSONValue) async throws -> Set<String> {
+          try await rig.produce(
+            JSONValue.object([
+              "request_id": .string(id), "user_id": "kim", "task": "film_tag",
+              "input": ["film": "The paper harbour, part 3"], "options": ["adapter": adapter],
+            ]).canonical, key: "kim", to: rig.kafka.requestTopic)
+          var found: JSONValue?
+          try await eventually("an answer", state: rig.log()) {
+            let count = try await rig.messageCount(rig.kafka.replyTopic)
+            for message in try await rig.read(rig.kafka.replyTopic, count: count) {
+              let reply = try message.json()
+              if reply["request_id"]?.string == id { found = reply["personalization"] }
+            }
+            return found != nil
+          }
+          return Set((found?["retrieved"]?.array ?? []).compactMap(\.string))
+        }
+        let all = try await retrieved("none", adapter: "none")
+        let own = try await retrieved("own", adapter: 1)
+        await rig.stop(worker)
+        let later = Set((13...24).map { "\(stream)-\($0)" })
+        #expect(!own.isEmpty && own.isSubset(of: later))
+        #expect(!all.isSubset(of: later), "what the base model is shown is the whole history")
+      }
+    }
+
     @Test(
       "an adapter that the worker reads back is, over its task's, the one that was trained",
       arguments: TrainingMethod.allCases)
@@ -279,7 +327,8 @@ extension IntegrationTests {
             stream: stream, parentVersion: nil, baseFingerprint: served.fingerprint(for: task.name),
             configuration: try JSONDecoder().decode(
               JSONValue.self, from: PEFTConfiguration(own, baseModel: "").json()),
-            weights: try PEFTFolder.encode(own), trainedThrough: 6, training: [:],
+            weights: try PEFTFolder.encode(own), trainedThrough: 6,
+            training: .imported(from: "a test"),
             gate: GateRecord(
               heldOutExamples: 0, parentLoss: nil, candidateLoss: nil, difference: nil,
               differenceUpperBound: nil, promoted: true, verdict: "")))

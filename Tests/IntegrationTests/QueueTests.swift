@@ -33,7 +33,7 @@ extension IntegrationTests {
                 if number % 5 == worker % 5 {
                   for lease in try await jobs.lease(owner: "w\(worker)", duration: .seconds(60))
                   where number % 2 == 0 {
-                    try await jobs.finish(lease, adapter: nil, result: .null)
+                    try await jobs.finish(lease, adapter: nil)
                   }
                 }
                 most = max(
@@ -121,7 +121,7 @@ extension IntegrationTests {
           try await jobs.heartbeat(lease, duration: .seconds(60), progress: nil)
         }
         await #expect(throws: LostLeaseError.self) {
-          try await jobs.finish(lease, adapter: nil, result: .null)
+          try await jobs.finish(lease, adapter: nil)
         }
         await #expect(throws: JobStateError.self) { try await jobs.cancel(lease.jobID, note: "") }
         // It can be tried again, with all its attempts, unless a newer job does the work.
@@ -133,7 +133,7 @@ extension IntegrationTests {
         _ = try await JobQueue(client).enqueue([request("kim", "film_tag", .shift)])
         await #expect(throws: JobStateError.self) { try await jobs.retry(again.jobID) }
         let newer = try #require(try await jobs.lease(owner: "w", duration: .seconds(60)).first)
-        try await jobs.finish(newer, adapter: nil, result: .null)
+        try await jobs.finish(newer, adapter: nil)
         await #expect(throws: JobStateError.self) { try await jobs.retry(newer.jobID) }
       }
     }
@@ -147,7 +147,7 @@ extension IntegrationTests {
         #expect(leases.count == 20)
         let lost = leases[7]
         try await jobs.release(lost)
-        let done = try await jobs.finish(leases, result: ["note": "nothing"])
+        let done = try await jobs.finish(leases, note: "nothing")
         #expect(done == Set(leases.map(\.jobID)).subtracting([lost.jobID]))
         #expect(try await jobs.counts() == [.succeeded: 19, .queued: 1])
       }
@@ -217,7 +217,7 @@ extension IntegrationTests {
         let leases = try await jobs.lease(owner: "w", duration: .seconds(60), limit: 3)
         try await client.execute(
           "UPDATE training_jobs_open SET started_at = now() - interval '100 seconds'")
-        try await jobs.finish(leases[0], adapter: nil, result: .null)
+        try await jobs.finish(leases[0], adapter: nil)
         try await client.execute(
           """
           UPDATE training_jobs_open SET started_at = now() - interval '90 minutes'

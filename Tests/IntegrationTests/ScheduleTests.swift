@@ -61,7 +61,7 @@ extension IntegrationTests {
         try await rig.client.execute(
           "UPDATE training_jobs_open SET started_at = now() - interval '100 seconds' WHERE state = 'running'"
         )
-        try await jobs.finish(lease, adapter: nil, result: .null)
+        try await jobs.finish(lease, adapter: nil)
 
         func withLeader(limit: Int, _ body: () async throws -> Void) async throws {
           var configuration = WorkerConfiguration()
@@ -138,7 +138,7 @@ extension IntegrationTests {
         try await client.withConnection { connection in
           #expect(try await round.run(on: connection).jobs == 1)
           let lease = try #require(try await jobs.lease(owner: "w", duration: .seconds(60)).first)
-          try await jobs.finish(lease, adapter: nil, result: .null)
+          try await jobs.finish(lease, adapter: nil)
           try await client.addStream(kim, events: 8)
           let begin = Date()
           #expect(try await round.run(on: connection, now: begin).jobs == 0)

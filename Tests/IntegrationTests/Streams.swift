@@ -6,6 +6,8 @@ import Personalization
 import PostgresClient
 import Storage
 
+@testable import ShiftDetection
+
 extension PostgresClient {
   /// Adds events to a stream; it may have some already.
   func addEvents(
@@ -39,5 +41,25 @@ extension PostgresClient {
   func addStream(_ stream: StreamID, events: Int = 3) async throws {
     try await addEvents(
       (0..<events).map { (input: ["film": .string("Film \($0)")], output: "funny") }, to: stream)
+  }
+}
+
+extension PostgresClient {
+  /// A shift that the scheduler noticed at the stream's second event.
+  func addDecision(_ stream: StreamID, daysAgo: Int = 0) async throws {
+    let alarm = Signal(
+      kind: .loss, feature: "loss", statistic: 9.5, threshold: 9, rarity: 2_000, arl0: 1_000,
+      observations: 2, changeIndex: 1, before: "0.5", after: "2.5", isAlarm: true,
+      explanation: "the loss rose from 0.5 to 2.5")
+    let numbers = DecisionNumbers.schedule(
+      ScheduleNumbers(StreamFacts(eventCount: 2, now: Date()), rules: ScheduleRules(), arl0: 1_000))
+    try await execute(
+      """
+      INSERT INTO shift_decisions
+        (user_id, task, ordinal, action, reason, change_ordinal, signals, numbers, decided_at)
+      VALUES (\(stream.userID), \(stream.task), 2, 'wait', 'shift_detected', 1,
+        \(PostgresJSON([alarm]))::jsonb, \(PostgresJSON(numbers))::jsonb,
+        now() - make_interval(days => \(daysAgo)::integer))
+      """)
   }
 }

@@ -97,6 +97,30 @@ import Testing
     }
   }
 
+  @Test("the walks of docs/architecture.md name files that are there, and what is in them")
+  func walks() throws {
+    let page = try Repository.text("docs/architecture.md")
+    let begin = try #require(page.range(of: "## Follow one event"))
+    let end = try #require(page.range(of: "## A behaviour event's way"))
+    var files: Set<String> = []
+    let stations = page[begin.lowerBound..<end.lowerBound].matches(
+      of: /`([\w\-\/]+\.(?:swift|c|h))`((?:,? `[^`\/]+`)*)/)
+    for station in stations {
+      let path = String(station.1)
+      guard path.contains("/") else { continue }
+      files.insert(path)
+      guard let text = try? Repository.text("Sources/\(path)") else {
+        Issue.record("there is no \(path)")
+        continue
+      }
+      for name in station.2.matches(of: /`([^`]+)`/) {
+        let last = name.1.split(separator: ".").last.map(String.init) ?? ""
+        #expect(text.contains(last), "\(path) has no \(last)")
+      }
+    }
+    #expect(files.count > 100)
+  }
+
   @Test("no file names a folder of the machine that it was written on")
   func machinePaths() throws {
     for folder in ["Sources", "Tests", "Benchmarks", "docs", "scripts", "deploy", ".ci"] {

@@ -149,8 +149,8 @@ public final class LlamaModel: Sendable {
     self.path = path
   }
 
-  /// The matrices that rows are multiplied with. Made on first use, so that a model which is only
-  /// trained on is not packed; about 0.2 s per 100 million weights and thread.
+  /// The matrices that rows are multiplied with. Made on first use, so that opening a file stays
+  /// quick; about 0.2 s per 100 million weights and thread.
   package var inferenceWeights: InferenceWeights {
     Self.kept(in: packed) { InferenceWeights(self, precision: precision) }
   }

@@ -25,14 +25,14 @@ public struct NewAdapter: Sendable {
   public var configuration: JSONValue
   public var weights: Data
   public var trainedThrough: Int64
-  public var training: JSONValue
+  public var training: AdapterOrigin
   public var gate: GateRecord
   /// What the model wrote of the user for the prompts of this version.
   public var profile: UserProfile?
 
   public init(
     stream: StreamID, parentVersion: Int?, baseFingerprint: String, configuration: JSONValue,
-    weights: Data, trainedThrough: Int64, training: JSONValue, gate: GateRecord,
+    weights: Data, trainedThrough: Int64, training: AdapterOrigin, gate: GateRecord,
     profile: UserProfile? = nil
   ) {
     self.profile = profile
@@ -63,19 +63,25 @@ public struct AdapterRecord: Sendable, Codable {
   /// False once retention has removed the weights; the numbers stay.
   public let hasWeights: Bool
   public let trainedThrough: Int64
-  public let training: JSONValue
+  public let training: AdapterOrigin
   public let gate: GateRecord
   /// What its prompts say of the user; nil where profiles are computed.
   public let profile: UserProfile?
   /// Newest event at the promotion; later ones judge the version.
   public let promotedAfter: Int64?
   /// Live losses against what it replaced, and what came of them.
-  public let trial: JSONValue?
+  public let trial: LiveTrial?
   public let jobID: Int64
   public let createdAt: Date
   public let promotedAt: Date?
 
   public var stream: StreamID { StreamID(userID: userID, task: task) }
+
+  /// The part of a history that prompts of this version retrieve from, as its training did.
+  public func retrievable(_ history: [StoredEvent]) -> [StoredEvent] {
+    guard let first = training.numbers?.retrievesFrom else { return history }
+    return history.filter { $0.ordinal >= first }
+  }
 
   enum CodingKeys: String, CodingKey {
     case task, version, state, configuration, training, gate, profile, trial
@@ -105,7 +111,7 @@ public struct DamagedAdapterError: Error, CustomStringConvertible {
 
 public struct AdapterRepository: Sendable {
   let database: any Database
-  /// Workers listen here; the payload is the changed ``Stream`` as JSON.
+  /// Workers listen here; the payload is the changed ``StreamID`` as JSON.
   public static let changeChannel = "oppu_adapters"
 
   public init(_ database: any Database) { self.database = database }
@@ -260,7 +266,7 @@ public struct AdapterRepository: Sendable {
       training: try row.json("training"),
       gate: try row.json("gate"), profile: try row.optionalJSON("profile"),
       promotedAfter: try row.decode("promoted_after"),
-      trial: try row.optionalJSON("trial"), jobID: try row.decode("job_id"),
+      trial: (try? row.optionalJSON("trial")) ?? nil, jobID: try row.decode("job_id"),
       createdAt: try row.decode("created_at"), promotedAt: try row.decode("promoted_at"))
   }
 }

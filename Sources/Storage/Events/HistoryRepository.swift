@@ -59,22 +59,6 @@ public struct HistoryRepository: Sendable {
     }
   }
 
-  /// The next events of a stream after an ordinal, oldest first, with or without an output.
-  public func next(of stream: StreamID, after: Int64, limit: Int) async throws -> [WatchedEvent] {
-    try await database.query(
-      """
-      SELECT ordinal, input, output FROM behavior_events
-      WHERE user_id = \(stream.userID) AND task = \(stream.task) AND ordinal > \(after)
-      ORDER BY ordinal LIMIT \(limit)
-      """
-    ).map { row in
-      let input: JSONValue = try row.json("input")
-      return WatchedEvent(
-        ordinal: try row.decode("ordinal"), input: input.object ?? [:],
-        output: try row.decode("output"))
-    }
-  }
-
   /// An event with everything that was stored of it, in the words of its message.
   public struct EventRecord: Sendable, Encodable {
     public let eventID: String

@@ -14,7 +14,6 @@
 //   analysed, a join reads the whole index.
 
 import Foundation
-import JSON
 import Personalization
 import PostgresClient
 
@@ -74,7 +73,8 @@ public struct JobRepository: Sendable {
 
   /// Extends the lease and records how far the job is.
   /// - Throws: ``LostLeaseError``.
-  public func heartbeat(_ lease: JobLease, duration: Duration, progress: JSONValue?) async throws {
+  public func heartbeat(_ lease: JobLease, duration: Duration, progress: JobProgress?) async throws
+  {
     let touched = try await client.execute(
       """
       UPDATE training_jobs_open AS j
@@ -107,12 +107,13 @@ public struct JobRepository: Sendable {
   }
 
   /// Finishes the job and stores its adapter, in one transaction behind the fencing token.
+  /// - Parameter note: why there is no adapter.
   /// - Returns: the new version's number; nil for a job that ends without an adapter.
   /// - Throws: ``LostLeaseError``.
   @discardableResult
-  public func finish(_ lease: JobLease, adapter: NewAdapter?, result: JSONValue) async throws
-    -> Int?
-  {
+  public func finish(
+    _ lease: JobLease, adapter: NewAdapter?, note: String? = nil
+  ) async throws -> Int? {
     try await client.withTransaction { connection in
       // The stream's row first, as everywhere, so that an erasure cannot deadlock with this.
       try await connection.execute(
@@ -123,10 +124,9 @@ public struct JobRepository: Sendable {
       let closed = try await connection.execute(
         Self.closing(
           Self.isHeld(lease), state: .succeeded, error: nil, failure: nil,
-          result: result.withoutNonFinite))
+          result: adapter.map { .adapter($0.training) } ?? note.map { .nothing($0) }))
       guard closed == 1 else { throw LostLeaseError(jobID: lease.jobID) }
-      guard var adapter else { return nil }
-      adapter.training = adapter.training.withoutNonFinite
+      guard let adapter else { return nil }
       let version = try await AdapterRepository(connection).insert(adapter, jobID: lease.jobID)
       try await OutboxRepository(connection).post(
         AdapterEvent(
@@ -140,7 +140,7 @@ public struct JobRepository: Sendable {
 
   /// Finishes many jobs that end without an adapter, in one statement.
   /// - Returns: the jobs that were finished; the lease of the others was lost.
-  public func finish(_ leases: [JobLease], result: JSONValue) async throws -> Set<Int64> {
+  public func finish(_ leases: [JobLease], note: String) async throws -> Set<Int64> {
     let rows = try await client.query(
       Self.closing(
         """
@@ -149,7 +149,8 @@ public struct JobRepository: Sendable {
           SELECT * FROM unnest(\(leases.map(\.jobID))::bigint[],
             \(leases.map { Int32(clamping: $0.attempt) })::integer[],
             \(leases.map(\.token))::bigint[])) AND j.state IS NOT DISTINCT FROM 'running'
-        """, state: .succeeded, error: nil, failure: nil, result: result) + " RETURNING job_id")
+        """, state: .succeeded, error: nil, failure: nil, result: .nothing(note))
+        + " RETURNING job_id")
     return Set(try rows.map { try $0.decode(at: 0, as: Int64.self) })
   }
 
@@ -288,7 +289,7 @@ public struct JobRepository: Sendable {
   /// Moves open jobs `j` to the done ones.
   static func closing(
     _ condition: PostgresQuery, state: JobState, error: String?, failure: String?,
-    result: JSONValue?
+    result: JobResult?
   ) -> PostgresQuery {
     let failures: PostgresQuery = failure.map { Self.failure($0) } ?? "j.failures"
     return """
@@ -388,17 +389,5 @@ public struct JobRepository: Sendable {
       error: try row.decode("error"), failures: try row.optionalJSON("failures"),
       createdAt: try row.decode("created_at"),
       startedAt: try row.decode("started_at"), finishedAt: try row.decode("finished_at"))
-  }
-}
-
-extension JSONValue {
-  /// A training that went wrong has losses that JSON cannot hold; null takes their place.
-  var withoutNonFinite: JSONValue {
-    switch self {
-    case .number(let number): number.isFinite ? self : .null
-    case .array(let values): .array(values.map(\.withoutNonFinite))
-    case .object(let fields): .object(fields.mapValues(\.withoutNonFinite))
-    default: self
-    }
   }
 }

@@ -1,7 +1,6 @@
 // What a training job is: its states, why it was asked for, the right to work on it, and how operators see it.
 
 import Foundation
-import JSON
 import Personalization
 
 public enum JobState: String, Sendable, Codable, CaseIterable {
@@ -58,6 +57,16 @@ public struct JobLease: Sendable {
   public let attempt: Int
 }
 
+/// An attempt that did not succeed.
+public struct JobFailure: Sendable, Codable, Hashable {
+  /// From 1.
+  public let attempt: Int
+  public let owner: String?
+  /// As PostgreSQL writes a time.
+  public let at: String
+  public let error: String
+}
+
 /// A job as operators see it.
 public struct JobRecord: Sendable, Codable {
   public let jobID: Int64
@@ -75,11 +84,13 @@ public struct JobRecord: Sendable, Codable {
   public let runAt: Date?
   public let leaseOwner: String?
   public let leaseExpiresAt: Date?
-  public let progress: JSONValue?
-  public let result: JSONValue?
+  /// While it runs.
+  public let progress: JobProgress?
+  /// Of one that succeeded.
+  public let result: JobResult?
   public let error: String?
-  /// One object for each attempt that did not succeed: attempt, owner, at, error.
-  public let failures: JSONValue?
+  /// One for each attempt that did not succeed.
+  public let failures: [JobFailure]?
   public let createdAt: Date
   public let startedAt: Date?
   public let finishedAt: Date?

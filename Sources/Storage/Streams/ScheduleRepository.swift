@@ -4,6 +4,7 @@ import Foundation
 import JSON
 import Personalization
 import PostgresClient
+import ShiftDetection
 
 /// A stream as the scheduler left it.
 public struct ScheduledStream: Sendable {
@@ -22,8 +23,8 @@ public struct ScheduledStream: Sendable {
   public let replacedVersion: Int?
   /// Newest event when the active version was promoted.
   public let promotedAfter: Int64?
-  /// Live losses of the active version so far, in the form the scheduler gave them.
-  public let trial: JSONValue?
+  /// Live losses of the active version so far; nil also for those that cannot be read, of another release.
+  public let trial: LiveTrial?
   /// The ordinal at the last decision to train, whatever came of it.
   public let lastTrainOrdinal: Int64?
   public let lastTrainAt: Date?
@@ -42,12 +43,12 @@ public struct Decision: Sendable, Codable {
   public var reason: String
   public var ordinal: Int64
   public var changeOrdinal: Int64?
-  public var signals: JSONValue
-  public var numbers: JSONValue
+  public var signals: [Signal]
+  public var numbers: DecisionNumbers
 
   public init(
     action: Action, reason: String, ordinal: Int64, changeOrdinal: Int64? = nil,
-    signals: JSONValue, numbers: JSONValue
+    signals: [Signal] = [], numbers: DecisionNumbers
   ) {
     self.action = action
     self.reason = reason
@@ -67,8 +68,8 @@ public struct DecisionRecord: Sendable, Codable {
   public let reason: String
   public let ordinal: Int64
   public let changeOrdinal: Int64?
-  public let signals: JSONValue
-  public let numbers: JSONValue
+  public let signals: [Signal]
+  public let numbers: DecisionNumbers
   public let jobID: Int64?
   public let decidedAt: Date
 
@@ -93,8 +94,8 @@ public struct ScheduleOutcome: Sendable {
   /// The detectors' state.
   public var monitor: Data?
   public var monitorVersion: Int?
-  /// The newest numbers of every detector: JSON, as text.
-  public var evaluation: String
+  /// What the detectors say; nil for a stream that nobody watches.
+  public var evaluation: StreamEvaluation?
   public var pendingShift: PendingShift?
   public var decisions: [Decision]
   /// The job to enqueue, with the decision that asks for it.
@@ -104,15 +105,16 @@ public struct ScheduleOutcome: Sendable {
   public var nextLook: Date?
   /// Whether the stream had such a time before.
   public var wasDue = false
-  /// Live losses of the active version, where they changed; JSON null forgets them.
-  public var trial: JSONValue?
+  /// Live losses of the active version, where they changed.
+  public var trial: LiveTrial?
   /// This version was worse than what it replaced, and is taken back.
   public var rollback: Int?
 
   public init(
     stream: StreamID, incarnation: Int64, from: Int64, through: Int64, monitor: Data?,
     monitorVersion: Int?,
-    evaluation: String, pendingShift: PendingShift?, decisions: [Decision], job: TrainingReason?,
+    evaluation: StreamEvaluation?, pendingShift: PendingShift?, decisions: [Decision],
+    job: TrainingReason?,
     announceShift: Bool
   ) {
     self.stream = stream
@@ -181,7 +183,8 @@ public struct ScheduleRepository: Sendable {
         activeVersion: try row.decode("version"),
         trainedThrough: try row.decode("trained_through"),
         replacedVersion: try row.decode("replaced_version"),
-        promotedAfter: try row.decode("promoted_after"), trial: try row.optionalJSON("trial"),
+        promotedAfter: try row.decode("promoted_after"),
+        trial: (try? row.optionalJSON("trial")) ?? nil,
         lastTrainOrdinal: try row.decode("last_train_ordinal"),
         lastTrainAt: try row.decode("last_train_at"), isDue: try row.decode("is_due"),
         lastChangeOrdinal: try row.decode("last_change_ordinal"),
@@ -258,18 +261,18 @@ public struct ScheduleRepository: Sendable {
     }
   }
 
-  /// What an earlier leader kept under a name; nil where nothing was.
-  public static func kept(
-    _ name: String, on connection: PostgresConnection
-  ) async throws -> JSONValue? {
+  /// What an earlier leader kept under a name; nil where nothing was, or what cannot be read, of another release.
+  public static func kept<State: Codable & Sendable>(
+    _ name: String, as type: State.Type = State.self, on connection: PostgresConnection
+  ) async throws -> State? {
     try await connection.query("SELECT state FROM scheduler_state WHERE name = \(name)").first
-      .map { try $0.json("state") }
+      .flatMap { try? $0.json("state") }
   }
 
   /// Keeps something for the next leader.
   /// - Parameter connection: the leader's own.
-  public static func keep(
-    _ state: JSONValue, as name: String, on connection: PostgresConnection
+  public static func keep<State: Codable & Sendable>(
+    _ state: State, as name: String, on connection: PostgresConnection
   ) async throws {
     try await connection.execute(
       """
@@ -313,8 +316,7 @@ public struct ScheduleRepository: Sendable {
         """
         INSERT INTO shift_decisions (user_id, task, ordinal, action, reason, signals, numbers, job_id)
         VALUES (\(stream.userID), \(stream.task), \(events), 'train', 'operator', '[]',
-          \(PostgresJSON(["events": events]))::jsonb || jsonb_build_object('note', \(note)::text),
-          \(job?.jobID))
+          \(PostgresJSON(DecisionNumbers.operator(events: events, note: note)))::jsonb, \(job?.jobID))
         """)
       return job
     }
@@ -324,11 +326,6 @@ public struct ScheduleRepository: Sendable {
   private static func advance(
     _ outcomes: [ScheduleOutcome], on connection: PostgresConnection
   ) async throws -> Set<StreamID> {
-    let encoder = JSONEncoder()
-    encoder.dateEncodingStrategy = .iso8601
-    let pending = try outcomes.map { outcome in
-      try outcome.pendingShift.map { String(decoding: try encoder.encode($0), as: UTF8.self) }
-    }
     let rows = try await connection.query(
       """
       WITH seen AS MATERIALIZED (
@@ -336,7 +333,8 @@ public struct ScheduleRepository: Sendable {
           \(outcomes.map(\.stream.task))::text[], \(outcomes.map(\.from))::bigint[],
           \(outcomes.map(\.through))::bigint[], \(outcomes.map(\.monitor))::bytea[],
           \(outcomes.map { $0.monitorVersion.map { Int32(clamping: $0) } })::integer[],
-          \(outcomes.map(\.evaluation))::text[], \(pending)::text[],
+          \(outcomes.map { $0.evaluation.map { PostgresJSON($0) } })::jsonb[],
+          \(outcomes.map { $0.pendingShift.map { PostgresJSON($0) } })::jsonb[],
           \(outcomes.map(\.incarnation))::bigint[]) WITH ORDINALITY
           AS x (user_id, task, first, through, monitor, monitor_version, evaluation, pending,
             incarnation, number)),
@@ -347,7 +345,7 @@ public struct ScheduleRepository: Sendable {
           FOR UPDATE) AS locked)
       UPDATE user_task_state AS s SET scheduled_through = seen.through,
         monitor = seen.monitor, monitor_version = seen.monitor_version,
-        evaluation = seen.evaluation::jsonb, pending_shift = seen.pending::jsonb
+        evaluation = seen.evaluation, pending_shift = seen.pending
       FROM held JOIN seen USING (number)
       WHERE s.user_id = seen.user_id AND s.task = seen.task
       RETURNING s.user_id, s.task
@@ -460,7 +458,7 @@ public struct ScheduleRepository: Sendable {
       task: try row.decode("task"), action: try row.decode("action"),
       reason: try row.decode("reason"), ordinal: try row.decode("ordinal"),
       changeOrdinal: try row.decode("change_ordinal"),
-      signals: try row.json("signals", as: JSONValue.self).withFieldNames,
+      signals: try row.json("signals"),
       numbers: try row.json("numbers"), jobID: try row.decode("job_id"),
       decidedAt: try row.decode("decided_at"))
   }

@@ -1,9 +1,22 @@
 // Users and their streams, for operators.
 
 import Foundation
-import JSON
 import Personalization
 import PostgresClient
+import ShiftDetection
+
+/// What the detectors of a stream say of it.
+public struct StreamEvaluation: Sendable, Codable, Hashable {
+  /// Of the newest event that they have seen.
+  public let ordinal: Int64
+  /// One for each kind of signal.
+  public let signals: [Signal]
+
+  public init(ordinal: Int64, signals: [Signal]) {
+    self.ordinal = ordinal
+    self.signals = signals
+  }
+}
 
 /// A user with one line per task.
 public struct StreamSummary: Sendable, Codable {
@@ -16,7 +29,7 @@ public struct StreamSummary: Sendable, Codable {
   public let trainedThrough: Int64?
   public let adapterVersions: Int
   public let shifts: Int
-  public let evaluation: JSONValue?
+  public let evaluation: StreamEvaluation?
 
   enum CodingKeys: String, CodingKey {
     case task, events, shifts, evaluation
@@ -67,7 +80,7 @@ public struct UserRepository: Sendable {
         lastEventAt: try row.decode("last_event_at"), activeVersion: try row.decode("version"),
         trainedThrough: try row.decode("trained_through"),
         adapterVersions: try row.decode("versions"), shifts: try row.decode("shifts"),
-        evaluation: try row.optionalJSON("evaluation", as: JSONValue.self)?.withFieldNames)
+        evaluation: (try? row.optionalJSON("evaluation")) ?? nil)
     }
   }
 

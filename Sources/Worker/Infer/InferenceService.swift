@@ -1,4 +1,5 @@
-// The inference role: requests from Kafka, answered in batches over users, each row with its own adapter.
+// The inference role: requests from Kafka. Texts are answered in batches over users, each row with its own adapter;
+// labels and ratings are scored one request after the other.
 //
 // Each request is a task of its own, from loading to the acknowledged reply: one that takes long holds up no
 // other. Offsets are committed, in order, after the replies are acknowledged, so a request is never lost; after a

@@ -119,7 +119,8 @@ struct RequestLoader: Sendable {
     try await loadAdapter(request, &stored)
     let variant = variant(of: request)
     if variant.retrieve > 0 || (variant.profile && stored.record?.profile == nil) {
-      stored.items = try await history.events(of: request.stream).map(\.item)
+      let events = try await history.events(of: request.stream)
+      stored.items = (stored.record?.retrievable(events) ?? events).map(\.item)
     }
     return stored
   }

@@ -192,13 +192,3 @@ actor LaneWriter {
     }
   }
 }
-
-extension PostgresError {
-  /// The data itself was refused: no retry helps, another row might pass.
-  var isDataError: Bool {
-    // Refused by the client before it was sent, e.g. a character that PostgreSQL cannot hold.
-    if kind == .invalidParameter { return true }
-    guard let sqlState else { return false }
-    return sqlState.hasPrefix("22") || sqlState.hasPrefix("23") || sqlState == "54000"
-  }
-}

@@ -35,18 +35,19 @@ struct LossMeter: Sendable {
   ) async throws -> [Int64: Double] {
     guard !events.isEmpty else { return [:] }
     var adapter = model.taskAdapter(task.name)
-    var written: UserProfile?
+    var used: AdapterRecord?
     if let version {
       guard let record = try await repository.get(stream, version: version),
         record.baseFingerprint == model.fingerprint(for: stream.task)
       else { return [:] }
       adapter = try await cache.adapter(record)
-      written = record.profile
+      used = record
     }
-    let (used, profile) = (adapter, written?.text)
     // As in training and in answers: from what came before each event.
-    let earlier = variant == .plain ? [] : try await history.events(of: stream)
-    return try await compute.run { [model, settings, variant] in
+    let whole = variant == .plain ? [] : try await history.events(of: stream)
+    let earlier = used?.retrievable(whole) ?? whole
+    let profile = used?.profile?.text
+    return try await compute.run { [model, settings, variant, adapter] in
       let prompt = PersonalPrompt(
         model: model.base, task: task, variant: variant, settings: settings)
       var examples: [TrainingExample] = []
@@ -64,7 +65,7 @@ struct LossMeter: Sendable {
         examples.append(try prompt.example(item, after: retriever, profile: profile))
         ordinals.append(event.ordinal)
       }
-      let losses = try model.base.losses(of: examples, adapter: used)
+      let losses = try model.base.losses(of: examples, adapter: adapter)
       return Dictionary(zip(ordinals, losses), uniquingKeysWith: { first, _ in first })
     }
   }

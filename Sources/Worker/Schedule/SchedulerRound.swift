@@ -1,7 +1,6 @@
 // One round of the scheduler: the streams that changed are looked at and written, some hundred at a time.
 
 import Foundation
-import JSON
 import LanguageModel
 import Personalization
 import PostgresClient
@@ -74,8 +73,7 @@ public final class SchedulerRound: Sendable {
       budget?.record(
         events: taken.reduce(0) { $0 + Int($1.through - $1.from) },
         alarms: taken.count { $0.announceShift }, at: now)
-      try await ScheduleRepository.keep(
-        JSONValue(encoding: budget), as: Self.budgetName, on: connection)
+      try await ScheduleRepository.keep(budget, as: Self.budgetName, on: connection)
     }
     report.streams = receipt.streams.count
     report.jobs = receipt.jobs.count
@@ -98,9 +96,9 @@ public final class SchedulerRound: Sendable {
     let lowest = Double(settings.falseAlarmEvents)
     let limits = AlarmBudget.Limits(
       falseAlarmsPerDay: settings.falseAlarmsPerDay, arl0: lowest...max(1e7, lowest))
-    // One that cannot be read, of another release, begins anew.
-    let kept = try await ScheduleRepository.kept(Self.budgetName, on: connection)
-    var budget = (try? kept?.decoded(as: AlarmBudget.self)) ?? AlarmBudget(limits: limits)
+    let kept = try await ScheduleRepository.kept(
+      Self.budgetName, as: AlarmBudget.self, on: connection)
+    var budget = kept ?? AlarmBudget(limits: limits)
     budget.limits = limits
     return budget
   }

@@ -3,7 +3,6 @@
 import Dispatch
 import FineTuning
 import Foundation
-import JSON
 import LanguageModel
 import Personalization
 import PostgresClient
@@ -106,9 +105,7 @@ struct StreamWatcher: Sendable {
     guard trials.events > 0, state.activeVersion != nil, state.promotedAfter != nil else {
       return nil
     }
-    // One that cannot be read begins again.
-    return (try? state.trial?.decoded(as: LiveTrial.self))
-      ?? LiveTrial(against: state.replacedVersion)
+    return state.trial ?? LiveTrial(against: state.replacedVersion)
   }
 
   /// The trial after the look's events; nil where it learnt nothing.
@@ -142,40 +139,38 @@ struct StreamWatcher: Sendable {
       let result = policy.decide(facts)
       // A stream that is looked at because of its time gets another one, or none: never the same again.
       guard !look.events.isEmpty || !result.steps.isEmpty || state.isDue else { return nil }
-      let encoder = JSONEncoder.stored
-      let signals = try encoder.encode(seen.signals)
+      let numbers = DecisionNumbers.schedule(
+        ScheduleNumbers(facts, rules: policy.rules, arl0: arl0))
       var outcome = ScheduleOutcome(
         stream: state.stream, incarnation: state.incarnation, from: state.scheduledThrough,
         through: through,
         monitor: Data(seen.monitor.bytes),
         monitorVersion: state.activeVersion,
-        evaluation:
-          "{\"ordinal\":\(through),\"signals\":\(String(decoding: signals, as: UTF8.self))}",
+        evaluation: StreamEvaluation(ordinal: through, signals: seen.signals),
         pendingShift: result.pendingShift,
-        decisions: try result.steps.map { step in
+        decisions: result.steps.map { step in
           switch step {
           case .noticed(let change):
             Decision(
               action: .wait, reason: "shift_detected", ordinal: seen.alarm?.ordinal ?? through,
               changeOrdinal: change,
-              signals: try JSONValue(encoding: seen.alarm?.signals ?? seen.signals),
-              numbers: numbers(facts, arl0))
+              signals: seen.alarm?.signals ?? seen.signals, numbers: numbers)
           case .train(let reason, let change):
             Decision(
               action: .train, reason: reason.rawValue, ordinal: through,
               // What was learnt since the last change stays the ground for later trainings.
               changeOrdinal: change ?? state.lastChangeOrdinal,
-              signals: try JSONValue(encoding: seen.signals), numbers: numbers(facts, arl0))
+              signals: seen.signals, numbers: numbers)
           }
         }, job: result.training, announceShift: seen.alarm != nil)
       outcome.nextLook = result.nextLook
       outcome.wasDue = state.isDue
       if let (trial, isWorse) = tried(look) {
-        outcome.trial = try JSONValue(encoding: trial)
+        outcome.trial = trial
         if isWorse {
           outcome.rollback = state.activeVersion
           // Before a decision to train, whose change the job takes: that one stays the last.
-          outcome.decisions.insert(try rollback(state, trial, through: through), at: 0)
+          outcome.decisions.insert(rollback(state, trial, through: through), at: 0)
         }
       }
       return outcome
@@ -184,35 +179,11 @@ struct StreamWatcher: Sendable {
 
   private func rollback(
     _ state: ScheduledStream, _ trial: LiveTrial, through: Int64
-  ) throws -> Decision {
-    var numbers = try JSONValue(encoding: trial).object ?? [:]
-    numbers["version"] = state.activeVersion.map { .number(Double($0)) } ?? .null
-    numbers["mean_loss"] = .number(trial.meanLoss)
-    numbers["mean_loss_before"] = .number(trial.meanLossBefore)
-    numbers["error"] = .number(trials.error)
-    numbers["margin"] = .number(trials.margin)
-    return Decision(
+  ) -> Decision {
+    Decision(
       action: .rollback, reason: "live_losses", ordinal: through,
-      changeOrdinal: state.lastChangeOrdinal, signals: .array([]), numbers: .object(numbers))
-  }
-
-  private func numbers(_ facts: StreamFacts, _ arl0: Double) -> JSONValue {
-    func number(_ value: Int64?) -> JSONValue { value.map { .number(Double($0)) } ?? .null }
-    let rules = policy.rules
-    return .object([
-      "events": number(facts.eventCount), "last_trained_at": number(facts.lastTrainOrdinal),
-      "hours_since_training": facts.lastTrainAt.map {
-        .number((facts.now.timeIntervalSince($0) / 360).rounded() / 10)
-      } ?? .null,
-      "open_job": .bool(facts.hasOpenJob),
-      "first_adapter_events": .number(Double(rules.firstAdapterEvents)),
-      "new_events": .number(Double(rules.newEvents)),
-      "shift_events": .number(Double(rules.shiftEvents)),
-      "shift_patience_s": .number(rules.shiftPatience / .seconds(1)),
-      "maximum_age_hours": .number(Double(rules.maximumAgeHours)),
-      "age_events": .number(Double(rules.ageEvents)),
-      "false_alarm_events": .number(arl0.rounded()),
-    ])
+      changeOrdinal: state.lastChangeOrdinal,
+      numbers: .trial(LostTrial(trial, version: state.activeVersion, rules: trials)))
   }
 
   /// A task that was in the catalogue when its events came and is no longer: the events are kept.
@@ -223,12 +194,12 @@ struct StreamWatcher: Sendable {
     var outcome = ScheduleOutcome(
       stream: state.stream, incarnation: state.incarnation, from: state.scheduledThrough,
       through: through,
-      monitor: state.monitor, monitorVersion: state.monitorVersion, evaluation: "null",
+      monitor: state.monitor, monitorVersion: state.monitorVersion, evaluation: nil,
       pendingShift: nil,
       decisions: [
         Decision(
-          action: .none, reason: "unknown_task", ordinal: through, signals: .array([]),
-          numbers: .object(["tasks": .array(catalogue.names.map { .string($0) })]))
+          action: .none, reason: "unknown_task", ordinal: through,
+          numbers: .unknownTask(known: catalogue.names))
       ], job: nil, announceShift: false)
     outcome.wasDue = state.isDue
     return outcome

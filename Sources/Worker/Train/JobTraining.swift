@@ -34,7 +34,7 @@ struct JobTraining: Sendable {
   let settings: WorkerConfiguration.Train
   let variant: PromptVariant
   let profileKind: UserProfile.Kind
-  let progress: ComputeProgress<JSONValue>
+  let progress: ComputeProgress<JobProgress>
 
   func run(_ input: TrainingInput) throws -> TrainingOutcome {
     let learnt = input.parent.map { parent in
@@ -43,7 +43,7 @@ struct JobTraining: Sendable {
     let change = input.changeOrdinal.flatMap { ordinal in
       input.history.firstIndex { $0.ordinal >= ordinal }
     }
-    let begin = Date()
+    let begin = ContinuousClock.now
     let history = input.history.map(\.item)
     var method = settings.method
     method.profile = profileKind
@@ -57,10 +57,10 @@ struct JobTraining: Sendable {
       history, from: input.parent?.adapter, trainedThrough: learnt ?? 0,
       changedAt: change, profile: profile?.text, seed: input.seed
     ) { step in
-      progress.update([
-        "step": .number(Double(step.step)), "steps": .number(Double(step.steps)),
-        "loss": .number(step.loss), "tokens_per_s": .number(step.tokensPerSecond.rounded()),
-      ])
+      progress.update(
+        JobProgress(
+          step: step.step, steps: step.steps, loss: step.loss,
+          tokensPerSecond: step.tokensPerSecond))
       return !progress.isStopped
     }
     if progress.isStopped { throw TrainingStopped() }
@@ -79,20 +79,18 @@ struct JobTraining: Sendable {
       NewAdapter(
         stream: input.stream, parentVersion: input.parent?.record.version,
         baseFingerprint: model.fingerprint(for: input.task.name),
-        configuration: try JSONDecoder().decode(JSONValue.self, from: description),
+        configuration: try JSONValue(reading: description),
         weights: try PEFTFolder.encode(result.adapter),
         trainedThrough: result.trainedThrough > 0
           ? input.history[result.trainedThrough - 1].ordinal : 0,
-        training: [
-          "examples": .number(Double(result.examples)),
-          "replayed": .number(Double(result.replayed)),
-          "epochs": .number(Double(result.epochs)),
-          "steps": .number(Double(result.report.steps)),
-          "tokens": .number(Double(result.report.tokens)),
-          "seconds": .number(Date().timeIntervalSince(begin)),
-          "loss_first_epoch": .number(result.report.lossFirstEpoch),
-          "loss_last_epoch": .number(result.report.lossLastEpoch),
-          "seed": .string(String(input.seed)),
-        ], gate: gate, profile: profile))
+        training: .trained(
+          TrainingNumbers(
+            examples: result.examples, replayed: result.replayed, epochs: result.epochs,
+            steps: result.report.steps, tokens: result.report.tokens,
+            seconds: (ContinuousClock.now - begin) / .seconds(1),
+            lossFirstEpoch: result.report.lossFirstEpoch,
+            lossLastEpoch: result.report.lossLastEpoch, seed: input.seed,
+            retrievesFrom: method.examples.retrieveOnlyAfterShift ? input.changeOrdinal : nil)), gate: gate,
+        profile: profile))
   }
 }

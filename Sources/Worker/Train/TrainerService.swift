@@ -127,7 +127,7 @@ public struct TrainerService: Service {
         of: lease.stream, limit: Self.historyLimit),
       parent: try await parent(of: lease.stream, on: compute), changeOrdinal: lease.changeOrdinal,
       seed: settings.seed)
-    let progress = ComputeProgress<JSONValue>()
+    let progress = ComputeProgress<JobProgress>()
     let run = JobTraining(
       model: model, settings: settings, variant: variant, profileKind: profileKind,
       progress: progress)
@@ -159,17 +159,17 @@ public struct TrainerService: Service {
       switch outcome {
       case .adapter(let adapter):
         return try await retryingDatabase("storing an adapter", logger: logger) {
-          try await jobs.finish(lease, adapter: adapter, result: adapter.training)
+          try await jobs.finish(lease, adapter: adapter)
         }
       case .nothing(let reason):
-        return try await jobs.finish(lease, adapter: nil, result: ["note": .string(reason)])
+        return try await jobs.finish(lease, adapter: nil, note: reason)
       }
     }
   }
 
   /// Heartbeats until cancelled, three for each lease, and looks every second whether the job was cancelled or
   /// erased. Throws `LostLeaseError`, or ``TrainingStopped`` where the worker shuts down.
-  private func keep(_ lease: JobLease, progress: ComputeProgress<JSONValue>) async throws {
+  private func keep(_ lease: JobLease, progress: ComputeProgress<JobProgress>) async throws {
     let interval = settings.leaseDuration / 3
     var nextBeat = ContinuousClock.now + interval
     while !Task.isCancelled {

@@ -158,9 +158,9 @@ struct AdaptersImport: AsyncParsableCommand {
         ).json()
         return NewAdapter(
           stream: stream, parentVersion: nil, baseFingerprint: served.fingerprint(for: task),
-          configuration: try JSONDecoder().decode(JSONValue.self, from: description),
+          configuration: try JSONValue(reading: description),
           weights: try PEFTFolder.encode(adapter), trainedThrough: 0,
-          training: ["imported_from": .string(from)],
+          training: .imported(from: from),
           gate: GateRecord(
             heldOutExamples: 0, parentLoss: nil, candidateLoss: nil, difference: nil,
             differenceUpperBound: nil, promoted: true, verdict: "imported, not judged"))

@@ -48,8 +48,7 @@ struct JobsList: AsyncParsableCommand {
           .init("attempts") { "\($0.attempts)" },
           .init("progress") { job in
             guard job.state == .running, let progress = job.progress else { return "–" }
-            return
-              "step \(progress["step"]?.plainText ?? "?") of \(progress["steps"]?.plainText ?? "?")"
+            return "step \(progress.step) of \(progress.steps)"
           },
           .init("created") { Show.time($0.createdAt) },
           .init("finished") { Show.time($0.finishedAt) },
@@ -82,17 +81,13 @@ struct JobsShow: AsyncParsableCommand {
           ("place in the queue", Show.optional(found.place)),
           ("waits until", Show.time(found.runAt)), ("worker", Show.optional(found.leaseOwner)),
           ("lease until", Show.time(found.leaseExpiresAt)),
-          ("progress", found.progress?.canonical ?? "–"),
-          ("result", found.result?.canonical ?? "–"), ("error", Show.optional(found.error)),
+          ("progress", try found.progress.map(Show.line) ?? "–"),
+          ("result", try found.result.map(Show.line) ?? "–"), ("error", Show.optional(found.error)),
           ("created", Show.time(found.createdAt)), ("started", Show.time(found.startedAt)),
           ("finished", Show.time(found.finishedAt)),
         ]
-          + (found.failures?.array ?? []).map { failure in
-            (
-              "attempt \(failure["attempt"]?.plainText ?? "?")",
-              "\(failure["owner"]?.string ?? "?"), \(failure["at"]?.string ?? "?"): "
-                + "\(failure["error"]?.string ?? "?")"
-            )
+          + (found.failures ?? []).map {
+            ("attempt \($0.attempt)", "\($0.owner ?? "?"), \($0.at): \($0.error)")
           })
     }
   }

@@ -37,7 +37,7 @@ struct ShiftsList: AsyncParsableCommand {
           .init("task") { $0.task }, .init("at event") { "\($0.ordinal)" },
           .init("change at") { Show.optional($0.changeOrdinal) },
           .init("action") { $0.action }, .init("reason") { $0.reason },
-          .init("job") { Show.optional($0.jobID) }, .init("signals") { Show.signals($0.signals) },
+          .init("job") { Show.optional($0.jobID) }, .init("signals") { Show.alarms($0.signals) },
         ])
     }
   }
@@ -59,12 +59,8 @@ struct ShiftsShow: AsyncParsableCommand {
         throw ExitCode.failure
       }
       let stream = StreamID(userID: found.userID, task: found.task)
-      let signals = (found.signals.array ?? []).map { signal in
-        ("signal \(signal["kind"]?.string ?? "?")", DecisionStory.signal(signal))
-      }
-      let numbers = (found.numbers.object ?? [:]).sorted { $0.key < $1.key }.map { key, value in
-        (key.replacingOccurrences(of: "_", with: " "), value.plainText ?? value.canonical)
-      }
+      let signals = found.signals.map { ("signal \($0.kind.rawValue)", DecisionStory.signal($0)) }
+      let numbers = try Show.fields(found.numbers)
       if format.output == .text { print(DecisionStory.sentences(found) + "\n") }
       try format.print(
         found,

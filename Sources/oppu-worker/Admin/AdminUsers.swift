@@ -73,11 +73,8 @@ struct UsersShow: AsyncParsableCommand {
             ("trained through event", Show.optional(stream.trainedThrough)),
             ("adapter versions", "\(stream.adapterVersions)"), ("shifts", "\(stream.shifts)"),
           ]
-            + (stream.evaluation?["signals"]?.array ?? []).map { signal in
-              (
-                "signal \(signal["kind"]?.string ?? "?")",
-                signal["explanation"]?.string ?? "not looked at yet"
-              )
+            + (stream.evaluation?.signals ?? []).map {
+              ("signal \($0.kind.rawValue)", $0.explanation)
             })
         print("")
       }

@@ -3,65 +3,71 @@
 import Foundation
 import JSON
 import Personalization
+import ShiftDetection
 import Storage
 
 enum DecisionStory {
   /// What was decided and why, a sentence or two.
   static func sentences(_ decision: DecisionRecord) -> String {
-    let numbers = decision.numbers
-    func count(_ key: String) -> Int { Int(numbers[key]?.number ?? 0) }
-    let events = count("events")
-    switch (decision.action, decision.reason) {
-    case (_, "shift_detected"):
+    switch decision.numbers {
+    case .schedule(let numbers): schedule(decision, numbers)
+    case .operator(_, let note): "An operator asked for a training: \(note)."
+    case .trial(let lost): rollback(lost)
+    case .unknownTask:
+      "No task file declares the task \(decision.task) any more; its events are kept, unwatched."
+    }
+  }
+
+  private static func schedule(_ decision: DecisionRecord, _ numbers: ScheduleNumbers) -> String {
+    let news = numbers.events - (numbers.lastTrainedAt ?? 0)
+    switch decision.reason {
+    case "shift_detected":
       let change = decision.changeOrdinal.map { "\($0)" } ?? "an unknown one"
       return
         "A detector alarmed at event \(decision.ordinal): the behaviour changed at about event "
-        + "\(change). Training waits for \(count("shift_events")) events of the new behaviour."
-    case ("train", "first_adapter"):
+        + "\(change). Training waits for \(numbers.shiftEvents) events of the new behaviour."
+    case TrainingReason.firstAdapter.rawValue:
       return
-        "The stream had \(events) events, at least \(count("first_adapter_events")) are asked for, and no "
+        "The stream had \(numbers.events) events, at least \(numbers.firstAdapterEvents) are asked for, and no "
         + "training yet: the first adapter was asked for."
-    case ("train", "shift"):
+    case TrainingReason.shift.rawValue:
       let change = decision.changeOrdinal ?? 0
       return
-        "The behaviour changed at about event \(change), and \(max(0, Int64(events) - change + 1)) events came "
-        + "since (\(count("shift_events")) are asked for, or \(count("shift_patience_s")) s of patience): "
+        "The behaviour changed at about event \(change), and \(max(0, numbers.events - change + 1)) events came "
+        + "since (\(numbers.shiftEvents) are asked for, or \(Int(numbers.shiftPatience)) s of patience): "
         + "a training on the new behaviour was asked for."
-    case ("train", "new_events"):
+    case TrainingReason.newEvents.rawValue:
       return
-        "\(events - count("last_trained_at")) events came since the last training, at least "
-        + "\(count("new_events")) are asked for: a further training was asked for."
-    case ("train", "age"):
-      let hours = numbers["hours_since_training"]?.plainText ?? "?"
+        "\(news) events came since the last training, at least \(numbers.newEvents) are asked for: a further "
+        + "training was asked for."
+    case TrainingReason.age.rawValue:
+      let hours = numbers.hoursSinceTraining.map { JSONValue.text(of: $0) } ?? "?"
       return
-        "The last training was \(hours) hours ago, more than \(count("maximum_age_hours")), and "
-        + "\(events - count("last_trained_at")) events came since: a further training was asked for."
-    case ("train", "operator"):
-      return "An operator asked for a training: \(numbers["note"]?.string ?? "no reason given")."
-    case ("rollback", _):
-      let bound = numbers["lower_bound"]?.number.map { String(format: "%.3f", $0) } ?? "?"
-      let before =
-        numbers["against"]?.number.map { "version \(Int($0))" } ?? "the model without an adapter"
-      return
-        "On \(count("events")) events since its promotion version \(count("version")) had a mean loss of "
-        + "\(Show.loss(numbers["mean_loss"]?.number)), \(before) would have had "
-        + "\(Show.loss(numbers["mean_loss_before"]?.number)); the difference is at least \(bound) beyond "
-        + "doubt. It was rolled back."
-    case (_, "unknown_task"):
-      return
-        "No task file declares the task \(decision.task) any more; its events are kept, unwatched."
+        "The last training was \(hours) hours ago, more than \(numbers.maximumAgeHours), and \(news) events came "
+        + "since: a further training was asked for."
     default: return "\(decision.action): \(decision.reason)."
     }
   }
 
+  private static func rollback(_ lost: LostTrial) -> String {
+    let bound = lost.trial.lowerBound.map { String(format: "%.3f", $0) } ?? "?"
+    let before = lost.trial.against.map { "version \($0)" } ?? "the model without an adapter"
+    return
+      "On \(lost.trial.events) events since its promotion version \(Show.optional(lost.version)) had a mean loss "
+      + "of \(Show.loss(lost.meanLoss)), \(before) would have had \(Show.loss(lost.meanLossBefore)); the "
+      + "difference is at least \(bound) beyond doubt. It was rolled back."
+  }
+
   /// A signal with its statistic and threshold.
-  static func signal(_ signal: JSONValue) -> String {
-    let verdict = signal["is_alarm"]?.bool == true ? "ALARM" : "no alarm"
-    let known: Set = ["kind", "feature", "is_alarm", "before", "after", "explanation"]
-    var text = "\(verdict), \(signal["explanation"]?.string ?? signal["feature"]?.string ?? "?")"
-    let rest = (signal.object ?? [:]).filter { !known.contains($0.key) && $0.value != .null }
-    for (key, value) in rest.sorted(by: { $0.key < $1.key }) {
-      text += "; \(key) \(value.number.map { String(format: "%.4g", $0) } ?? value.canonical)"
+  static func signal(_ signal: Signal) -> String {
+    var text = "\(signal.isAlarm ? "ALARM" : "no alarm"), \(signal.explanation)"
+    let numbers: [(String, Double?)] = [
+      ("arl0", signal.arl0), ("change_index", signal.changeIndex.map(Double.init)),
+      ("observations", Double(signal.observations)), ("rarity", signal.rarity),
+      ("statistic", signal.statistic), ("threshold", signal.threshold),
+    ]
+    for case (let name, let value?) in numbers {
+      text += "; \(name) \(String(format: "%.4g", value))"
     }
     return text
   }
@@ -95,9 +101,9 @@ enum DecisionStory {
     var steps = adapters.compactMap { adapter in
       adapter.promotedAfter.map { (at: $0, order: 0, version: Int?.some(adapter.version)) }
     }
-    for decision in decisions where decision.action == "rollback" {
-      let back = decision.numbers["against"]?.number.map { Int($0) }
-      steps.append((at: decision.ordinal, order: 1, version: back))
+    for decision in decisions {
+      guard case .trial(let lost) = decision.numbers else { continue }
+      steps.append((at: decision.ordinal, order: 1, version: lost.trial.against))
     }
     for step in steps.sorted(by: { ($0.at, $0.order) < ($1.at, $1.order) }) {
       let mark = step.version.map { Character(String($0 % 10)) } ?? "·"

@@ -93,7 +93,9 @@ public struct TrainingSetBuilder: Sendable {
       replayed, newest: learnt, max(0, settings.replay - before.count), &generator)
     let chosen = Set(before).union(again).union(firstNew < heldOut ? firstNew..<heldOut : 0..<0)
 
-    var retriever = HistoryRetriever(task: prompts.task, method: settings.retrieval)
+    // Where nothing is retrieved, nothing need be indexed.
+    var retriever = HistoryRetriever(
+      task: prompts.task, method: prompts.variant.retrieve > 0 ? settings.retrieval : .recency)
     var training: [TrainingText] = []
     var held: [TrainingText] = []
     for (position, item) in history.enumerated() {
