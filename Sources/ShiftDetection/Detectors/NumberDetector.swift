@@ -15,6 +15,7 @@ import RandomNumbers
 /// scores in standard deviations; the statistic is that of Shiryaev and Roberts, the sum of exp(z² / 2)
 /// over all places.
 public struct NumberDetector: CompactState {
+  /// Which change is looked for.
   public enum Direction: UInt8, Sendable, Hashable {
     case either = 0
     /// Only an increase counts.
