@@ -81,6 +81,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
     return .number(Double(value))
   }
 
+  /// What the value is, as each kind; nil where it is of another.
   public var string: String? { if case .string(let value) = self { value } else { nil } }
   public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
   public var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
@@ -98,6 +99,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
     }
   }
 
+  /// The member of that name; nil where there is none, or where this is no object.
   public subscript(key: String) -> JSONValue? { object?[key] }
 
   /// What a person calls the kind of value, for error messages.
