@@ -21,8 +21,10 @@ public struct AdapterEvent: Sendable, Codable {
   public var task: String
   /// The version that it is about; nil where it is about none.
   public var adapterVersion: Int?
-  /// The version that ``adapterVersion`` was trained from.
+  /// The version that ``adapterVersion`` was trained from; of a rollback, the one that answers again.
+  /// Nil: none, so the base model, or the task's adapter over it.
   public var parentVersion: Int?
+  /// Nil where it comes of no job.
   public var jobID: Int64?
   /// Why there was a training, a shift or a rollback; of a failed training, the error.
   public var reason: String?

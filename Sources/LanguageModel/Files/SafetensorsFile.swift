@@ -72,6 +72,9 @@ public struct SafetensorsFile: Sendable {
     /// Row-major.
     public let values: [Float]
 
+    /// - Parameters:
+    ///   - shape: slowest-changing dimension first.
+    ///   - values: row-major, as many as the shape's product.
     public init(name: String, shape: [Int], values: [Float]) {
       self.name = name
       self.shape = shape

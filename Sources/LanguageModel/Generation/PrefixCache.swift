@@ -38,7 +38,7 @@ public final class PrefixCache: Sendable {
     public var blocks = 0
     /// Positions of prompts that were found here, of those that were looked for.
     public var reusedPositions = 0
-    /// Virtual tokens included.
+    /// Those that were looked for; virtual tokens count in both.
     public var wantedPositions = 0
   }
 

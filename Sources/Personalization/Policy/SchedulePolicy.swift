@@ -49,6 +49,7 @@ public struct StreamFacts: Sendable, Equatable {
   /// By the clock that the other times are of.
   public var now: Date
 
+  /// - Parameter now: by the clock that the other times are of.
   public init(
     eventCount: Int64, lastTrainOrdinal: Int64? = nil, lastTrainAt: Date? = nil,
     hasOpenJob: Bool = false, pendingShift: PendingShift? = nil, alarmChange: Int64? = nil,

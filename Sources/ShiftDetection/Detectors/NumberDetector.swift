@@ -39,6 +39,7 @@ public struct NumberDetector: CompactState {
   private var histogram = SplitHistogram(stride: 1)
   private var squares = 0
 
+  /// - Parameter seed: of the order in which equal numbers count.
   public init(direction: Direction = .either, seed: UInt32 = 1) {
     self.direction = direction
     self.seed = seed

@@ -14,7 +14,7 @@ public struct Observation: Codable, Sendable, Hashable {
   /// Mean loss per token (nats) of the output under the active adapter, measured before that adapter
   /// was trained on the event; nil without an adapter.
   public var loss: Double?
-  /// What the user did; nil where only the input and the loss are to be watched.
+  /// What the user chose or wrote; nil where that is nothing.
   public var output: ObservedOutput?
   /// The input's text.
   public var input: String

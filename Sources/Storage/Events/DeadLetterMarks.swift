@@ -12,6 +12,7 @@ public struct DeadLetterMark: Sendable, Hashable {
   /// Of the letter's timestamp, key and value.
   public let digest: Int64
 
+  /// - Parameter digest: of the letter's timestamp, key and value.
   public init(partition: Int32, offset: Int64, digest: Int64) {
     self.partition = partition
     self.offset = offset
