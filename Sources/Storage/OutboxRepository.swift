@@ -21,7 +21,7 @@ public struct AdapterEvent: Sendable, Codable {
   public var task: String
   /// The version that it is about; nil where it is about none.
   public var adapterVersion: Int?
-  /// The version that ``adapterVersion`` was trained from; of a rollback, the one that answers again.
+  /// The version that ``adapterVersion`` was trained from; of a rollback, the one now active.
   /// Nil: none, so the base model, or the task's adapter over it.
   public var parentVersion: Int?
   /// Nil where it comes of no job.
