@@ -29,6 +29,7 @@ extension ArgumentWrapper {
 /// A value as it was given, and for options the name it was given by.
 public struct GivenValue: Sendable, Equatable {
   public let word: String
+  /// With its dashes; nil for an argument.
   public let name: String?
 }
 

@@ -36,10 +36,12 @@ public struct CommandInterface: Sendable {
   /// What the command itself declares, in its order.
   public var arguments: [DeclaredArgument] { DeclaredArgument.all(of: type.init()) }
 
+  /// In the order of the configuration.
   public var subcommands: [CommandInterface] {
     configuration.subcommands.map { CommandInterface($0, under: self) }
   }
 
+  /// What is meant where no subcommand is named.
   public var defaultSubcommand: CommandInterface? {
     configuration.defaultSubcommand.map { CommandInterface($0, under: self) }
   }

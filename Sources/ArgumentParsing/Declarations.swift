@@ -2,6 +2,7 @@
 
 /// The names of an option or flag.
 public struct NameSpecification: Sendable, ExpressibleByArrayLiteral {
+  /// One name.
   public enum Element: Sendable {
     /// The property's name in lower case with dashes: `--new-events`.
     case long
@@ -16,10 +17,15 @@ public struct NameSpecification: Sendable, ExpressibleByArrayLiteral {
   private let elements: [Element]
   public init(arrayLiteral elements: Element...) { self.elements = elements }
 
+  /// The property's name in lower case with dashes.
   public static var long: Self { [.long] }
+  /// The first letter of the property's name.
   public static var short: Self { [.short] }
+  /// Both.
   public static var shortAndLong: Self { [.short, .long] }
+  /// A long name, given without its dashes.
   public static func customLong(_ name: String) -> Self { [.customLong(name)] }
+  /// A letter, given without its dash.
   public static func customShort(_ letter: Character) -> Self { [.customShort(letter)] }
 
   /// The names with their dashes for a property.
@@ -49,6 +55,7 @@ public struct ArgumentHelp: Sendable, ExpressibleByStringInterpolation {
   public var discussion: String
   /// What stands for the value, without its angle brackets; by default the argument's name.
   public var valueName: String?
+  /// Where it is shown.
   public var visibility: ArgumentVisibility
 
   public init(
@@ -61,6 +68,7 @@ public struct ArgumentHelp: Sendable, ExpressibleByStringInterpolation {
     self.visibility = visibility
   }
 
+  /// The sentence alone.
   public init(stringLiteral value: String) { self.init(value) }
 }
 
@@ -78,6 +86,7 @@ public enum CompletionKind: Sendable {
 /// One option, flag or argument as its command declares it: what parsing, help, completion and the
 /// manual page go by.
 public struct DeclaredArgument: Sendable {
+  /// How the words of a line are given to it.
   public enum Kind: Sendable {
     case option
     case flag
@@ -87,7 +96,9 @@ public struct DeclaredArgument: Sendable {
   public let kind: Kind
   let name: NameSpecification
   public let help: ArgumentHelp
+  /// Nil where its declaration says nothing of it.
   public let completion: CompletionKind?
+  /// How many values it takes.
   public let arity: ArgumentArity
   /// The words it takes, where they are few.
   public let choices: [String]

@@ -19,6 +19,7 @@ public struct ExitCode: Error, RawRepresentable, Hashable, Sendable {
 /// Thrown by `validate()` or `run()` where what was given cannot be right: the message is shown with
 /// the command's usage, and the program exits with 2.
 public struct ValidationError: Error, CustomStringConvertible, Sendable {
+  /// A sentence for whoever typed it.
   public let message: String
   public init(_ message: String) { self.message = message }
   public var description: String { message }
@@ -34,6 +35,7 @@ public enum CleanExit: Error, Sendable {
 
 /// Why a command line was refused.
 public struct UsageError: Error, CustomStringConvertible, Sendable {
+  /// What is wrong, for programs.
   public enum Reason: Sendable {
     case unknownCommand
     case unknownOption

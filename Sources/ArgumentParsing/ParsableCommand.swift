@@ -4,6 +4,7 @@ import Foundation
 
 /// Options and arguments: those of a command, or a group of them that commands share.
 public protocol ParsableArguments: Decodable, SendableMetatype {
+  /// Every property as it is declared, nothing read into it.
   init()
 
   /// Checks that what was given goes together; throws a ``ValidationError`` where it does not.
@@ -12,6 +13,7 @@ public protocol ParsableArguments: Decodable, SendableMetatype {
 
 /// A command: what it takes is declared by its properties.
 public protocol ParsableCommand: ParsableArguments {
+  /// The command's name, its help and its subcommands; by default nothing is said.
   static var configuration: CommandConfiguration { get }
 
   /// Does the command's work. Without one of its own, a command shows its help.
@@ -20,6 +22,7 @@ public protocol ParsableCommand: ParsableArguments {
 
 /// A command whose work is asynchronous. So must be the program's root, where any command is.
 public protocol AsyncParsableCommand: ParsableCommand {
+  /// Does the command's work. Without one of its own, a command shows its help.
   mutating func run() async throws
 }
 

@@ -2,6 +2,7 @@
 
 /// A command line that was understood.
 public struct ParsedCommand {
+  /// The command that the words name.
   public let interface: CommandInterface
   /// The words of each argument that was given, by ``DeclaredArgument/key``; of a flag, `true`.
   public let given: [[String]: [GivenValue]]

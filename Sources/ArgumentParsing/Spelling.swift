@@ -1,5 +1,6 @@
 // How names are spelt: with dashes, nearly right, or with what no terminal should be sent.
 
+/// Ways to write names and words.
 public enum Spelling {
   /// A Swift name in lower case with dashes: `maxTokens` is `max-tokens`, `parseURLText`
   /// `parse-url-text`.

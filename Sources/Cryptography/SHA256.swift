@@ -12,6 +12,7 @@ public struct SHA256: Sendable {
 
     public var startIndex: Int { 0 }
     public var endIndex: Int { bytes.count }
+    /// A byte, by its index from 0 to 31.
     public subscript(index: Int) -> UInt8 { bytes[index] }
     public static func == (one: Self, other: Self) -> Bool {
       equalInConstantTime(one.bytes, other.bytes)
@@ -30,13 +31,16 @@ public struct SHA256: Sendable {
 
   private var state = State()
 
+  /// Of no bytes yet.
   public init() {}
 
+  /// Takes further bytes.
   public mutating func update(bufferPointer: UnsafeRawBufferPointer) {
     if !isKnownUniquelyReferenced(&state) { state = State(state) }
     Self.expect(EVP_DigestUpdate(state.context, bufferPointer.baseAddress, bufferPointer.count))
   }
 
+  /// Takes further bytes.
   public mutating func update(data: some ContiguousBytes) {
     data.withUnsafeBytes { update(bufferPointer: $0) }
   }
@@ -49,6 +53,7 @@ public struct SHA256: Sendable {
     return digest
   }
 
+  /// The digest of these bytes alone.
   public static func hash(data: some ContiguousBytes) -> Digest {
     var digest = Digest()
     data.withUnsafeBytes { data in

@@ -39,7 +39,9 @@ public struct SymmetricKey: Sendable, Equatable, ContiguousBytes, CustomStringCo
     }
   }
 
+  /// The length of the key.
   public var byteCount: Int { storage.bytes.count }
+  /// Lends the key's bytes, which must not be kept, nor copied to where nobody wipes them.
   public func withUnsafeBytes<Result>(
     _ body: (UnsafeRawBufferPointer) throws -> Result
   ) rethrows -> Result { try body(UnsafeRawBufferPointer(storage.bytes)) }

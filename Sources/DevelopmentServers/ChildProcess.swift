@@ -9,10 +9,15 @@ import Synchronization
 /// which then stops its children in order. On Linux the kernel also signals it when this process
 /// ends in any other way, even by SIGKILL (`PR_SET_PDEATHSIG`, set through `setpriv`).
 public final class ChildProcess: Sendable {
+  /// What to start, and how.
   public struct Launch: Sendable {
+    /// A path.
     public var executable: String
+    /// Without the program's name before them.
     public var arguments: [String]
+    /// All that the program gets; nothing of this process's comes on top.
     public var environment: [String: String]
+    /// Nil: this process's.
     public var workingDirectory: String?
     /// Where both output streams are appended.
     public var logFile: String
@@ -43,6 +48,7 @@ public final class ChildProcess: Sendable {
   }
 
   public let processID: pid_t
+  /// The last part of the executable's path.
   public let name: String
   private let logFile: String
   private let state = Mutex(State.running([]))
@@ -87,6 +93,7 @@ public final class ChildProcess: Sendable {
     }
   }
 
+  /// Whether it has not ended.
   public var isRunning: Bool { endStatus == nil }
 
   /// Waits until the child has ended; returns its wait status.

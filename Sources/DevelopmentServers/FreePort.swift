@@ -2,6 +2,7 @@
 
 import Foundation
 
+/// Ports of 127.0.0.1.
 public enum LocalPort {
   /// A TCP port of 127.0.0.1 that was free a moment ago.
   ///

@@ -7,6 +7,7 @@ import Foundation
 public final class KafkaCluster: Sendable {
   /// `host:port` of every broker, as clients want them.
   public let bootstrapServers: String
+  /// The brokers' numbers, from 1.
   public let brokers: ClosedRange<Int>
   private let server: ScriptedServer
 

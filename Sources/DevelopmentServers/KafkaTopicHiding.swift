@@ -13,6 +13,7 @@ public struct KafkaTopicHiding: LoopbackObserver {
   private static let invalidTopic: [UInt8] = [0, 17]
   private static let unknownTopic: [UInt8] = [0, 3]
 
+  /// - Parameter beginning: how the names begin that are hidden.
   public init(beginning: String) {
     name = Array(beginning.utf8)
     invalidName = Array(name.dropLast()) + [UInt8(ascii: " ")]
@@ -26,6 +27,7 @@ public struct KafkaTopicHiding: LoopbackObserver {
     return frame
   }
 
+  /// A broker's answer: its length, the rest.
   public func fromServer(_ frame: [UInt8]) -> [UInt8]? {
     var frame = frame
     while let found = frame.firstRange(of: invalidName) {

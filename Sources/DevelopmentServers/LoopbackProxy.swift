@@ -32,6 +32,7 @@ private struct Passing: LoopbackObserver {}
 
 /// A TCP proxy on 127.0.0.1 that holds back, slows, refuses, cuts or changes what goes through it. For tests.
 public final class LoopbackProxy: Sendable {
+  /// What becomes of connections and bytes.
   public enum Mode: Sendable, Equatable {
     /// Bytes pass as they come.
     case open
@@ -77,6 +78,7 @@ public final class LoopbackProxy: Sendable {
   /// Where clients connect.
   public var port: Int { listener.port }
 
+  /// Changes it for what comes from now on, on open connections too.
   public func set(_ mode: Mode) { state.withLock { $0.mode = mode } }
 
   /// A way to each broker of a cluster, in their order; whichever is asked where the others are names the ways to them.
@@ -100,6 +102,7 @@ public final class LoopbackProxy: Sendable {
     for connection in state.withLock({ Array($0.connections.values) }) { connection.cut() }
   }
 
+  /// Takes no more connections and ends those there are.
   public func stop() {
     state.withLock { $0.isStopped = true }
     listener.stop()

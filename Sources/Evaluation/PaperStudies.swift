@@ -10,6 +10,7 @@ import Personalization
 
 /// Runs studies on the users of an evaluation, over its task adapters. Blocking.
 public struct PaperStudies: Sendable {
+  /// Which study.
   public enum Kind: String, CaseIterable, Sendable {
     /// Histories like the queries against histories unlike them.
     case shift
@@ -23,9 +24,13 @@ public struct PaperStudies: Sendable {
 
   public let model: LlamaModel
   public let dataset: LaMPDataset
+  /// Examples are asked with the fields that the dataset's queries have.
   public let settings: MethodSettings
+  /// By what their prompts hold.
   public let taskAdapters: [PromptVariant: Adapter]
+  /// Those whose histories are long enough for halves and curves.
   public let users: [LaMPUser]
+  /// Of all that is drawn at random.
   public let seed: UInt64
 
   /// Users whose history has fewer items tell nothing of halves and curves.

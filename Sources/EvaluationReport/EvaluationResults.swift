@@ -21,10 +21,11 @@ public struct EvaluationResults: Codable, Sendable, Equatable {
   public var arms: [String: ArmResult]
   /// 95 % intervals of the arms' metrics: arm, metric, [low, high].
   public var armIntervals: [String: [String: Interval]]
+  /// Pairs of arms on the same queries.
   public var comparisons: [ArmComparison]
   /// The arms by how much history users have.
   public var activity: [ActivityLevel]
-  /// The arms on queries like and unlike the history.
+  /// The arms with histories like the queries and unlike them.
   public var shift: ShiftStudy?
   /// Held-out loss while adapters learn.
   public var heldOut: [LearningCurve]
@@ -35,6 +36,7 @@ public struct EvaluationResults: Codable, Sendable, Equatable {
   public var users: EvaluatedUsers
   /// Problems of the data that were worked around.
   public var notes: [DataNote]
+  /// The settings as a tree.
   public var configuration: JSONValue
   public var provenance: Provenance
 
@@ -92,6 +94,7 @@ public struct MetricInfo: Codable, Sendable, Equatable {
 
 /// What an arm is, for tables and plots.
 public struct ArmInfo: Codable, Sendable, Equatable {
+  /// What kind of arm it is, and so what it is compared with.
   public enum Family: String, Codable, Sendable, CaseIterable {
     /// No model: the user's commonest label, the nearest of the user's own outputs.
     case baseline
@@ -158,8 +161,10 @@ public struct ArmResult: Codable, Sendable, Equatable {
 
 /// `a` minus `b` in one metric, over the same users and queries.
 public struct ArmComparison: Codable, Sendable, Equatable {
+  /// The names of the two arms.
   public var a: String
   public var b: String
+  /// A metric's name.
   public var metric: String
   /// In the metric's unit, null where it could not be computed: value of `a` minus value of `b`.
   public var difference: Double?
@@ -192,6 +197,7 @@ public struct ArmComparison: Codable, Sendable, Equatable {
 
 /// The users of an evaluation: those done, and those left out with the reason.
 public struct EvaluatedUsers: Codable, Sendable, Equatable {
+  /// A user who has no results, and why.
   public struct LeftOut: Codable, Sendable, Equatable {
     public var user: String
     /// A few words: "the time budget of 15 minutes was spent".
@@ -203,6 +209,7 @@ public struct EvaluatedUsers: Codable, Sendable, Equatable {
     }
   }
 
+  /// Their ids.
   public var done: [String]
   public var leftOut: [LeftOut]
 

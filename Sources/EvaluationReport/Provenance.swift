@@ -2,9 +2,12 @@
 
 import Foundation
 
+/// How results were made.
 public struct Provenance: Codable, Sendable, Equatable {
+  /// The base model.
   public struct Model: Codable, Sendable, Equatable {
     public var name: String
+    /// `LlamaModel.fingerprint`: a SHA-256 in hexadecimal.
     public var fingerprint: String
 
     public init(name: String, fingerprint: String) {
@@ -13,9 +16,11 @@ public struct Provenance: Codable, Sendable, Equatable {
     }
   }
 
+  /// A file that was read.
   public struct DataFile: Codable, Sendable, Equatable {
     /// As named on the command line.
     public var file: String
+    /// Of its bytes, in lower-case hexadecimal.
     public var sha256: String
 
     public init(file: String, sha256: String) {
@@ -26,10 +31,12 @@ public struct Provenance: Codable, Sendable, Equatable {
 
   /// By name: "oppu-worker", "swift", "openblas", …
   public var versions: [String: String]
+  /// Of all that was drawn at random.
   public var seed: UInt64
   public var model: Model
   /// Processor, cores, memory, operating system, in words.
   public var machine: String
+  /// The program and its arguments, with blanks between.
   public var commandLine: String
   public var started: Date
   /// Absent while the evaluation runs, or where it was stopped.

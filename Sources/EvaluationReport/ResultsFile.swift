@@ -8,6 +8,7 @@ public struct ResultsFileError: Error, CustomStringConvertible, Equatable {
   public let file: String
   /// The path of the key, such as `arms.oppu.n`; empty for the file as a whole.
   public let key: String
+  /// What is wrong with it, as the end of a sentence.
   public let problem: String
 
   public var description: String {
@@ -16,6 +17,7 @@ public struct ResultsFileError: Error, CustomStringConvertible, Equatable {
 }
 
 extension EvaluationResults {
+  /// The file's name in a results folder.
   public static let fileName = "results.json"
 
   /// The results as JSON: pretty, keys sorted.

@@ -6,6 +6,7 @@ import Foundation
 public struct IntervalEstimate: Codable, Sendable, Equatable {
   /// Null where it could not be computed.
   public var value: Double?
+  /// The ends of the interval; nil where unknown.
   public var low: Double?
   public var high: Double?
 
@@ -28,6 +29,7 @@ public struct IntervalEstimate: Codable, Sendable, Equatable {
 
 /// The ends of a 95 % interval; in JSON [low, high].
 public struct Interval: Codable, Sendable, Equatable {
+  /// Not above `high`.
   public var low: Double
   public var high: Double
 
@@ -57,6 +59,7 @@ public struct Slice: Codable, Sendable, Equatable {
   public var users: Int
   /// Queries.
   public var n: Int
+  /// By arm, then by metric.
   public var arms: [String: [String: IntervalEstimate]]
 
   public init(users: Int, n: Int, arms: [String: [String: IntervalEstimate]]) {
@@ -74,7 +77,9 @@ public struct ActivityLevel: Codable, Sendable, Equatable {
   public var lowItems: Int
   public var highItems: Int
   public var users: Int
+  /// Their queries.
   public var n: Int
+  /// By arm, then by metric.
   public var arms: [String: [String: IntervalEstimate]]
 
   public init(
@@ -96,11 +101,13 @@ public struct ActivityLevel: Codable, Sendable, Equatable {
   }
 }
 
-/// Queries like the history against queries unlike it.
+/// The same queries with histories like them and with histories unlike them.
 public struct ShiftStudy: Codable, Sendable, Equatable {
-  /// A sentence: how the two sets of queries were made.
+  /// A sentence: how the two sets of histories were made.
   public var text: String
+  /// With the histories that are like the queries.
   public var before: Slice
+  /// With those that are unlike them.
   public var after: Slice
 
   public init(text: String, before: Slice, after: Slice) {
@@ -112,7 +119,9 @@ public struct ShiftStudy: Codable, Sendable, Equatable {
 
 /// Held-out loss of an adapter, or the mean of several, after so many events.
 public struct LearningCurve: Codable, Sendable, Equatable {
+  /// A curve's value at one place.
   public struct Point: Codable, Sendable, Equatable {
+    /// Trained on so far.
     public var events: Int
     /// Nats per token of the output.
     public var loss: Double?
@@ -123,6 +132,7 @@ public struct LearningCurve: Codable, Sendable, Equatable {
     }
   }
 
+  /// An arm's name.
   public var arm: String
   /// Absent for the mean over users.
   public var user: String?
@@ -138,16 +148,20 @@ public struct LearningCurve: Codable, Sendable, Equatable {
 
 /// One stream, predicted event by event under several training policies.
 public struct StreamingStudy: Codable, Sendable, Equatable {
+  /// What one policy came to.
   public struct Policy: Codable, Sendable, Equatable {
     /// "never", "scheduled", "on_shift", "oracle".
     public var name: String
+    /// For people: "on schedule".
     public var title: String
     /// Events predicted.
     public var n: Int
     /// The metric over all events.
     public var value: Double?
+    /// The ends of its interval; nil where unknown.
     public var low: Double?
     public var high: Double?
+    /// Of all trainings.
     public var trainingSeconds: Double
     public var trainings: Int
     /// Tokens of all trainings, every epoch counted; nil where nobody counted.
@@ -156,6 +170,7 @@ public struct StreamingStudy: Codable, Sendable, Equatable {
     public var shareOfOracleMetric: Double?
     /// Of tokens where they were counted, else of seconds.
     public var shareOfOracleCost: Double?
+    /// The metric and the costs as events go by.
     public var curve: [Point]
 
     public init(
@@ -207,8 +222,10 @@ public struct StreamingStudy: Codable, Sendable, Equatable {
 
   /// For people: "Events of shared/data", "Planted shift after 40 events".
   public var title: String
+  /// The one that policies are compared by.
   public var metric: MetricInfo
   public var users: Int
+  /// Of all streams together.
   public var events: Int
   public var policies: [Policy]
   /// Events after which the behaviour is known to change, in planted streams.
@@ -234,7 +251,9 @@ public struct Study: Codable, Sendable, Equatable {
     public var label: String
     /// By metric; other numbers may stand beside them (`parameters`).
     public var values: [String: IntervalEstimate]
+    /// Queries.
     public var n: Int
+    /// Wall-clock time.
     public var seconds: Double
 
     public init(label: String, values: [String: IntervalEstimate], n: Int, seconds: Double) {

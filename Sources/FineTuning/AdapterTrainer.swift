@@ -9,6 +9,7 @@ import RandomNumbers
 public struct TrainingProgress: Sendable {
   /// Steps done, of `steps`.
   public let step: Int
+  /// Of the whole training, if nothing ends it before.
   public let steps: Int
   /// Counted from 1.
   public let epoch: Int
@@ -16,6 +17,7 @@ public struct TrainingProgress: Sendable {
   public let loss: Double
   /// The gradient's norm before clipping.
   public let gradientNorm: Double
+  /// Of this step, by the schedule.
   public let learningRate: Float
   /// Tokens of examples per second since the start.
   public let tokensPerSecond: Double
@@ -23,6 +25,7 @@ public struct TrainingProgress: Sendable {
 
 /// What a training made, and its figures.
 public struct TrainingResult: Sendable {
+  /// How a training ended.
   public enum End: String, Sendable, Codable {
     case completed
     /// The callback returned false.
@@ -31,6 +34,7 @@ public struct TrainingResult: Sendable {
     case earlyStopped
   }
 
+  /// The trained adapter alone, without the one that it was trained over.
   public let adapter: Adapter
   public let end: End
   /// The loss of every step's batch.
@@ -39,6 +43,7 @@ public struct TrainingResult: Sendable {
   public let heldOutLosses: [Double]
   /// With a held-out set: the epoch, from 1, whose weights the adapter has.
   public let bestEpoch: Int?
+  /// What the training was planned to take of memory.
   public let plan: MemoryPlan
   public let report: FineTuningReport
 }
@@ -47,6 +52,7 @@ public struct TrainingResult: Sendable {
 /// computes on ``ThreadPool/shared``: call it on a thread of its own, not on Swift's cooperative
 /// pool. Calls from several threads at once are safe; each has its own memory.
 public struct AdapterTrainer: Sendable {
+  /// The base model.
   public let model: LlamaModel
   public let configuration: TrainingConfiguration
   private let weights: FrozenWeights

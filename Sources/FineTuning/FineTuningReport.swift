@@ -10,17 +10,25 @@ public struct FineTuningReport: Sendable, Equatable, Codable {
   public var examples: Int
   /// Their tokens.
   public var tokens: Int
+  /// Optimiser steps done.
   public var steps: Int
+  /// Wall-clock time of all steps and of the losses of the held-out set.
   public var seconds: Double
+  /// `examples` / `seconds`.
   public var examplesPerSecond: Double
+  /// `tokens` / `seconds`.
   public var tokensPerSecond: Double
   /// The mean of the batches' losses in the first epoch and in the last.
   public var lossFirstEpoch: Double
+  /// Of as many steps as an epoch has, counted from the end.
   public var lossLastEpoch: Double
+  /// The width of ``ThreadPool/shared``.
   public var threads: Int
   /// OpenBLAS' kernels.
   public var kernels: String
+  /// Before training and after each epoch; nil without a held-out set.
   public var heldOutLosses: [Double]?
+  /// The epoch, from 1, whose weights the adapter has; nil without a held-out set.
   public var bestEpoch: Int?
 
   enum CodingKeys: String, CodingKey {

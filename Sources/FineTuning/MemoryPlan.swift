@@ -19,6 +19,7 @@ public struct MemoryPlan: Sendable, Equatable {
   /// The process itself: code, tokenizer, allocator.
   public static let processBytes = 96 << 20
 
+  /// All of it, which a training's limit is compared with.
   public var totalBytes: Int {
     weightBytes + adapterBytes + passBytes + Self.processBytes
   }

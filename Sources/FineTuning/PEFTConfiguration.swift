@@ -7,6 +7,7 @@ import LanguageModel
 /// Why a PEFT adapter was refused. `file` is the path or name that was given.
 public struct PEFTError: Error, Equatable, CustomStringConvertible, LocalizedError {
   public let file: String
+  /// Goes on after the file's name and a colon.
   public let problem: String
 
   public var description: String { "\(file): \(problem)" }
@@ -18,10 +19,12 @@ public struct PEFTConfiguration: Sendable, Equatable {
   public var method: AdapterMethod
   /// lora_dropout; 0 for the other methods.
   public var dropout: Float
+  /// base_model_name_or_path; empty where the file has none.
   public var baseModel: String
   /// Of LoRA's tensors.
   public internal(set) var form = LoRAForm.uniform
 
+  /// - Parameter dropout: a probability, for LoRA and DoRA; 0 for the other methods.
   public init(_ method: AdapterMethod, dropout: Float = 0, baseModel: String = "") {
     self.method = method
     self.dropout = dropout

@@ -8,7 +8,9 @@ import LinearAlgebra
 
 /// Reads and writes adapters as PEFT does.
 public enum PEFTFolder {
+  /// The file with an adapter's settings.
   public static let configurationName = "adapter_config.json"
+  /// The file with an adapter's tensors.
   public static let weightsName = "adapter_model.safetensors"
 
   /// Writes an adapter as a folder that `PeftModel.from_pretrained` loads; the folder is made, and

@@ -25,6 +25,7 @@ public struct PromptTokens: Sendable {
     controls = nil
   }
 
+  /// A prompt, with the token that the tokenizer begins texts with, if any.
   public func prompt(_ text: String) -> [Int32] {
     guard let controls else { return tokenizer.encode(text) }
     return tokenizer.encodeText(text, controls: controls)

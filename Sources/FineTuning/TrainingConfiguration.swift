@@ -26,6 +26,7 @@ public enum PromptInitialization: Sendable, Equatable, Codable {
 
 /// How an adapter is trained. The defaults are those of the OPPU paper's LoRA runs.
 public struct TrainingConfiguration: Sendable, Equatable, Codable {
+  /// What is trained; the settings of other methods have no effect.
   public var method = TrainingMethod.lora
   /// Rank r of the LoRA factors.
   public var rank = 8
@@ -39,9 +40,11 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
   public var feedForwardTargets: [Projection] = [.down]
   /// With prompt tuning, the number of embeddings.
   public var virtualTokens = 20
+  /// With prompt tuning, what the embeddings begin as.
   public var promptInitialization = PromptInitialization.random
   /// Examples per optimiser step.
   public var batchSize = 16
+  /// Times that every example is gone through.
   public var epochs = 2
   /// The learning rate at the end of the warm-up, from which it falls linearly to zero.
   public var learningRate: Float = 1e-4
@@ -62,6 +65,7 @@ public struct TrainingConfiguration: Sendable, Equatable, Codable {
   /// Bytes that the whole process is planned to need at most, weights included.
   public var memoryLimit = 1_181_116_006  // 1.1 GiB
 
+  /// The defaults: those of the OPPU paper's LoRA runs.
   public init() {}
 
   /// The settings for a method, with PEFT's targets of it: for (IA)³ keys, values and the down

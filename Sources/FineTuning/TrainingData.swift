@@ -7,7 +7,9 @@ import LanguageModel
 /// Why a file of training examples was refused. `line` counts from 1; 0 is the file as a whole.
 public struct TrainingDataError: Error, Equatable, CustomStringConvertible, LocalizedError {
   public let file: String
+  /// From 1; 0 where the problem is the file's as a whole.
   public let line: Int
+  /// Goes on after the file and the line, with a colon before it.
   public let problem: String
 
   public var description: String {

@@ -5,7 +5,9 @@ import Foundation
 /// One example, in tokens. The loss is on `completion` only, which ends in the end-of-text token
 /// where the model is to learn to stop.
 public struct TrainingExample: Sendable, Hashable, Codable {
+  /// Its tokens have no loss, but lead to those of the completion.
   public var prompt: [Int32]
+  /// The tokens that are learnt; with an empty prompt, all but the first.
   public var completion: [Int32]
 
   public init(prompt: [Int32], completion: [Int32]) {

@@ -5,6 +5,7 @@ import Foundation
 
 /// Why a text is not taken, and at which byte.
 public struct JSONReadingError: Error, Equatable, CustomStringConvertible {
+  /// What is wrong, without the place.
   public let problem: String
   /// From 0.
   public let offset: Int

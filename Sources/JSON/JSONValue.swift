@@ -90,6 +90,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
     return .number(Double(value))
   }
 
+  /// What the value is, as each kind; nil where it is of another.
   public var string: String? { if case .string(let value) = self { value } else { nil } }
   public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
   public var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
@@ -107,6 +108,7 @@ public enum JSONValue: Codable, Sendable, Hashable {
     }
   }
 
+  /// The member of that name; nil where there is none, or where this is no object.
   public subscript(key: String) -> JSONValue? { object?[key] }
 
   /// What a person calls the kind of value, for error messages.
@@ -201,6 +203,7 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
   ExpressibleByDictionaryLiteral
 {
   public init(stringLiteral value: String) { self = .string(value) }
+  /// Exact up to ±2⁵³.
   public init(integerLiteral value: Int) { self = .number(Double(value)) }
   public init(floatLiteral value: Double) { self = .number(value) }
   public init(booleanLiteral value: Bool) { self = .bool(value) }

@@ -7,6 +7,7 @@ import StructuredLogging
 /// A topic to make.
 public struct NewTopic: Sendable, Hashable {
   public var name: String
+  /// At least 1; -1 leaves it to the broker.
   public var partitions: Int32
   /// -1 leaves it to the broker.
   public var replication: Int32
@@ -23,14 +24,17 @@ public struct NewTopic: Sendable, Hashable {
   }
 }
 
+/// What became of a topic that was to be made.
 public enum TopicCreation: Sendable, Hashable {
   case created
   case alreadyExists
   case failed(KafkaError)
 }
 
+/// A topic as the broker lists it.
 public struct TopicDescription: Sendable, Hashable {
   public var name: String
+  /// 0 where the broker cannot say, as while it makes or deletes the topic.
   public var partitionCount: Int
 }
 

@@ -17,6 +17,9 @@ public struct KafkaConfiguration: Sendable {
   /// times a second.
   public var idleRest: Duration
 
+  /// - Parameters:
+  ///   - bootstrapServers: host:port, several with commas between.
+  ///   - properties: librdkafka's, by its own names.
   public init(
     bootstrapServers: String, properties: [String: String] = [:], idleRest: Duration = .zero
   ) {

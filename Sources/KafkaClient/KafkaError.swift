@@ -15,6 +15,7 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible, Lo
   public var isRetriable: Bool
   /// Whether the client that threw it is of no more use and has to be made anew.
   public var isFatal: Bool
+  /// The topic, topics or partition that it is about, if any.
   public var topic: String?
   /// Whether a setting is to blame: unknown, of a value that cannot be, or beyond this librdkafka.
   public private(set) var isSetting = false

@@ -6,6 +6,7 @@ public struct KafkaLibraryPolicy: Sendable {
   public struct Threshold: Sendable, Hashable {
     /// What asks for it, as an operator would say it.
     public let what: String
+    /// The oldest version that can do it.
     public let needed: KafkaLibrary
     /// What older versions do.
     public let before: String
@@ -19,6 +20,7 @@ public struct KafkaLibraryPolicy: Sendable {
     }
   }
 
+  /// The one that workers go by.
   public static let standard = KafkaLibraryPolicy()
 
   /// The oldest that a worker starts with; Debian 12 has it.
@@ -42,6 +44,7 @@ public struct KafkaLibraryPolicy: Sendable {
     before: "it is missing or unfinished",
     remedy: "Leave the property away: the group then has the classic protocol.")
 
+  /// All of them, whether or not they are asked for.
   public var thresholds: [Threshold] { [incrementalRebalances, scram, consumerProtocol] }
 
   /// What of these properties a version cannot do, whatever the broker, as a sentence for an operator; nil where

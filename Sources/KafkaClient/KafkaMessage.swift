@@ -3,8 +3,10 @@
 import CRDKafka
 import Foundation
 
+/// One partition of a topic. In order: by topic, then by number.
 public struct TopicPartition: Hashable, Sendable, Comparable, CustomStringConvertible {
   public var topic: String
+  /// From 0.
   public var partition: Int32
 
   public init(topic: String, partition: Int32) {
@@ -29,8 +31,10 @@ public enum KafkaOffset {
   public static let end = Int64(RD_KAFKA_OFFSET_END)
 }
 
+/// A header of a message.
 public struct KafkaHeader: Hashable, Sendable {
   public var key: String
+  /// Nil is Kafka's null, which is not an empty value.
   public var value: Data?
 
   public init(key: String, value: Data?) {
@@ -38,6 +42,7 @@ public struct KafkaHeader: Hashable, Sendable {
     self.value = value
   }
 
+  /// The text in UTF-8.
   public init(key: String, value: String) {
     self.init(key: key, value: Data(value.utf8))
   }
@@ -46,7 +51,9 @@ public struct KafkaHeader: Hashable, Sendable {
 /// A message as it was read.
 public struct KafkaMessage: Hashable, Sendable {
   public var topic: String
+  /// From 0.
   public var partition: Int32
+  /// From 0, within the partition.
   public var offset: Int64
   /// Nil is Kafka's null, which is not an empty key.
   public var key: Data?
@@ -62,6 +69,7 @@ public struct KafkaMessage: Hashable, Sendable {
   /// Bytes of a value that are here where not all of it is.
   static let keptBytes = 65_536
 
+  /// - Parameter valueSize: where `value` is only a beginning; nil: all of it is there.
   public init(
     topic: String, partition: Int32, offset: Int64, key: Data?, value: Data?,
     valueSize: Int? = nil, headers: [KafkaHeader] = [], timestamp: Date? = nil
@@ -126,6 +134,7 @@ public struct GroupOffset: Sendable, Hashable {
   /// (`offset.metadata.max.bytes`).
   public var metadata: String
 
+  /// - Parameter next: the next offset to read.
   public init(next: Int64, metadata: String = "") {
     self.next = next
     self.metadata = metadata

@@ -10,12 +10,18 @@ public struct OutgoingMessage: Sendable {
   public var topic: String
   /// Nil: chosen from the key.
   public var partition: Int32?
+  /// Nil is Kafka's null, from which no partition follows.
   public var key: Data?
   /// Nil is a tombstone.
   public var value: Data?
+  /// In the order in which they are written; a key may come more than once.
   public var headers: [KafkaHeader]
+  /// To the millisecond; nil: the time of sending.
   public var timestamp: Date?
 
+  /// - Parameters:
+  ///   - partition: nil: chosen from the key.
+  ///   - value: nil is a tombstone.
   public init(
     topic: String, partition: Int32? = nil, key: Data?, value: Data?,
     headers: [KafkaHeader] = [], timestamp: Date? = nil

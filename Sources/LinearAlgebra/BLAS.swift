@@ -20,6 +20,7 @@ public final class BLAS: Sendable {
   /// Opens OpenBLAS on first use. Kernels that compute wrongly are not used.
   public static let shared = BLAS()
 
+  /// Which kernels compute, as they were chosen when the library was opened.
   public let report: BLASReport
   private let library: OpenBLASLibrary?
 

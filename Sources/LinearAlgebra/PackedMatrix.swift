@@ -17,7 +17,9 @@ public enum Int8Level: Int32, Sendable, CaseIterable {
 
 /// Rows of activations as 8-bit codes: x ≈ code · scale, one scale for each 32 columns.
 public struct QuantizedRows {
+  /// Rows; the scales are one for each 32 columns of a row.
   public let count: Int
+  /// A multiple of 32.
   public let columns: Int
   private let codes: ByteBuffer
   private let factors: FloatBuffer
@@ -77,7 +79,9 @@ public struct QuantizedRows {
 ///
 /// Unchecked: the panels are written in `init` and only read afterwards.
 public struct PackedMatrix: @unchecked Sendable {
+  /// Of the blocks in the panels.
   public let type: WeightType
+  /// Without those that fill up the last panel.
   public let rows: Int
   public let columns: Int
   /// The number of panels.

@@ -20,6 +20,7 @@ public struct Question: Sendable {
   /// Whose the prompt's beginnings are where they are kept.
   public var owner: PrefixOwner
 
+  /// - Parameter maximumTokens: nil for the task's own.
   public init(
     task: TaskDefinition, prompt: [Int32], adapter: Adapter?, maximumTokens: Int? = nil,
     sampling: SamplingOptions = .greedy, isFree: Bool = false, owner: PrefixOwner = .everybody
@@ -40,10 +41,14 @@ public struct Answer: Sendable {
   public var text: String?
   /// The probability of a chosen answer among all answers; nil for generated ones.
   public var probability: Double?
+  /// Tokens generated, without the stop token; of a chosen answer those of its text and end of
+  /// text.
   public var completionTokens = 0
   /// Tokens of the prompt that an earlier question of its owner had computed.
   public var cachedTokens = 0
+  /// For the prompt; of a chosen answer all the time that it took.
   public var prefillSeconds = 0.0
+  /// From the first token to the last; 0 for chosen answers.
   public var decodeSeconds = 0.0
 }
 

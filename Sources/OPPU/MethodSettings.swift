@@ -12,6 +12,7 @@ public struct AdaptationSettings: Sendable, Equatable, Codable {
   /// The most tokens that a training computes: epochs, then examples, are reduced to it.
   public var maximumTokens: Int
 
+  /// - Parameter maximumTokens: over all epochs.
   public init(training: TrainingConfiguration, maximumTokens: Int) {
     self.training = training
     self.maximumTokens = maximumTokens
@@ -39,6 +40,7 @@ public enum AnswerDecoding: Sendable, Equatable, Codable {
 
 /// All settings of the method.
 public struct MethodSettings: Sendable, Equatable, Codable {
+  /// The preset's, which stays when single settings are changed.
   public var name: String
   /// The personal adapter of one user.
   public var user: AdaptationSettings
@@ -52,10 +54,14 @@ public struct MethodSettings: Sendable, Equatable, Codable {
   public var examples: TrainingSetSettings
   /// The longest example in tokens, answer included.
   public var cutoff: Int
+  /// How the answers to evaluated questions are made.
   public var decoding: AnswerDecoding
   /// Who writes the profile of prompts that have one.
   public var profile: UserProfile.Kind
 
+  /// - Parameters:
+  ///   - variantTokens: 0 to train task adapters of other prompts from scratch.
+  ///   - cutoff: in tokens.
   public init(
     name: String, user: AdaptationSettings, task: AdaptationSettings, variantTokens: Int = 0,
     examples: TrainingSetSettings, cutoff: Int, decoding: AnswerDecoding,
@@ -123,6 +129,7 @@ public struct MethodSettings: Sendable, Equatable, Codable {
     return settings
   }
 
+  /// All presets, the one for use first.
   public static let presets = [standard, alone, reference]
 
   /// What measures best on the default model, a small one: docs/presets.md has the search.

@@ -6,6 +6,7 @@ import Foundation
 public struct OverlapError: Error, Equatable, CustomStringConvertible, LocalizedError {
   /// What overlaps, in a plural, such as `users`.
   public let what: String
+  /// Ids or texts, each once, sorted.
   public let overlap: [String]
 
   public var description: String {

@@ -74,6 +74,7 @@ public struct PersonalPrompt: Sendable {
     return example.truncated(to: cutoff, keeping: beginning) ?? example
   }
 
+  /// The same for the texts of a training set.
   public func encode(_ text: TrainingText) -> TrainingExample {
     encode(text.prompt, text.completion)
   }

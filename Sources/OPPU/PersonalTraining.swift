@@ -12,10 +12,14 @@ public struct PersonalTraining: Sendable {
   public struct Result: Sendable {
     /// The user's own adapter, to be stacked on the task's.
     public let adapter: Adapter
+    /// The figures of the training itself.
     public let report: FineTuningReport
     /// Examples trained on, and how many of them the parent had learnt before.
     public let examples: Int
+    /// Of `examples`, those that the parent had learnt before.
     public let replayed: Int
+    /// Times that every example was gone through: the settings', or fewer where the tokens allow no
+    /// more.
     public let epochs: Int
     /// Mean losses per output token of each held-out example, in nats, in one order.
     public let heldOut: HeldOut
@@ -34,12 +38,16 @@ public struct PersonalTraining: Sendable {
   }
 
   public let model: LlamaModel
+  /// Whose examples and answers they are.
   public let task: TaskDefinition
+  /// Of these, `user`, `examples` and `cutoff` decide the training.
   public let settings: MethodSettings
+  /// What of the past stands in the prompts.
   public let variant: PromptVariant
   /// The task's adapter.
   public let under: Adapter?
 
+  /// - Parameter under: the task's adapter, frozen; nil to train on the base model itself.
   public init(
     model: LlamaModel, task: TaskDefinition, settings: MethodSettings,
     variant: PromptVariant = .plain, over under: Adapter? = nil

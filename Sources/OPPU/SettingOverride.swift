@@ -37,7 +37,9 @@ extension MethodSettings {
 
 /// A setting that does not exist or cannot have a value.
 public struct SettingPathError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  /// The setting's place, such as `user.training.learningRate`.
   public let path: String
+  /// Goes on after the setting's path and a colon.
   public let problem: String
 
   public var description: String { "setting \(path): \(problem)" }

@@ -10,7 +10,9 @@ import RandomNumbers
 public struct TaskAdaptation: Sendable {
   public let model: LlamaModel
   public let task: TaskDefinition
+  /// Of these, `task`, `variantTokens`, `examples`, `cutoff` and `profile` decide the training.
   public let settings: MethodSettings
+  /// What of the past stands in the prompts.
   public let variant: PromptVariant
   /// The adapter that training goes on from; nil to begin at the base model.
   public let parent: Adapter?

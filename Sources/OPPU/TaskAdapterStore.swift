@@ -11,12 +11,15 @@ import Personalization
 public struct TaskAdapterStore: Sendable {
   /// An adapter and the time that its training took.
   public struct Trained: Sendable {
+    /// As it is read from the folder: with what rounding its file brings.
     public let adapter: Adapter
     /// From 1, one more with every training of the same folder.
     public let version: Int
     /// SHA-256 of its weights in lower-case hex.
     public let fingerprint: String
+    /// Wall-clock time of its training, by whoever trained it.
     public let seconds: Double
+    /// Of the training that made it just now; nil where it was read from the folder.
     public let report: FineTuningReport?
   }
 
@@ -37,11 +40,14 @@ public struct TaskAdapterStore: Sendable {
 
   /// How an adapter is to have been trained.
   public struct Wanted: Sendable {
+    /// Of these, only what has a say in task adapters is compared.
     public let settings: MethodSettings
     /// Ids of those it was trained on.
     public let users: [String]
+    /// Of what was drawn at random in its training.
     public let seed: UInt64
 
+    /// - Parameter users: ids, in the order in which they were trained on.
     public init(settings: MethodSettings, users: [String], seed: UInt64) {
       self.settings = settings
       self.users = users
@@ -54,8 +60,10 @@ public struct TaskAdapterStore: Sendable {
     }
   }
 
+  /// The task's folder, which holds one folder for each variant.
   public let folder: URL
 
+  /// The folder need not exist; training makes it.
   public init(folder: URL) { self.folder = folder }
 
   private func place(_ variant: PromptVariant) -> URL { folder.appending(path: variant.name) }
@@ -141,7 +149,9 @@ public struct TaskAdapterStore: Sendable {
 
 /// A task adapter that cannot be used.
 public struct TaskAdapterError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  /// The folder of the one variant.
   public let folder: String
+  /// Goes on after the folder's path.
   public let problem: String
 
   public init(folder: String, problem: String) {

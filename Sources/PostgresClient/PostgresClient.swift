@@ -11,6 +11,7 @@ public final class PostgresClient: Sendable {
   private let logger: Logger
   private let pool: ConnectionPool
 
+  /// Opens no connection yet.
   public init(
     _ configuration: PostgresConfiguration, logger: Logger = Logger(label: "oppu.postgres")
   ) {

@@ -112,6 +112,7 @@ extension Optional: PostgresDecodable where Wrapped: PostgresDecodable {
 }
 
 extension String: PostgresDecodable {
+  /// Reads texts, names, JSON and enums as they are, and numbers and UUIDs in their written form.
   public init(postgres cell: PostgresCell) throws {
     let bytes = try cell.bytes(as: String.self)
     switch cell.typeOID {
@@ -129,6 +130,7 @@ extension String: PostgresDecodable {
 }
 
 extension Int64: PostgresDecodable {
+  /// Reads `int2`, `int4`, `int8` and `oid`, and a `numeric` that is whole.
   public init(postgres cell: PostgresCell) throws {
     let bytes = try cell.bytes(as: Int64.self)
     switch (cell.typeOID, bytes.count) {
@@ -147,6 +149,7 @@ extension Int64: PostgresDecodable {
 }
 
 extension Int: PostgresDecodable {
+  /// As `Int64`.
   public init(postgres cell: PostgresCell) throws {
     guard let value = Int(exactly: try Int64(postgres: cell)) else {
       throw cell.mismatch(Int.self)
@@ -156,6 +159,7 @@ extension Int: PostgresDecodable {
 }
 
 extension Int32: PostgresDecodable {
+  /// As `Int64`, where the number fits.
   public init(postgres cell: PostgresCell) throws {
     guard let value = Int32(exactly: try Int64(postgres: cell)) else {
       throw cell.mismatch(Int32.self)
@@ -165,6 +169,7 @@ extension Int32: PostgresDecodable {
 }
 
 extension Double: PostgresDecodable {
+  /// Reads `float4`, `float8`, `int2`, `int4`, `int8` and `numeric`, to the nearest.
   public init(postgres cell: PostgresCell) throws {
     let bytes = try cell.bytes(as: Double.self)
     switch (cell.typeOID, bytes.count) {
@@ -182,6 +187,7 @@ extension Double: PostgresDecodable {
 }
 
 extension Float: PostgresDecodable {
+  /// As `Double`, to the nearest.
   public init(postgres cell: PostgresCell) throws { self = Float(try Double(postgres: cell)) }
 }
 
@@ -194,6 +200,7 @@ extension Bool: PostgresDecodable {
 }
 
 extension Data: PostgresDecodable {
+  /// Reads `bytea`, and texts and JSON as their UTF-8.
   public init(postgres cell: PostgresCell) throws {
     let bytes = try cell.bytes(as: Data.self)
     switch cell.typeOID {
@@ -228,6 +235,7 @@ extension UUID: PostgresDecodable {
 }
 
 extension PostgresJSON: PostgresDecodable {
+  /// Reads `json` and `jsonb`, and text or bytes that hold JSON.
   public init(postgres cell: PostgresCell) throws {
     let data = try Data(postgres: cell)
     do { value = try PostgresJSONCoding.decode(Value.self, from: data) } catch {

@@ -14,6 +14,10 @@ public struct PostgresConfiguration: Sendable {
   /// What the server shows in `pg_stat_activity` unless the connection string names another.
   public var applicationName: String
 
+  /// - Parameters:
+  ///   - conninfo: libpq's connection string, a URI or keywords; "" leaves all to libpq's
+  ///     environment.
+  ///   - maximumConnections: of the pool; less than 1 counts as 1.
   public init(
     _ conninfo: String, maximumConnections: Int = 8, applicationName: String = "oppu-worker"
   ) {

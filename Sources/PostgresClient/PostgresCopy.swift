@@ -7,36 +7,45 @@ import Foundation
 ///
 /// Begin each row, then append a value for every column of the COPY, each in the column's own type.
 public struct PostgresBinaryRows: Sendable {
+  /// COPY's rows, without the header and the end that `copyIn` adds.
   public private(set) var bytes: [UInt8] = []
+  /// Rows begun.
   public private(set) var count = 0
   private let width: Int16
 
   /// - Parameter columns: how many values a row has.
   public init(columns: Int) { width = Int16(clamping: columns) }
 
+  /// Makes room for so many bytes in all.
   public mutating func reserveCapacity(_ bytes: Int) { self.bytes.reserveCapacity(bytes) }
 
+  /// Begins the next row; the one before it must have all its values.
   public mutating func beginRow() {
     bytes.append(bigEndian: width)
     count += 1
   }
 
+  /// NULL, of any type.
   public mutating func appendNull() { bytes.append(bigEndian: Int32(-1)) }
 
+  /// `text`, or another type that COPY reads from plain UTF-8.
   public mutating func append(_ text: String) {
     var text = text
     text.withUTF8 { appendField(UnsafeRawBufferPointer($0)) }
   }
 
+  /// The same; nil is NULL.
   public mutating func append(_ text: String?) {
     if let text { append(text) } else { appendNull() }
   }
 
+  /// `integer`.
   public mutating func append(_ value: Int32) {
     bytes.append(bigEndian: Int32(4))
     bytes.append(bigEndian: value)
   }
 
+  /// `bigint`.
   public mutating func append(_ value: Int64) {
     bytes.append(bigEndian: Int32(8))
     bytes.append(bigEndian: value)

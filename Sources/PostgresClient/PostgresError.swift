@@ -4,6 +4,7 @@ import Foundation
 
 /// An error of PostgreSQL, of the connection to it, or of a value on the way in or out.
 public struct PostgresError: Error, Sendable, CustomStringConvertible, LocalizedError {
+  /// Where something went wrong.
   public enum Kind: Sendable, Hashable {
     /// The server refused a statement; `sqlState` says why.
     case server
@@ -22,13 +23,16 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, Localized
   public var sqlState: String?
   /// One sentence for a person; never holds a password.
   public var message: String
+  /// What the server adds in detail; it may quote values.
   public var detail: String?
+  /// What the server advises.
   public var hint: String?
   /// The constraint that was violated.
   public var constraint: String?
   /// The start of the statement, with `$n` in place of values.
   public var query: String?
 
+  /// - Parameter query: only its beginning is kept.
   public init(
     kind: Kind, sqlState: String? = nil, message: String, detail: String? = nil,
     hint: String? = nil, constraint: String? = nil, query: String? = nil

@@ -7,6 +7,7 @@ import Synchronization
 /// What NOTIFY sent.
 public struct PostgresNotification: Sendable, Hashable {
   public var channel: String
+  /// Empty where NOTIFY gave none.
   public var payload: String
   /// The server process that sent it.
   public var processID: Int32

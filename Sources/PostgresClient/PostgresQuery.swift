@@ -28,6 +28,7 @@ public struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
   /// A statement from text that is not a literal. The text is SQL: never put data into it.
   public init(unsafeSQL sql: String) { pieces = [.sql(sql)] }
 
+  /// What the compiler turns an interpolated string into.
   public struct StringInterpolation: StringInterpolationProtocol, Sendable {
     var pieces: [Piece] = []
 
@@ -35,6 +36,7 @@ public struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
       pieces.reserveCapacity(interpolationCount * 2 + 1)
     }
 
+    /// A piece of the statement as it stands in the source.
     public mutating func appendLiteral(_ literal: String) { pieces.append(.sql(literal)) }
 
     /// A parameter.
@@ -69,12 +71,14 @@ public struct PostgresQuery: ExpressibleByStringInterpolation, Sendable {
     public mutating func appendInterpolation(unsafeSQL sql: String) { pieces.append(.sql(sql)) }
   }
 
+  /// One statement after the other, without anything between; both keep their parameters.
   public static func + (first: PostgresQuery, second: PostgresQuery) -> PostgresQuery {
     var result = first
     result.pieces.append(contentsOf: second.pieces)
     return result
   }
 
+  /// Appends a statement, which keeps its parameters.
   public static func += (first: inout PostgresQuery, second: PostgresQuery) {
     first.pieces.append(contentsOf: second.pieces)
   }

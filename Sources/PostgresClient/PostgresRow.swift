@@ -82,9 +82,11 @@ public struct PostgresRow: Sendable {
 /// One column of one row while it is decoded; valid only during `PostgresDecodable.init`.
 public struct PostgresCell {
   public let column: String
+  /// PostgreSQL's object id of the column's type.
   public let typeOID: UInt32
   let content: UnsafeRawBufferPointer?
 
+  /// Whether it is NULL.
   public var isNull: Bool { content == nil }
 
   /// The value in PostgreSQL's binary format.

@@ -5,8 +5,10 @@ public struct SplitMix64: RandomNumberGenerator, Sendable {
   /// What the next number follows from.
   public private(set) var state: UInt64
 
+  /// Every seed will do, 0 too.
   public init(seed: UInt64) { state = seed }
 
+  /// The next 64 bits.
   public mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state

@@ -9,7 +9,9 @@ import PostgresClient
 public struct RecordedAnswer: Sendable {
   public var requestID: String
   public var stream: StreamID
+  /// As the request had it.
   public var input: JSONText
+  /// In the task's form.
   public var output: String
   /// Nil: the base model answered.
   public var adapterVersion: Int?
@@ -28,10 +30,12 @@ public struct RecordedAnswer: Sendable {
   }
 }
 
+/// The answers' table: what is recorded waits for feedback, for a while.
 public struct AnswerRepository: Sendable {
   private let client: PostgresClient
   private let key: ReceiptKey
 
+  /// - Parameter key: the one that erasures are recorded with.
   public init(_ client: PostgresClient, key: ReceiptKey = .stored) {
     self.client = client
     self.key = key

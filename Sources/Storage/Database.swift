@@ -5,7 +5,12 @@ import PostgresClient
 
 /// Runs statements: the pool (each statement on its own) or one connection (inside its transaction).
 public protocol Database: Sendable {
+  /// Runs one statement and returns its rows.
+  /// - Throws: `PostgresError`; `CancellationError`.
   func query(_ query: PostgresQuery) async throws -> [PostgresRow]
+  /// Runs one statement.
+  /// - Returns: how many rows it changed; for SELECT, returned.
+  /// - Throws: `PostgresError`; `CancellationError`.
   @discardableResult func execute(_ query: PostgresQuery) async throws -> Int
 }
 

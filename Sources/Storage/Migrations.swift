@@ -6,6 +6,7 @@ import PostgresClient
 
 /// One step of the schema. Once released it never changes; a correction is a further step.
 public struct Migration: Sendable {
+  /// From 1, without gaps.
   public let number: Int
   public let name: String
   public let sql: String
@@ -13,6 +14,7 @@ public struct Migration: Sendable {
   /// Hex SHA-256 of the SQL, stored when applied, so that an edited step is noticed.
   public var checksum: String { SHA256.hash(data: Data(sql.utf8)).hexadecimal }
 
+  /// By number.
   public static let all: [Migration] = [
     Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql),
     Migration(

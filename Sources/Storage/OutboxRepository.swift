@@ -5,6 +5,7 @@ import PostgresClient
 
 /// What happened to a user's adapters, as published on `adapter-events`.
 public struct AdapterEvent: Sendable, Codable {
+  /// By the names that the messages have.
   public enum Kind: String, Sendable, Codable {
     case shiftDetected = "shift_detected"
     case trainingStarted = "training_started"
@@ -16,12 +17,20 @@ public struct AdapterEvent: Sendable, Codable {
   }
   public var kind: Kind
   public var userID: String
+  /// `*` for an erasure, which is of all tasks.
   public var task: String
+  /// The version that it is about; nil where it is about none.
   public var adapterVersion: Int?
+  /// The version that ``adapterVersion`` was trained from; of a rollback, the one now active.
+  /// Nil: none, so the base model, or the task's adapter over it.
   public var parentVersion: Int?
+  /// Nil where it comes of no job.
   public var jobID: Int64?
+  /// Why there was a training, a shift or a rollback; of a failed training, the error.
   public var reason: String?
+  /// Of the candidate, in nats per output token.
   public var heldOutLoss: Double?
+  /// Of what the candidate was compared with, in nats per output token.
   public var parentHeldOutLoss: Double?
   /// What an erasure found.
   public var removed: ErasureCounts?
@@ -60,16 +69,22 @@ public struct AdapterEvent: Sendable, Codable {
 
 /// A message that waits to be published.
 public struct OutboxMessage: Sendable {
+  /// Grows in the order of writing.
   public let id: Int64
+  /// Of the message to be published: the user's id.
   public let key: String
   public let event: AdapterEvent
 }
 
+/// The table of messages that wait.
 public struct OutboxRepository: Sendable {
   private let database: any Database
 
+  /// - Parameter database: a transaction's connection, so that a message comes with the change it
+  ///   tells of.
   public init(_ database: any Database) { self.database = database }
 
+  /// Puts a message behind those that wait. Whoever publishes sees it once it is committed.
   public func post(_ event: AdapterEvent) async throws {
     try await database.execute(
       """

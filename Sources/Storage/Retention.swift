@@ -28,12 +28,16 @@ public struct RetentionPolicy: Sendable, Equatable {
 public struct Retention: Sendable {
   private let connection: PostgresConnection
 
+  /// - Parameter connection: inside a transaction.
   public init(_ connection: PostgresConnection) { self.connection = connection }
 
   // MARK: Events and answers
 
+  /// What became of a task's old events.
   public struct Events: Sendable, Equatable {
+    /// Streams that had such events.
     public var streams = 0
+    /// Events removed.
     public var events = 0
     /// Whether there may be more.
     public var isFull = false
@@ -99,9 +103,13 @@ public struct Retention: Sendable {
 
   // MARK: Adapters
 
+  /// What became of old versions.
   public struct Adapters: Sendable, Equatable {
+    /// Versions that lost their weights.
     public var weights = 0
+    /// Of those weights.
     public var bytes: Int64 = 0
+    /// Rows removed.
     public var versions = 0
     /// Where the next run goes on among the versions; nil: from the beginning.
     public var next: Date?

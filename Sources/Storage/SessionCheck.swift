@@ -12,6 +12,7 @@ public struct PooledSessionsError: Error, CustomStringConvertible, LocalizedErro
   public var errorDescription: String? { description }
 }
 
+/// Tells sessions from what a pooler makes of them.
 public enum SessionCheck {
   /// Asks two connections by turns which process is behind them. Two sessions never have the same one. A pooler gives
   /// the session that was given back last to the next who asks, so both have it in turn; or the one that has rested

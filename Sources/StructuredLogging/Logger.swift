@@ -15,7 +15,9 @@ public struct Logger: Sendable {
     }
   }
 
+  /// What happened, in words.
   public typealias Message = String
+  /// Values by their names.
   public typealias Metadata = [String: String]
 
   /// The least level that is written.
@@ -44,24 +46,31 @@ public struct Logger: Sendable {
     handler.log(level: level, message: message(), metadata: metadata.merging(values()) { $1 })
   }
 
+  /// A line at the level `trace`; neither argument is evaluated where that is not written.
   public func trace(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .trace, message(), metadata: metadata()) }
+  /// A line at the level `debug`.
   public func debug(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .debug, message(), metadata: metadata()) }
+  /// A line at the level `info`.
   public func info(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .info, message(), metadata: metadata()) }
+  /// A line at the level `notice`.
   public func notice(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .notice, message(), metadata: metadata()) }
+  /// A line at the level `warning`.
   public func warning(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .warning, message(), metadata: metadata()) }
+  /// A line at the level `error`.
   public func error(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .error, message(), metadata: metadata()) }
+  /// A line at the level `critical`.
   public func critical(
     _ message: @autoclosure () -> Message, metadata: @autoclosure () -> Metadata = [:]
   ) { log(level: .critical, message(), metadata: metadata()) }

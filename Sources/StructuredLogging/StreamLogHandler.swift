@@ -11,6 +11,7 @@ import Synchronization
 /// nobody reads the pipe or the descriptor is closed, is dropped: a log ends no process. Characters
 /// that would end the line or rule a terminal are escaped.
 public struct StreamLogHandler: LogHandler {
+  /// How a line is written.
   public enum Format: Sendable {
     /// `2026-11-28T16:30:00+0100 info label: key=value other="two words" message`: local time (`Z`
     /// in UTC), keys in order, a value in quotes where it is empty or has a space, `=` or a quote.
@@ -33,6 +34,7 @@ public struct StreamLogHandler: LogHandler {
     self.format = format
   }
 
+  /// Text on standard error.
   public static func standardError(label: String) -> Self { Self(label: label) }
 
   public func log(level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata) {

@@ -4,6 +4,7 @@ import Foundation
 
 /// A cell of a row, and the title of its column.
 public struct Column: Sendable {
+  /// On which side of its column a cell stands.
   public enum Alignment: Sendable { case left, right }
 
   let title: String

@@ -9,7 +9,9 @@ public enum YAMLNode: Sendable {
   case sequence(Sequence)
   case mapping(Mapping)
 
+  /// Values in the order of the text.
   public typealias Sequence = Items<YAMLNode>
+  /// Pairs in the order of the text.
   public typealias Mapping = Items<(key: YAMLNode, value: YAMLNode)>
 
   /// A place in a text; lines and columns (characters) count from 1.
@@ -21,10 +23,12 @@ public enum YAMLNode: Sendable {
   /// What stands in a sequence or a mapping.
   public struct Items<Element: Sendable>: Sendable, RandomAccessCollection {
     let elements: [Element]
+    /// Where the first of them begins, or the bracket before it.
     public let mark: Mark
 
     public var startIndex: Int { 0 }
     public var endIndex: Int { elements.count }
+    /// The value or pair at an index, from 0.
     public subscript(index: Int) -> Element { elements[index] }
   }
 
@@ -37,6 +41,7 @@ public enum YAMLNode: Sendable {
     }
   }
 
+  /// Nil for a sequence or mapping.
   public var scalar: Scalar? { if case .scalar(let scalar) = self { scalar } else { nil } }
   /// The text of a scalar of any kind, such as `5` or `true`.
   public var string: String? { scalar?.string }
@@ -44,6 +49,7 @@ public enum YAMLNode: Sendable {
   public var int: Int? { scalar?.int }
   /// A number, also a whole one.
   public var float: Double? { scalar?.float }
+  /// Nil for what is no `true` or `false`.
   public var bool: Bool? { scalar?.bool }
 
   /// Reads the one document of a text: YAML 1.2 with the types of its core schema.
@@ -83,9 +89,11 @@ extension YAMLNode.Mapping {
 public struct YAMLError: Error, Hashable, CustomStringConvertible, LocalizedError {
   /// The name that the caller gave to the text.
   public let file: String
+  /// Where the value stands that is wrong.
   public let mark: YAMLNode.Mark
   /// The path of the value, such as `tasks.film_tag.labels[2]`; empty at the top.
   public let key: String
+  /// Goes on after the place, the value's path and a colon.
   public let problem: String
 
   public var description: String {

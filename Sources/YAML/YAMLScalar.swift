@@ -11,16 +11,21 @@ extension YAMLNode {
 
     /// The text, without quotes and escapes.
     public let string: String
+    /// By the core schema, or by a tag.
     public let kind: Kind
     public let mark: Mark
 
+    /// Nil for another kind.
     public var bool: Bool? { kind == .bool ? string.lowercased() == "true" : nil }
 
+    /// Of decimal, octal (`0o`) and hexadecimal (`0x`) digits; nil for another kind and beyond
+    /// `Int`.
     public var int: Int? {
       guard kind == .int else { return nil }
       return Self.radix(string).map { Int(string.dropFirst(2), radix: $0) } ?? Int(string)
     }
 
+    /// Of a whole number, too; nil for another kind.
     public var float: Double? {
       guard kind == .float || kind == .int else { return nil }
       // Swift's names for .inf and .nan have no point.

@@ -69,6 +69,47 @@ import Testing
     }
   }
 
+  @Test("every public type, function and subscript is documented")
+  func documented() throws {
+    let keywords: Set<Substring> = [
+      "actor", "class", "enum", "func", "protocol", "struct", "subscript", "typealias",
+    ]
+    let modifiers: Set<Substring> = [
+      "public", "static", "final", "indirect", "mutating", "nonisolated", "nonmutating", "override",
+    ]
+    // These a protocol documents, once for all that conform to it.
+    let witnesses = [
+      "== (", "< (", "encode(to ", "hash(into ", "run() async throws {", "run() throws {",
+      "postgresValue()", "write(to writer:", "step(on connection:", "log(level: Logger.Level,",
+      "validate() throws {}", "gathered(_ ", "elements(of value:", "fromClient(_ bytes:",
+      "fromServer(_ bytes:",
+    ]
+    func unindented(_ line: Substring) -> Substring { line.drop(while: \.isWhitespace) }
+    var count = 0
+    for (path, text) in try Repository.swiftFiles("Sources") {
+      let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+      var isInProtocol = false
+      for (index, line) in lines.enumerated() {
+        if line.hasPrefix("public protocol ") { isInProtocol = !line.hasSuffix("}") }
+        if line == "}" { isInProtocol = false }
+        let words = line.split(separator: " ").drop { $0.hasPrefix("@") }
+        guard words.first == "public" || isInProtocol else { continue }
+        let declaration = words.drop { modifiers.contains($0) }
+        guard let word = declaration.first, keywords.contains(word.prefix { $0.isLetter }) else {
+          continue
+        }
+        count += 1
+        let name = declaration.dropFirst().joined(separator: " ")
+        if witnesses.contains(where: name.hasPrefix) { continue }
+        let above = lines[..<index].last { !unindented($0).hasPrefix("@") }
+        if above.map({ unindented($0).hasPrefix("///") }) != true {
+          Issue.record("\(path), line \(index + 1): \(unindented(line))")
+        }
+      }
+    }
+    #expect(count > 1_000)
+  }
+
   @Test("every advisory lock has a number of its own, and all stand in one place")
   func locks() throws {
     var found: [String: [String]] = [:]

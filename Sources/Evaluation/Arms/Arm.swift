@@ -25,7 +25,9 @@ public struct Arm: Sendable, Hashable, Codable {
     case user
   }
 
+  /// As it was asked for; the key of its results.
   public let name: String
+  /// What answers.
   public let source: Source
 
   /// An arm by its name: `base`, `rag-K`, `pag`, `rag-K+pag` on the base model; the same behind

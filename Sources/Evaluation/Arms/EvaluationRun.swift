@@ -17,6 +17,7 @@ public struct EvaluationPlan: Sendable {
   public var users: Int?
   /// No user is begun that would not be done by then, from the start; nil for no limit.
   public var budget: Duration?
+  /// Of all that is drawn at random.
   public var seed: UInt64
   /// The results folder; made where it is missing.
   public var folder: URL
@@ -65,8 +66,11 @@ public struct EvaluationRun: Sendable {
 
   /// What was found of which users.
   public struct Findings: Sendable {
+    /// Of the users who were done.
     public var outcomes: [UserOutcome]
+    /// Users who were not done, and why.
     public var leftOut: [EvaluatedUsers.LeftOut]
+    /// By what their prompts hold.
     public var taskAdapters: [PromptVariant: Adapter]
     /// Seconds that the task adapter of a variant took.
     public var taskSeconds: [PromptVariant: Double]

@@ -12,6 +12,7 @@ public struct Summary: Sendable {
   public let outcomes: [UserOutcome]
   private let statistics: EvaluationStatistics
 
+  /// - Parameter seed: of the resampling.
   public init(task: TaskDefinition, arms: [Arm], outcomes: [UserOutcome], seed: UInt64 = 1) {
     self.task = task
     self.arms = arms

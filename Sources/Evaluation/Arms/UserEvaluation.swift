@@ -10,16 +10,23 @@ import Personalization
 public struct UserOutcome: Sendable, Codable {
   /// A training of the user's own adapter.
   public struct Training: Sendable, Codable {
+    /// Of one epoch, replayed ones included.
     public var examples: Int
+    /// As many as the settings' tokens allowed.
     public var epochs: Int
+    /// Of all epochs.
     public var tokens: Int
+    /// Wall-clock time, held-out losses included.
     public var seconds: Double
+    /// The mean of the batches' losses in the first epoch and in the last, in nats per token.
     public var lossFirstEpoch: Double
     public var lossLastEpoch: Double
   }
 
+  /// The user's id.
   public var user: String
   public var historyItems: Int
+  /// Golds, predictions and losses are in their order.
   public var queryIDs: [String]
   /// Nil where nobody tells.
   public var golds: [String?]
@@ -61,9 +68,12 @@ public struct UserEvaluation: Sendable {
   public let task: TaskDefinition
   public let historyTask: TaskDefinition
   public let settings: MethodSettings
+  /// By what their prompts hold; of a variant without one, users' adapters lie on the base model.
   public let taskAdapters: [PromptVariant: Adapter]
+  /// Of trainings and of answers that are drawn.
   public let seed: UInt64
 
+  /// - Parameter historyTask: nil: the queries' own.
   public init(
     model: LlamaModel, task: TaskDefinition, historyTask: TaskDefinition? = nil,
     settings: MethodSettings, taskAdapters: [PromptVariant: Adapter], seed: UInt64

@@ -7,6 +7,7 @@ import RandomNumbers
 
 /// One question to be answered as a user would.
 public struct LaMPQuery: Codable, Sendable, Hashable {
+  /// The file's, as text.
   public var id: String
   /// The task's fields, taken out of the question's text.
   public var input: [String: JSONValue]
@@ -15,6 +16,7 @@ public struct LaMPQuery: Codable, Sendable, Hashable {
   /// When it was asked, where the file tells.
   public var occurredAt: Date?
 
+  /// - Parameter gold: in the task's form; nil where nobody tells.
   public init(id: String, input: [String: JSONValue], gold: String?, occurredAt: Date? = nil) {
     self.id = id
     self.input = input
@@ -46,6 +48,7 @@ public struct LaMPNote: Codable, Sendable, Hashable, CustomStringConvertible {
   public let row: Int?
   /// The row's id, where it has one.
   public let id: String?
+  /// What is wrong, and what was done.
   public let problem: String
 
   public var description: String {
@@ -58,7 +61,9 @@ public struct LaMPNote: Codable, Sendable, Hashable, CustomStringConvertible {
 
 /// Why a LaMP folder cannot be used at all.
 public struct LaMPFileError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  /// The file's name or path.
   public let file: String
+  /// Goes on after the file and a colon.
   public let problem: String
 
   public var description: String { "\(file): \(problem)" }
@@ -78,6 +83,7 @@ public struct LaMPFileError: Error, Equatable, CustomStringConvertible, Localize
 /// Ids may be strings or numbers. A row that cannot be used is left out with a note; a file that
 /// cannot be used is an error.
 public struct LaMPDataset: Sendable {
+  /// The queries' task.
   public let task: TaskDefinition
   /// The task of the histories' items: `task`, or another one where the files' items have no answer
   /// to it (a paper without a citation is no question of LaMP_1). What histories train and how

@@ -23,6 +23,7 @@ public struct ActivityBins: Codable, Sendable, Hashable {
         .filter { $0 < longest })
   }
 
+  /// The number of levels.
   public var count: Int { edges.count + 1 }
 
   /// The level of a history's length, from 0.

@@ -7,6 +7,7 @@ import RandomNumbers
 /// One query of an evaluation with the answers of two arms.
 public struct PairedAnswer: Sendable, Hashable {
   public var user: String
+  /// In the task's form.
   public var gold: String
   /// An arm's answer in the task's form, nil where none could be read.
   public var a: String?
@@ -26,6 +27,7 @@ public struct Estimate: Codable, Sendable, Hashable {
   public var value: Double
   public var low: Double
   public var high: Double
+  /// Queries that were measured.
   public var queries: Int
   public var users: Int
 }
@@ -45,6 +47,7 @@ public struct Comparison: Codable, Sendable, Hashable {
   /// How likely a difference of at least this size is, either way, if the arms were exchangeable on
   /// every query (a paired permutation test).
   public var p: Double
+  /// Queries that were measured.
   public var queries: Int
   public var users: Int
 
@@ -58,8 +61,11 @@ public struct Comparison: Codable, Sendable, Hashable {
 /// and the seed alone.
 public struct EvaluationStatistics: Sendable {
   public let task: TaskDefinition
+  /// Of the bootstrap.
   public var resamples: Int
+  /// Of the permutation test.
   public var permutations: Int
+  /// Of what is drawn in both.
   public var seed: UInt64
 
   public init(

@@ -42,6 +42,7 @@ public enum Metrics {
     text.trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
+  /// The share of predictions that are their golds; nil is none. 0 without any.
   public static func accuracy(_ predictions: [String?], _ golds: [String]) -> Double {
     mean(zip(predictions, golds).map { $0 == $1 ? 1 : 0 })
   }
@@ -63,10 +64,12 @@ public enum Metrics {
       })
   }
 
+  /// Without pairs 0.
   public static func meanAbsoluteError(_ pairs: [(prediction: Double, gold: Double)]) -> Double {
     mean(pairs.map { abs($0.prediction - $0.gold) })
   }
 
+  /// Without pairs 0.
   public static func rootMeanSquaredError(_ pairs: [(prediction: Double, gold: Double)]) -> Double {
     mean(pairs.map { ($0.prediction - $0.gold) * ($0.prediction - $0.gold) }).squareRoot()
   }

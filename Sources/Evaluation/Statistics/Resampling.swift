@@ -14,7 +14,9 @@ public struct ClusterBootstrap: Sendable {
   /// The positions of each user's queries.
   private let clusters: [[Int]]
   private let count: Int
+  /// How often users and queries are drawn.
   public let resamples: Int
+  /// The same seed draws the same.
   public let seed: UInt64
 
   /// - Parameter users: each query's user.

@@ -38,9 +38,11 @@ public struct StreamTrainingCost: Codable, Sendable, Hashable {
   /// Examples of an epoch, and how many of them had been learnt before.
   public var examples: Int
   public var replayed: Int
+  /// Times that every example was gone through.
   public var epochs: Int
   /// Tokens of all epochs.
   public var tokens: Int
+  /// Wall-clock time.
   public var seconds: Double
 
   public init(examples: Int, replayed: Int, epochs: Int, tokens: Int, seconds: Double) {
@@ -54,6 +56,7 @@ public struct StreamTrainingCost: Codable, Sendable, Hashable {
 
 /// The user's adapter over the task's, trained as the worker trains it.
 public struct AdapterLearner: StreamLearner {
+  /// What a training left.
   public struct Knowledge: Sendable {
     /// The user's own.
     public let adapter: Adapter
@@ -65,6 +68,7 @@ public struct AdapterLearner: StreamLearner {
     public let profile: UserProfile?
   }
 
+  /// How the adapters are trained, over which adapter, and what stands in the prompts.
   public let training: PersonalTraining
   private let prompt: PersonalPrompt
   private let seed: UInt64
@@ -74,6 +78,7 @@ public struct AdapterLearner: StreamLearner {
   private var model: LlamaModel { training.model }
   private var task: TaskDefinition { training.task }
 
+  /// - Parameter seed: of trainings and of answers that are drawn.
   public init(training: PersonalTraining, seed: UInt64) {
     self.training = training
     self.seed = seed
@@ -82,6 +87,7 @@ public struct AdapterLearner: StreamLearner {
       settings: training.settings)
   }
 
+  /// The model's answer with both adapters; before the first training with the task's, if any.
   public func answer(
     _ input: [String: JSONValue], earlier: HistoryRetriever, with knowledge: Knowledge?
   ) throws -> String? {
@@ -100,6 +106,7 @@ public struct AdapterLearner: StreamLearner {
     return try model.answer([question], prefixes: prefixes).first?.text
   }
 
+  /// The loss with both adapters.
   public func loss(
     of item: HistoryItem, earlier: HistoryRetriever, with knowledge: Knowledge
   ) throws -> Double {
@@ -108,6 +115,9 @@ public struct AdapterLearner: StreamLearner {
       adapter: knowledge.stacked, prefixes: prefixes)[0]
   }
 
+  /// Trains the user's adapter, from the one before if there is one, and writes a profile where
+  /// prompts have one.
+  /// - Throws: `TrainingError`, `PromptError`, `InferenceError`.
   public func learn(
     _ history: [HistoryItem], from knowledge: Knowledge?, changedAt: Int?
   ) throws -> (knowledge: Knowledge, cost: StreamTrainingCost)? {

@@ -10,10 +10,12 @@ public struct UserStream: Codable, Sendable, Hashable {
   public var user: String
   /// The users whose events they are.
   public var people: [String]
+  /// Oldest first.
   public var items: [HistoryItem]
   /// Events after which the behaviour is known to change.
   public var shifts: [Int]
 
+  /// A stream of one user, whose behaviour is not known to change.
   public init(user: String, items: [HistoryItem]) {
     self.user = user
     people = [user]
@@ -44,22 +46,29 @@ public struct UserStream: Codable, Sendable, Hashable {
 
 /// What a policy came to on a stream; the unit that a stopped study goes on after.
 public struct StreamOutcome: Codable, Sendable, Hashable {
+  /// One training on the way.
   public struct Training: Codable, Sendable, Hashable {
     /// Events there were; the next one is the first that profits.
     public var after: Int
     public var reason: StreamingSchedule.Reason
+    /// The position of the first event of the behaviour that was to be learnt; nil: the whole
+    /// history.
     public var changedAt: Int?
     public var cost: StreamTrainingCost
   }
 
+  /// What the stream is called.
   public var user: String
   public var policy: StreamingPolicy
+  /// What the user really did, event by event.
   public var golds: [String]
   /// Nil where no answer could be read.
   public var predictions: [String?]
+  /// In order.
   public var trainings: [Training]
   /// The shifts that were reported, by `on_shift` alone.
   public var alarms: [StreamingSchedule.Alarm]
+  /// Events after which the behaviour is known to change.
   public var shifts: [Int]
   /// Of everything, training included.
   public var seconds: Double

@@ -24,6 +24,7 @@ public enum StreamingPolicy: String, Codable, Sendable, CaseIterable {
     self = policy
   }
 
+  /// The name on a command line.
   public var argument: String { self == .onShift ? "shift" : rawValue }
 
   /// For people.
@@ -61,6 +62,7 @@ public struct StreamingRules: Codable, Sendable, Hashable {
   /// Mean number of events between false alarms of a user who does not change.
   public var falseAlarmEvents: Int
 
+  /// Numbers that are too small are raised: to 1, and `falseAlarmEvents` to 20.
   public init(
     every: Int, firstAdapterEvents: Int, newEvents: Int, shiftEvents: Int, falseAlarmEvents: Int
   ) {
@@ -96,6 +98,7 @@ public struct StreamingRules: Codable, Sendable, Hashable {
 /// `onShift` is the worker's policy on the worker's monitor. What the worker decides by the clock (the
 /// patience of a shift, the age of an adapter) is left out: a study has no waiting.
 public struct StreamingSchedule: Sendable {
+  /// Why there is a training.
   public enum Reason: String, Codable, Sendable {
     case schedule
     case everyEvent = "every_event"
@@ -114,6 +117,7 @@ public struct StreamingSchedule: Sendable {
     }
   }
 
+  /// A training that is due.
   public struct Training: Sendable, Hashable {
     public let reason: Reason
     /// The position of the first event of the behaviour that is to be learnt.
@@ -130,6 +134,7 @@ public struct StreamingSchedule: Sendable {
 
   public let policy: StreamingPolicy
   public let rules: StreamingRules
+  /// All so far; of `onShift` alone.
   public private(set) var alarms: [Alarm] = []
   private let shiftPolicy: SchedulePolicy
   private var monitor: ShiftMonitor

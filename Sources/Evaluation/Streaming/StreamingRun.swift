@@ -13,10 +13,13 @@ import Personalization
 public struct StreamingPlan: Sendable {
   public var policies: [StreamingPolicy]
   public var rules: StreamingRules
+  /// How adapters are trained and answers are made.
   public var settings: MethodSettings
+  /// What of the past stands in the prompts.
   public var variant: PromptVariant
   /// No user is begun that would not be done by then, from the start; nil for no limit.
   public var budget: Duration?
+  /// Of all that is drawn at random.
   public var seed: UInt64
   /// The results folder; made where it is missing.
   public var folder: URL
@@ -53,9 +56,11 @@ public struct StreamingRun: Sendable {
     self.plan = plan
   }
 
+  /// What was found of which users.
   public struct Findings: Sendable {
     /// Of the users who were done under every policy.
     public var outcomes: [StreamOutcome] = []
+    /// Users who were not done under every policy, and why.
     public var leftOut: [EvaluatedUsers.LeftOut] = []
 
     /// Of one stream.

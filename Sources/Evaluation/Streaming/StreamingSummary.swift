@@ -13,6 +13,7 @@ public struct StreamingSummary: Sendable {
   /// Points of a curve at most.
   private static let points = 60
 
+  /// - Parameter seed: of the resampling.
   public init(task: TaskDefinition, outcomes: [StreamOutcome], seed: UInt64 = 1) {
     self.task = task
     self.outcomes = outcomes

@@ -14,6 +14,7 @@ public struct LoRAFactors: Sendable {
   /// [output width], DoRA's norm of each row of W + ΔW; nil for plain LoRA.
   public let magnitude: FloatBuffer?
 
+  /// Shapes as the properties say; nothing is copied or checked here.
   public init(a: FloatBuffer, b: FloatBuffer, magnitude: FloatBuffer? = nil) {
     self.a = a
     self.b = b
@@ -24,9 +25,11 @@ public struct LoRAFactors: Sendable {
 /// What one adapter does to one projection: y = outputScale ⊙ (f(inputScale ⊙ x) + scaling · B A x),
 /// where f is the projection without this adapter. A part that is nil does nothing.
 public struct ProjectionChange: Sendable {
+  /// Nil where nothing is added to the product, as for (IA)³.
   public let factors: LoRAFactors?
   /// The width of A x; 0 without factors.
   public let rank: Int
+  /// What B A x is multiplied with; 0 without factors.
   public let scaling: Float
   /// [input width], (IA)³ on a feed-forward projection.
   public let inputScale: FloatBuffer?
@@ -66,6 +69,7 @@ public struct ProjectionChange: Sendable {
 public final class Adapter: Sendable {
   /// From the lowest to the uppermost: one for a plain adapter, several for a stack.
   public let methods: [AdapterMethod]
+  /// As many as the model's.
   public let layerCount: Int
   /// The width of the model's residual stream.
   public let width: Int

@@ -4,7 +4,9 @@ import Foundation
 
 /// The settings of a LoRA adapter (arXiv 2106.09685), by PEFT's words.
 public struct LoRASettings: Sendable, Equatable {
+  /// r: the rows of A and the columns of B.
   public var rank: Int
+  /// What ``scaling`` is made of.
   public var alpha: Float
   /// The projections that are adapted, in every layer.
   public var targets: [Projection]
@@ -13,6 +15,7 @@ public struct LoRASettings: Sendable, Equatable {
   /// DoRA (arXiv 2402.09353): each row of W + ΔW is brought to a trained magnitude.
   public var dora: Bool
 
+  /// - Parameter targets: in any order; they are kept in that of `Projection.allCases`, each once.
   public init(
     rank: Int, alpha: Float, targets: [Projection], rankStabilized: Bool = false, dora: Bool = false
   ) {

@@ -7,6 +7,7 @@ import Foundation
 /// Why a download failed.
 public struct DownloadError: Error, Equatable, CustomStringConvertible, LocalizedError {
   public let url: String
+  /// Goes on after "The download of … failed:", without a full stop.
   public let problem: String
   /// The server's status where it was not a success.
   public let status: Int?
@@ -25,7 +26,9 @@ public struct DownloadError: Error, Equatable, CustomStringConvertible, Localize
 /// name for this version of the file (ETag) in ".part.etag": with both there, a later attempt asks for
 /// the rest only, and the server sends everything where the file has changed since.
 public struct FileDownload: Sendable {
+  /// HTTP or HTTPS.
   public let url: URL
+  /// The file; folders above it are made.
   public let destination: URL
   /// In hexadecimal; where nil, the one that a Hugging Face server names (X-Linked-ETag), if any.
   public let sha256: String?
@@ -43,6 +46,7 @@ public struct FileDownload: Sendable {
   public struct Outcome: Sendable, Equatable {
     /// Of the whole file.
     public let bytes: Int
+    /// Of the whole file, in lower-case hexadecimal.
     public let sha256: String
     /// Whether the hash was compared with one that was known before.
     public let isVerified: Bool

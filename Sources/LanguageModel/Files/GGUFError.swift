@@ -5,6 +5,7 @@ import LinearAlgebra
 
 /// A GGUF file that cannot be used: which one, and why.
 public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  /// What is wrong; ``GGUFError/description`` has it in words.
   public enum Problem: Equatable, Sendable {
     case cannotOpen(String)
     case notGGUF
@@ -35,6 +36,7 @@ public struct GGUFError: Error, Equatable, CustomStringConvertible, LocalizedErr
     case unnamedPart(part: Int, of: Int, ending: String)
   }
 
+  /// As it was given, or the part of the model in which the problem is.
   public let path: String
   public let problem: Problem
 

@@ -33,6 +33,7 @@ public struct GGUFTensor: Sendable {
   public let type: WeightType
   /// Fastest-changing dimension first, as in the file: a weight matrix is [columns, rows].
   public let shape: [Int]
+  /// Of its blocks in the file, without padding.
   public let byteCount: Int
   let offset: Int
 }
@@ -40,7 +41,9 @@ public struct GGUFTensor: Sendable {
 /// An opened GGUF file, or all files of a model that was cut into parts. The tensors' bytes stay in the
 /// files until they are used.
 public final class GGUFFile: Sendable {
+  /// As it was given; of a model in parts, that of the part which was opened.
   public let path: String
+  /// Of the format: 2 or 3.
   public let version: UInt32
   /// Of the first part; the others have none of their own.
   public let metadata: [String: GGUFValue]

@@ -25,13 +25,16 @@ public struct LlamaConfiguration: Sendable, Equatable, Codable {
   public let kvHeads: Int
   /// The width of one head; not always width / heads.
   public let headWidth: Int
+  /// The width between the gate and up projections and the down projection.
   public let feedForwardWidth: Int
   /// The number of token ids.
   public let vocabulary: Int
   /// The base of the rotary angles: pair i of position p turns by p · base^(-2i / headWidth), before
   /// scaling.
   public let ropeBase: Double
+  /// How the angles of ``ropeBase`` are changed for longer contexts.
   public let ropeScaling: RopeScaling
+  /// Added to the mean square of every RMSNorm, under the root.
   public let rmsEpsilon: Float
   /// The longest sequence: the one that the model was trained for, or its sliding window where that
   /// is shorter, because up to there a window sees all that full attention sees.

@@ -4,6 +4,7 @@ import Foundation
 
 /// A file of a model folder that cannot be used: which one, and why.
 public struct ModelFileError: Error, Equatable, CustomStringConvertible, LocalizedError {
+  /// The name or path of the file, as the description begins with it.
   public let file: String
   /// Goes on after the file's name: `lacks the key "hidden_size"`.
   public let problem: String

@@ -3,7 +3,10 @@
 /// The facts that `oppu-worker model inspect` shows.
 public struct ModelSummary: Sendable, Equatable, Codable {
   public let architecture: Architecture
+  /// The number of transformer layers.
   public let layers: Int
+  /// The numbers in all weights: matrices, norms and biases. An output that is the embedding counts
+  /// once.
   public let parameters: Int
   /// Matrices of each weight type, by ggml's names.
   public let types: [String: Int]
@@ -11,9 +14,12 @@ public struct ModelSummary: Sendable, Equatable, Codable {
   public let weightBytes: Int
   /// Of one sequence's keys and values at the longest context.
   public let kvBytes: Int
+  /// Its kind in words, such as `byte-level BPE (Llama 3's pieces)`.
   public let tokenizer: String
+  /// Its kind and factor in words, such as `linear, factor 2.0`; `none` where there is none.
   public let ropeScaling: String
 
+  /// Counts and measures an opened model; computes nothing with it.
   public init(_ model: LlamaModel) {
     let shape = model.configuration
     var matrices = [model.tokenEmbedding] + (model.tiesOutput ? [] : [model.output])

@@ -36,6 +36,7 @@ public enum SafetensorsType: String, Sendable, CaseIterable {
 /// Why a safetensors file was refused. `file` is the path or name that the caller gave.
 public struct SafetensorsError: Error, Equatable, CustomStringConvertible, LocalizedError {
   public let file: String
+  /// Goes on after the file's name and a colon.
   public let problem: String
 
   public init(file: String, problem: String) {
@@ -53,6 +54,8 @@ public struct SafetensorsFile: Sendable {
   /// One tensor of a file.
   public struct Tensor: Sendable, Equatable {
     public let type: SafetensorsType
+    /// Slowest-changing dimension first: a weight matrix is [rows, columns]. Empty for a single
+    /// number.
     public let shape: [Int]
     /// Bytes, counted from the end of the header.
     public let range: Range<Int>
@@ -64,9 +67,14 @@ public struct SafetensorsFile: Sendable {
   /// A tensor to be written.
   public struct Entry: Sendable {
     public let name: String
+    /// Slowest-changing dimension first; its product is the number of values.
     public let shape: [Int]
+    /// Row-major.
     public let values: [Float]
 
+    /// - Parameters:
+    ///   - shape: slowest-changing dimension first.
+    ///   - values: row-major, as many as the shape's product.
     public init(name: String, shape: [Int], values: [Float]) {
       self.name = name
       self.shape = shape
@@ -79,8 +87,11 @@ public struct SafetensorsFile: Sendable {
   /// More dimensions than any tensor here has.
   static let dimensionLimit = 8
 
+  /// The path or name that errors begin with.
   public let name: String
+  /// By name.
   public let tensors: [String: Tensor]
+  /// The header's `__metadata__`; empty where it has none.
   public let metadata: [String: String]
   /// The file's mapping, nil for data in memory.
   private(set) var mapped: MappedFile?

@@ -50,6 +50,7 @@ public enum FinishReason: String, Sendable, Codable {
 
 /// The continuation of one request.
 public struct GenerationResult: Sendable {
+  /// Without those of the prompt and without the stop token.
   public let tokens: [Int32]
   public let finishReason: FinishReason
   /// Tokens of the prompt that an earlier request of its owner had computed.

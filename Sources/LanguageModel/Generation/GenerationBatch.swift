@@ -17,6 +17,7 @@ public final class GenerationBatch {
     public let result: Result<GenerationResult, InferenceError>?
   }
 
+  /// Of all requests of the batch; their adapters may differ.
   public let model: LlamaModel
   private let prefixes: PrefixCache?
   private let rowsPerStep: Int

@@ -18,6 +18,8 @@ public struct PrefixOwner: Sendable, Hashable {
   /// Of prompts that belong to nobody, as in an evaluation.
   public static let everybody = PrefixOwner(name: nil, sharedTokens: 0)
 
+  /// Of a user's prompts: what they leave behind serves that user's next prompts only.
+  /// - Parameter sharedTokens: the first so many tokens of the prompt are everybody's all the same.
   public static func user(_ name: String, sharedTokens: Int = 0) -> PrefixOwner {
     PrefixOwner(name: Array(name.utf8), sharedTokens: sharedTokens)
   }
@@ -30,10 +32,13 @@ public struct PrefixOwner: Sendable, Hashable {
 public final class PrefixCache: Sendable {
   /// What the cache holds and did.
   public struct Statistics: Sendable, Equatable {
+    /// Bytes of the blocks held now.
     public var byteCount = 0
+    /// Blocks held now, each of `KVCache.blockLength` positions.
     public var blocks = 0
     /// Positions of prompts that were found here, of those that were looked for.
     public var reusedPositions = 0
+    /// Those that were looked for; virtual tokens count in both.
     public var wantedPositions = 0
   }
 
@@ -62,12 +67,14 @@ public final class PrefixCache: Sendable {
     var clock: UInt64 = 0
   }
 
+  /// What the kept blocks may take in memory; 0 where none is kept.
   public let byteLimit: Int
   private let state = Mutex(State())
 
   /// - Parameter byteLimit: what the kept blocks may take in memory; 0 keeps none.
   public init(byteLimit: Int) { self.byteLimit = max(byteLimit, 0) }
 
+  /// As they stand now; the positions count since the cache was made.
   public var statistics: Statistics { state.withLock { $0.statistics } }
 
   /// A cache with the longest known beginning of the prompt, the adapter's virtual tokens included;

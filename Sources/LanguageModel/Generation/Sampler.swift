@@ -16,6 +16,7 @@ public struct SamplingOptions: Sendable, Equatable, Codable {
   /// The same seed, options and logits choose the same tokens.
   public var seed: UInt64
 
+  /// The defaults are ``greedy``. Values out of range are refused by the request that has them.
   public init(temperature: Float = 0, topK: Int = 0, topP: Float = 1, seed: UInt64 = 0) {
     self.temperature = temperature
     self.topK = topK

@@ -51,6 +51,7 @@ public enum ChatTemplate: Sendable, Equatable {
     }
   }
 
+  /// The templates that are known, for messages about one that is not.
   public static let known = "ChatML, Llama 2, Llama 3, Mistral, Zephyr and Phi 3"
 
   /// What stands before the model's answer to one message. A beginning of text is the tokenizer's.

@@ -19,6 +19,7 @@ public struct Chunk {
   public var cache: KVCache
   /// The user's adapter, nil for the base model.
   public var adapter: Adapter?
+  /// Of `tokens`, without virtual tokens.
   public var logits: LogitsWanted
 
   public init(

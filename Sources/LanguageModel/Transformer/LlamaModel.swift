@@ -73,6 +73,7 @@ public struct LlamaLayer: Sendable {
 
 /// A base model, ready for any number of threads at once: nothing in it changes.
 public final class LlamaModel: Sendable {
+  /// The GGUF file or the Hugging Face folder that was opened.
   public let path: String
   public let configuration: LlamaConfiguration
   public let tokenizer: Tokenizer
@@ -80,7 +81,9 @@ public final class LlamaModel: Sendable {
   public let tokenEmbedding: QuantizedMatrix
   /// [vocabulary × width]; the embedding itself where the file has no output matrix of its own.
   public let output: QuantizedMatrix
+  /// [width], the weights of the RMSNorm before ``output``.
   public let outputNorm: [Float]
+  /// From the embedding upwards.
   public let layers: [LlamaLayer]
   /// Whether ``output`` is the embedding.
   public let tiesOutput: Bool

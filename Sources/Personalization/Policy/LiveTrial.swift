@@ -10,7 +10,9 @@
 
 import Foundation
 
+/// The trial of a promoted version, event by event. A pure value.
 public struct LiveTrial: Codable, Sendable, Equatable {
+  /// How a trial stands.
   public enum State: String, Codable, Sendable {
     case running, passed
     case rolledBack = "rolled_back"
@@ -19,6 +21,7 @@ public struct LiveTrial: Codable, Sendable, Equatable {
   /// The version that the active one replaced; nil: the model without an adapter.
   public var against: Int?
   public var state = State.running
+  /// Taken so far.
   public var events = 0
   /// Sums over the events, in nats per token: of the active version, and of what it replaced.
   public var loss = 0.0
@@ -38,6 +41,7 @@ public struct LiveTrial: Codable, Sendable, Equatable {
 
   public init(against: Int?) { self.against = against }
 
+  /// How long a trial goes on, and what ends it before.
   public struct Rules: Sendable, Equatable {
     /// Events after which the version has passed; 0 for no trials.
     public var events: Int
@@ -51,7 +55,9 @@ public struct LiveTrial: Codable, Sendable, Equatable {
     public init(events: Int = 32) { self.events = events }
   }
 
+  /// In nats per output token; 0 before the first event.
   public var meanLoss: Double { events > 0 ? loss / Double(events) : 0 }
+  /// The same, of what it replaced.
   public var meanLossBefore: Double { events > 0 ? lossBefore / Double(events) : 0 }
 
   /// Takes one event's losses.

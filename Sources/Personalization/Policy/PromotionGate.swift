@@ -13,11 +13,13 @@ import Foundation
 /// What the promotion gate compared and decided. Losses are means over held-out examples of the mean
 /// negative log-likelihood per output token, in nats.
 public struct GateRecord: Sendable, Codable, Equatable {
+  /// 0 where nothing was compared; the losses are nil then.
   public var heldOutExamples: Int
   /// Of the active version that it was trained from; of the base model where there is none.
   public var parentLoss: Double?
   /// Of the model without an adapter.
   public var baseLoss: Double?
+  /// Nil where it is not a finite number, too.
   public var candidateLoss: Double?
   /// The mean of the paired differences (candidate − parent) and its one-sided upper bound.
   public var difference: Double?
@@ -28,9 +30,12 @@ public struct GateRecord: Sendable, Codable, Equatable {
   /// Of the bounds; and the share by which the loss had to fall.
   public var confidence: Double?
   public var minimumGain: Double?
+  /// Whether the candidate may serve.
   public var promoted: Bool
+  /// The decision and its reason in a sentence.
   public var verdict: String
 
+  /// What was compared with the model without an adapter is set afterwards.
   public init(
     heldOutExamples: Int, parentLoss: Double?, candidateLoss: Double?, difference: Double?,
     differenceUpperBound: Double?, promoted: Bool, verdict: String
@@ -65,6 +70,9 @@ public struct PromotionGate: Sendable {
   /// Of the one-sided bound, between 0.5 and 1.
   let confidence: Double
 
+  /// - Parameters:
+  ///   - minimumGain: the share by which the held-out loss must fall.
+  ///   - confidence: of the one-sided bound, between 0.5 and 1.
   public init(minimumGain: Double, confidence: Double = 0.8) {
     self.minimumGain = minimumGain
     self.confidence = confidence

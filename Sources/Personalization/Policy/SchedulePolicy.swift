@@ -20,7 +20,9 @@ public enum TrainingReason: String, Sendable, Codable, CaseIterable {
 public struct PendingShift: Sendable, Codable, Equatable {
   /// Of the likeliest first event of the new behaviour.
   public var changeOrdinal: Int64
+  /// Of the newest event when the detector alarmed.
   public var alarmOrdinal: Int64
+  /// By the clock of who looked.
   public var alarmedAt: Date
 
   public init(changeOrdinal: Int64, alarmOrdinal: Int64, alarmedAt: Date) {
@@ -32,17 +34,22 @@ public struct PendingShift: Sendable, Codable, Equatable {
 
 /// What the policy knows of a stream. Ordinals count its events from 1.
 public struct StreamFacts: Sendable, Equatable {
+  /// The events seen up to this look: the ordinal of the newest.
   public var eventCount: Int64
   /// Newest event at the time of the last decision to train, whatever came of it; nil before the first.
   public var lastTrainOrdinal: Int64?
   /// When that decision was taken.
   public var lastTrainAt: Date?
+  /// Whether a job of the stream is queued or running.
   public var hasOpenJob: Bool
+  /// As the last look left it; nil where nothing waits.
   public var pendingShift: PendingShift?
   /// Ordinal of the first event of the new behaviour, where a detector alarmed at this look.
   public var alarmChange: Int64?
+  /// By the clock that the other times are of.
   public var now: Date
 
+  /// - Parameter now: by the clock that the other times are of.
   public init(
     eventCount: Int64, lastTrainOrdinal: Int64? = nil, lastTrainAt: Date? = nil,
     hasOpenJob: Bool = false, pendingShift: PendingShift? = nil, alarmChange: Int64? = nil,
@@ -60,14 +67,17 @@ public struct StreamFacts: Sendable, Equatable {
 
 /// What follows from the facts.
 public struct PolicyResult: Sendable, Equatable {
+  /// One thing to be written down as a decision.
   public enum Step: Sendable, Equatable {
     /// A detector alarmed: the shift is trained on once there are enough events.
     case noticed(changeOrdinal: Int64)
     case train(TrainingReason, changeOrdinal: Int64?)
   }
+  /// In the order in which they were decided.
   public var steps: [Step] = []
   /// The training that is due.
   public var training: TrainingReason?
+  /// What waits from here on; nil: nothing.
   public var pendingShift: PendingShift?
   /// When something may follow from time alone.
   public var nextLook: Date?
@@ -87,6 +97,7 @@ public struct ScheduleRules: Sendable, Equatable {
   public var shiftPatience: Duration = .seconds(300)
   /// Hours after which an adapter is trained anew where there are `ageEvents` new events; 0: never.
   public var maximumAgeHours = 168
+  /// Events since the last training that ``maximumAgeHours`` asks for.
   public var ageEvents = 8
 
   public init() {}
@@ -104,6 +115,7 @@ public struct SchedulePolicy: Sendable {
   /// How soon a stream whose shift waits for an open job is looked at again.
   static let openJobPause: TimeInterval = 5
 
+  /// What the facts call for: at most one training.
   public func decide(_ facts: StreamFacts) -> PolicyResult {
     var result = PolicyResult(pendingShift: facts.pendingShift)
     if let change = facts.alarmChange {

@@ -11,6 +11,7 @@ public struct BuiltPrompt: Sendable, Hashable {
   public let tokens: Int
   /// The events whose lines stand in the prompt, most relevant first.
   public let retrieved: [String]
+  /// Whether a profile stands in it; false also where there was no room for it.
   public let usesProfile: Bool
   /// What the prompt begins with that is the task's own words, the same for every user.
   public let ownWords: String
@@ -47,6 +48,10 @@ public struct PromptBuilder: Sendable {
   public let maximumTokens: Int
   private let countTokens: @Sendable (String) -> Int
 
+  /// - Parameters:
+  ///   - historyTask: the task of retrieved items; nil: the same.
+  ///   - maximumTokens: of a prompt, its completion not counted.
+  ///   - countTokens: the length of a text in tokens; asked again for each part that is left out.
   public init(
     task: TaskDefinition, historyTask: TaskDefinition? = nil, variant: PromptVariant = .plain,
     maximumTokens: Int, countTokens: @escaping @Sendable (String) -> Int

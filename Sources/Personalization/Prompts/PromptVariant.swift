@@ -12,6 +12,7 @@ public struct PromptVariant: Sendable, Hashable, Codable {
     self.profile = profile
   }
 
+  /// The task's own words and the input, nothing of the past.
   public static let plain = PromptVariant()
 
   /// As in names of arms and folders: `plain`, `rag-4`, `pag`, `rag-4+pag`.

@@ -12,6 +12,7 @@ import Foundation
 public struct TextPattern: Sendable, Hashable, Codable, CustomStringConvertible {
   private let template: PromptTemplate
 
+  /// The pattern as it was written, with its braces.
   public var source: String { template.source }
   public var description: String { source }
   /// The names in braces.

@@ -11,8 +11,11 @@ import Foundation
 ///
 /// Words are what white space separates, in lower case; a word that a query repeats counts again.
 public struct BM25Index: Sendable {
+  /// How late further occurrences of a term stop to count.
   public let k1: Double
+  /// How much of a document's length counts: 0, nothing, to 1.
   public let b: Double
+  /// What of the mean idf a negative one is replaced by.
   public let epsilon: Double
 
   private var termNumbers: [String: Int] = [:]

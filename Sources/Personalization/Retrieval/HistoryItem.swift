@@ -7,6 +7,7 @@ import JSON
 public struct HistoryItem: Codable, Sendable, Hashable {
   public var eventID: String
   public var occurredAt: Date
+  /// By the names of fields; undeclared ones may be among them.
   public var input: [String: JSONValue]
   /// The output in the task's form, as `TaskDefinition.validate` returns it.
   public var output: String

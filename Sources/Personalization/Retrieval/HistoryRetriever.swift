@@ -23,7 +23,9 @@ public enum RetrievalMethod: String, Codable, Sendable, CaseIterable {
 public struct HistoryRetriever: Sendable {
   /// The task of the history's items.
   public let task: TaskDefinition
+  /// How items are chosen.
   public let method: RetrievalMethod
+  /// Oldest first.
   public private(set) var items: [HistoryItem] = []
   private var index = BM25Index()
 

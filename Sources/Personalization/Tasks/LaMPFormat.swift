@@ -4,6 +4,7 @@ import Foundation
 
 /// One way to take a task's fields out of a query's text.
 public struct LaMPQueryPattern: Codable, Sendable, Hashable {
+  /// What a query's text is held against.
   public var pattern: TextPattern
   /// Fields that are put together from the pattern's names; other names are fields themselves.
   public var fields: [String: PromptTemplate]

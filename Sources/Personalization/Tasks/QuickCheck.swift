@@ -6,6 +6,7 @@
 import Foundation
 import JSON
 
+/// The quick checks of one task, made ready for many events.
 public struct QuickCheck: Sendable {
   /// What came of it.
   public enum Result: Sendable, Equatable {

@@ -224,7 +224,9 @@ public struct TaskContentError: Error, Equatable, CustomStringConvertible, Local
   public let task: String
   /// The field, such as `input.description` or `output`.
   public let field: String
+  /// What may stand there, in words, such as `one of the labels …`.
   public let expected: String
+  /// What stood there, in words.
   public let found: String
 
   public var description: String {

@@ -45,6 +45,7 @@ public struct TaskCatalogue: Sendable, Hashable {
     return result
   }
 
+  /// The task of that name; nil where there is none.
   public subscript(name: String) -> TaskDefinition? { definitions[name] }
 
   /// The task, or a `UnknownTaskError` that lists the known ones.
@@ -64,6 +65,7 @@ public struct TaskCatalogue: Sendable, Hashable {
 /// An event or request names a task that is not in the catalogue.
 public struct UnknownTaskError: Error, Equatable, CustomStringConvertible, LocalizedError {
   public let task: String
+  /// The names of all tasks, sorted.
   public let known: [String]
 
   public var description: String {

@@ -42,10 +42,12 @@ public enum Metric: String, Codable, Sendable, CaseIterable {
 /// One input field of a task.
 public struct InputField: Codable, Sendable, Hashable {
   public var name: String
+  /// An input without it, or with white space only, is refused.
   public var required: Bool
   /// The longest value taken, in UTF-8 bytes.
   public var maximumBytes: Int
 
+  /// - Parameter maximumBytes: of the value in UTF-8.
   public init(name: String, required: Bool = true, maximumBytes: Int = 16_384) {
     self.name = name
     self.required = required
@@ -57,6 +59,7 @@ public struct InputField: Codable, Sendable, Hashable {
 public struct RatingScale: Codable, Sendable, Hashable {
   public var minimum: Double
   public var maximum: Double
+  /// Between two neighbouring values; above 0.
   public var step: Double
 
   public init(minimum: Double, maximum: Double, step: Double = 1) {
@@ -92,8 +95,10 @@ public struct RatingScale: Codable, Sendable, Hashable {
 /// A named kind of work, as the task catalogue holds it.
 public struct TaskDefinition: Codable, Sendable, Hashable {
   public var name: String
+  /// What its answers are: labels, ratings or texts.
   public var kind: OutputKind
   public var description: String
+  /// Of the input.
   public var fields: [InputField]
   /// Instruction and input. Ends without white space: the answer follows after one space.
   public var prompt: PromptTemplate
@@ -115,6 +120,7 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
   public var multiline: Bool
   /// The most tokens that an answer is given.
   public var maximumTokens: Int
+  /// How its answers are measured; the first is the one that curves and shares are of.
   public var metrics: [Metric]
   /// The largest input taken, in bytes of its canonical JSON.
   public var maximumInputBytes: Int
@@ -278,7 +284,9 @@ public struct TaskDefinition: Codable, Sendable, Hashable {
 /// What is wrong with a task's definition: which task, which key and why.
 public struct TaskDefinitionError: Error, Equatable, CustomStringConvertible, LocalizedError {
   public let task: String
+  /// The key of the definition, such as `rating`.
   public let key: String
+  /// Goes on after the task, the key and a colon.
   public let problem: String
 
   public var description: String { "task \"\(task)\", \(key): \(problem)" }

@@ -11,6 +11,7 @@ public struct TaskFileError: Error, Equatable, CustomStringConvertible, Localize
   public let line: Int?
   /// The path of the key, such as `tasks.film_tag.labels`.
   public let key: String?
+  /// Goes on after the place, the key and a colon.
   public let problem: String
 
   public var description: String {

@@ -13,7 +13,9 @@ public struct TrainingSetSettings: Codable, Sendable, Hashable {
   public var inputFields: Set<String>?
   /// The part of the new events that is held out, the newest ones.
   public var heldOutFraction: Double = 0.2
+  /// At least so many, whatever the fraction says, but never more than half of the new events.
   public var heldOutMinimum: Int = 3
+  /// At most so many, where the fraction is more.
   public var heldOutMaximum: Int = 32
   /// A shorter history holds nothing out.
   public var heldOutNeedsHistory: Int = 8
@@ -34,6 +36,7 @@ public struct TrainingSetSettings: Codable, Sendable, Hashable {
 /// One training pair, as text.
 public struct TrainingText: Codable, Sendable, Hashable {
   public let eventID: String
+  /// Without white space at its end.
   public let prompt: String
   /// Begins with one space; the end-of-text token is appended by whoever tokenises it.
   public let completion: String
@@ -45,7 +48,9 @@ public struct TrainingText: Codable, Sendable, Hashable {
 
 /// The examples of one training run. Both lists oldest first, and no event in both.
 public struct TrainingSet: Codable, Sendable, Hashable {
+  /// Without what is held out; replayed events among them.
   public let training: [TrainingText]
+  /// The newest of the new events.
   public let heldOut: [TrainingText]
   /// The `trainedThrough` to give for the next version: events before this position were available
   /// for training, later ones were held out and are new to the next version.

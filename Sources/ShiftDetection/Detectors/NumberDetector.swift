@@ -15,6 +15,7 @@ import RandomNumbers
 /// scores in standard deviations; the statistic is that of Shiryaev and Roberts, the sum of exp(z² / 2)
 /// over all places.
 public struct NumberDetector: CompactState {
+  /// Which change is looked for.
   public enum Direction: UInt8, Sendable, Hashable {
     case either = 0
     /// Only an increase counts.
@@ -38,6 +39,7 @@ public struct NumberDetector: CompactState {
   private var histogram = SplitHistogram(stride: 1)
   private var squares = 0
 
+  /// - Parameter seed: of the order in which equal numbers count.
   public init(direction: Direction = .either, seed: UInt32 = 1) {
     self.direction = direction
     self.seed = seed

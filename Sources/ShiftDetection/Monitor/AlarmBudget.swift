@@ -13,6 +13,7 @@ import Foundation
 ///
 /// A pure value: the clock comes from outside, the state is five numbers.
 public struct AlarmBudget: Codable, Sendable, Hashable {
+  /// What a population may have of false alarms, and within which ARL0.
   public struct Limits: Codable, Sendable, Hashable {
     /// False alarms a day over the population whatever else is raised.
     public var falseAlarmsPerDay: Double

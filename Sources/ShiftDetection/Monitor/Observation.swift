@@ -14,6 +14,7 @@ public struct Observation: Codable, Sendable, Hashable {
   /// Mean loss per token (nats) of the output under the active adapter, measured before that adapter
   /// was trained on the event; nil without an adapter.
   public var loss: Double?
+  /// What the user chose or wrote; nil where that is nothing.
   public var output: ObservedOutput?
   /// The input's text.
   public var input: String
@@ -55,7 +56,9 @@ public struct Signal: Codable, Sendable, Hashable {
   public let changeIndex: Int?
   /// The feature before and after the likeliest change, for people.
   public let before: String
+  /// As `before`, of what came after.
   public let after: String
+  /// Whether `statistic` reaches `threshold`.
   public let isAlarm: Bool
   /// All that in a sentence.
   public let explanation: String

@@ -12,6 +12,7 @@ import Foundation
 /// A pure value: the same observations give the same findings on every machine, and its state of less
 /// than a kilobyte comes back bit for bit.
 public struct ShiftMonitor: CompactState {
+  /// What is watched, and how often a quiet stream may give an alarm.
   public struct Configuration: Sendable, Hashable {
     /// Mean number of observations between false alarms of a stream that does not change.
     public var arl0: Double

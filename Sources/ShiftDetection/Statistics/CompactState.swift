@@ -6,6 +6,7 @@ import Foundation
 ///
 /// As `Codable` it is one string, base64 of the bytes, so that it can also live in JSON.
 public protocol CompactState: Codable, Sendable, Hashable {
+  /// Appends the state, as `init(reading:)` reads it.
   func write(to writer: inout StateWriter)
   /// Throws ``StateError`` where the bytes are not such a state.
   init(reading reader: inout StateReader) throws

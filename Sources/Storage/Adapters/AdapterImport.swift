@@ -9,6 +9,7 @@ public struct UnknownStreamError: Error, CustomStringConvertible {
   public var description: String { "\(stream) has no events, so no adapter can be stored for it" }
 }
 
+/// Stores adapters that were made elsewhere.
 public struct AdapterImport: Sendable {
   private let client: PostgresClient
 

@@ -6,6 +6,7 @@ import JSON
 import Personalization
 import PostgresClient
 
+/// What has become of a version.
 public enum AdapterState: String, Sendable, Codable, CaseIterable {
   /// It answers.
   case active
@@ -20,16 +21,24 @@ public enum AdapterState: String, Sendable, Codable, CaseIterable {
 /// A new version as a trainer hands it over.
 public struct NewAdapter: Sendable {
   public var stream: StreamID
+  /// The version that it was trained from; nil: the base model, or the task's adapter over it.
   public var parentVersion: Int?
+  /// Of the base model; where a task's adapter lies over that, both, with a "+" between.
   public var baseFingerprint: String
+  /// PEFT's adapter_config.json.
   public var configuration: JSONValue
+  /// adapter_model.safetensors.
   public var weights: Data
+  /// Ordinal of the newest event that it could be trained on.
   public var trainedThrough: Int64
+  /// Of a training its numbers.
   public var training: AdapterOrigin
+  /// Decides whether it becomes active.
   public var gate: GateRecord
   /// What the model wrote of the user for the prompts of this version.
   public var profile: UserProfile?
 
+  /// - Parameter profile: nil where profiles are computed.
   public init(
     stream: StreamID, parentVersion: Int?, baseFingerprint: String, configuration: JSONValue,
     weights: Data, trainedThrough: Int64, training: AdapterOrigin, gate: GateRecord,
@@ -51,19 +60,28 @@ public struct NewAdapter: Sendable {
 public struct AdapterRecord: Sendable, Codable {
   public let userID: String
   public let task: String
+  /// From 1 within its stream.
   public let version: Int
   public let state: AdapterState
+  /// The version that it was trained from; nil: the base model, or the task's adapter over it.
   public let parentVersion: Int?
   /// The version that was active before this one; nil where none was.
   public let replacedVersion: Int?
+  /// Of the base model; where a task's adapter lies over that, both, with a "+" between.
   public let baseFingerprint: String
+  /// PEFT's adapter_config.json.
   public let configuration: JSONValue
+  /// In lower-case hexadecimal.
   public let weightsSHA256: String
+  /// Of the weights, whether or not they are still there.
   public let byteCount: Int64
   /// False once retention has removed the weights; the numbers stay.
   public let hasWeights: Bool
+  /// Ordinal of the newest event that it could be trained on.
   public let trainedThrough: Int64
+  /// Of a training its numbers.
   public let training: AdapterOrigin
+  /// The losses that were compared before it served, and the verdict.
   public let gate: GateRecord
   /// What its prompts say of the user; nil where profiles are computed.
   public let profile: UserProfile?
@@ -71,8 +89,10 @@ public struct AdapterRecord: Sendable, Codable {
   public let promotedAfter: Int64?
   /// Live losses against what it replaced, and what came of them.
   public let trial: LiveTrial?
+  /// The job that made it; each job makes one version at most.
   public let jobID: Int64
   public let createdAt: Date
+  /// When it became active last; nil where it never was.
   public let promotedAt: Date?
 
   public var stream: StreamID { StreamID(userID: userID, task: task) }
@@ -109,11 +129,13 @@ public struct DamagedAdapterError: Error, CustomStringConvertible {
   }
 }
 
+/// The adapters' table: reads versions, and changes which of a stream answers.
 public struct AdapterRepository: Sendable {
   let database: any Database
   /// Workers listen here; the payload is the changed ``StreamID`` as JSON.
   public static let changeChannel = "oppu_adapters"
 
+  /// - Parameter database: a transaction's connection, where a change comes with other rows.
   public init(_ database: any Database) { self.database = database }
 
   /// Versions by user and task, oldest first.
@@ -147,6 +169,7 @@ public struct AdapterRepository: Sendable {
     ).map(Self.record)
   }
 
+  /// How many versions there are. A nil leaves that condition out.
   public func count(userID: String?, task: String?) async throws -> Int {
     try await database.query(
       "SELECT count(*) AS n FROM adapters WHERE \(Self.chosen(userID, task))"
@@ -159,6 +182,7 @@ public struct AdapterRepository: Sendable {
     """
   }
 
+  /// The version without its weights; nil where there is none.
   public func get(_ stream: StreamID, version: Int) async throws -> AdapterRecord? {
     try await database.query(
       """
@@ -168,6 +192,7 @@ public struct AdapterRepository: Sendable {
     ).first.map(Self.record)
   }
 
+  /// The version that answers, without its weights; nil where none does.
   public func active(_ stream: StreamID) async throws -> AdapterRecord? {
     try await database.query(
       """

@@ -5,17 +5,23 @@ import PostgresClient
 
 /// An erasure that the topic has not been told of yet.
 public struct ErasureToTell: Sendable {
+  /// The key of its message.
   public let userID: String
+  /// Messages that were sent up to then are forgotten.
   public let erasedBefore: Date
 }
 
 /// What stays of an erased user.
 public struct ErasureReceipt: Sendable, Codable {
+  /// Grows from receipt to receipt.
   public let receiptID: Int64
+  /// The user's id as ``ReceiptKey`` makes it unreadable.
   public let userHash: String
+  /// By the erasure that left the receipt.
   public let removed: ErasureCounts
   /// More where it was asked for again and nothing was left.
   public let times: Int64
+  /// By the database's clock.
   public let erasedAt: Date
 }
 

@@ -15,6 +15,7 @@ public struct ErasureCounts: Sendable, Codable, Equatable {
 
 /// What an erasure did.
 public struct Erasure: Sendable, Equatable {
+  /// What there was of the user.
   public enum Finding: Sendable, Equatable {
     case something
     /// Nothing was left: the user had been erased before.
@@ -22,10 +23,12 @@ public struct Erasure: Sendable, Equatable {
     /// Nothing was known of such a user; there are others with nearly this name.
     case nothing(similar: [String])
   }
+  /// What was removed.
   public let counts: ErasureCounts
   public let found: Finding
 }
 
+/// Removes users, with everything that there is of them.
 public struct ErasureRepository: Sendable {
   private let connection: PostgresConnection
   private let key: ReceiptKey

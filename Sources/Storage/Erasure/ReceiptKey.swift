@@ -14,6 +14,7 @@ public struct ReceiptKeyError: Error, CustomStringConvertible, LocalizedError {
   public var errorDescription: String? { description }
 }
 
+/// The key that receipts are made with, and looked up with.
 public struct ReceiptKey: Sendable {
   private let secret: SymmetricKey?
 

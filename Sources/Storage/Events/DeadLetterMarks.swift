@@ -5,10 +5,14 @@ import PostgresClient
 
 /// A dead letter by its place, and by its contents, for a topic made anew has others in the same places.
 public struct DeadLetterMark: Sendable, Hashable {
+  /// Of the dead letters' topic.
   public let partition: Int32
+  /// In the dead letters' topic.
   public let offset: Int64
+  /// Of the letter's timestamp, key and value.
   public let digest: Int64
 
+  /// - Parameter digest: of the letter's timestamp, key and value.
   public init(partition: Int32, offset: Int64, digest: Int64) {
     self.partition = partition
     self.offset = offset
@@ -16,6 +20,7 @@ public struct DeadLetterMark: Sendable, Hashable {
   }
 }
 
+/// The marks of the dead letters of one topic.
 public struct DeadLetterMarks: Sendable {
   private let database: any Database
   private let topic: String

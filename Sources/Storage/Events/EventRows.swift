@@ -7,20 +7,28 @@ import PostgresClient
 
 /// A behaviour event as it is stored.
 public struct IncomingEvent: Sendable {
+  /// Unique within its user.
   public var eventID: String
   public var stream: StreamID
+  /// `interaction` or `feedback`.
   public var kind: String
+  /// By the producer: when it happened, not when it was sent.
   public var occurredAt: Date
   public var input: JSONText
+  /// In the task's form; nil where the user chose nothing.
   public var output: String?
+  /// The request that it is about; nil where it is about none.
   public var requestID: String?
   /// What the user said of an answer: accepted, edited or rejected.
   public var verdict: String?
+  /// Fields of the message that no schema names, as an object; nil where there are none.
   public var extra: JSONText?
+  /// Of its message in its partition.
   public var offset: Int64
   /// When its message was sent, by the producer's or the broker's clock.
   public var sentAt: Date?
 
+  /// - Parameter offset: of its message in its partition.
   public init(
     eventID: String, stream: StreamID, kind: String, occurredAt: Date, input: JSONText,
     output: String?, requestID: String?, verdict: String? = nil, extra: JSONText?, offset: Int64,
@@ -39,6 +47,7 @@ public struct IncomingEvent: Sendable {
     self.sentAt = sentAt
   }
 
+  /// The same from values, without a verdict and the time of sending.
   public init(
     eventID: String, stream: StreamID, kind: String, occurredAt: Date, input: JSONValue,
     output: String?, requestID: String?, extra: JSONValue?, offset: Int64

@@ -7,17 +7,22 @@ import PostgresClient
 
 /// A stored event with its place in the stream.
 public struct StoredEvent: Sendable {
+  /// From 1 within the stream; retention removes the lowest.
   public let ordinal: Int64
   public let item: HistoryItem
 }
 
 /// An event as the scheduler watches it: the output may be missing.
 public struct WatchedEvent: Sendable {
+  /// From 1 within the stream; retention removes the lowest.
   public let ordinal: Int64
+  /// Empty where what is stored is no object.
   public let input: [String: JSONValue]
+  /// Nil where the user was shown something and chose nothing.
   public let output: String?
 }
 
+/// Reads users' events.
 public struct HistoryRepository: Sendable {
   private let database: any Database
 
@@ -64,14 +69,21 @@ public struct HistoryRepository: Sendable {
     public let eventID: String
     public let userID: String
     public let task: String
+    /// `interaction` or `feedback`.
     public let kind: String
     public let occurredAt: Date
     public let input: JSONValue
+    /// In the task's form; nil where the user chose nothing.
     public let output: String?
+    /// The request that it is about; nil where it is about none.
     public let requestID: String?
+    /// Of feedback: accepted, edited or rejected.
     public let verdict: String?
+    /// Fields of the message that no schema names.
     public let extra: JSONValue?
+    /// From 1 within the stream.
     public let ordinal: Int64
+    /// Where its message stood: topic-partition@offset.
     public let place: String
 
     /// The message that would make it again.
@@ -97,6 +109,8 @@ public struct HistoryRepository: Sendable {
     public let occurredMicroseconds: Int64
   }
 
+  /// How many events of a user are stored.
+  /// - Parameter task: nil: of all tasks.
   public func count(userID: String, task: String?) async throws -> Int {
     try await database.query(
       """

@@ -7,6 +7,7 @@ extension IngestRepository {
   /// Where a partition continues, and the epoch under which its new owner may write.
   public struct Claim: Sendable {
     public let position: LogPosition
+    /// Grows with every claim: a batch with an older one is refused.
     public let epoch: Int64
     /// Why it waited until now.
     public let gap: LogGap?
@@ -150,10 +151,15 @@ extension IngestRepository {
   public struct PartitionStatus: Sendable, Codable {
     public let topic: String
     public let partition: Int32
+    /// The next offset to read; -1 where nothing was read yet.
     public let nextOffset: Int64
+    /// Those that were stored, also such as are gone by now.
     public let events: Int64
+    /// Events that were dropped because their user had one of that id.
     public let duplicates: Int64
+    /// Messages that were refused.
     public let deadLetters: Int64
+    /// Messages that asked for one.
     public let erasures: Int64
     /// Events that were dropped because they were sent before their user was erased.
     public let forgotten: Int64
@@ -161,9 +167,11 @@ extension IngestRepository {
     public let missing: Int64
     /// Why the partition waits.
     public let gap: LogGap?
+    /// When the position, or why it waits, changed last.
     public let updatedAt: Date
   }
 
+  /// All partitions that were ever read or put somewhere, by topic and number.
   public func partitions() async throws -> [PartitionStatus] {
     try await client.query(
       """

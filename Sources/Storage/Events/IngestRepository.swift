@@ -18,10 +18,14 @@ public enum IngestStep: Sendable {
 public struct PendingFeedback: Sendable {
   public let userID: String
   public let requestID: String
+  /// Of its message in its partition.
   public let offset: Int64
   /// Throws the reason why it does not fit the answer.
   public let event: @Sendable (RecordedAnswer) throws -> IncomingEvent
 
+  /// - Parameters:
+  ///   - offset: of its message in its partition.
+  ///   - event: makes the event of the answer; throws the reason why it does not fit.
   public init(
     userID: String, requestID: String, offset: Int64,
     event: @escaping @Sendable (RecordedAnswer) throws -> IncomingEvent
@@ -45,9 +49,13 @@ public struct IngestBatch: Sendable {
   public var partition: Int32
   /// Where the partition must stand in PostgreSQL for this batch to be taken.
   public var expectedOffset: Int64
+  /// Where the partition stands afterwards.
   public var nextOffset: Int64
+  /// Of the claim under which the messages were read.
   public var epoch: Int64
+  /// In the order of the offsets.
   public var steps: [IngestStep]
+  /// Messages of the batch that were refused.
   public var deadLetters: Int
   /// The newest message, by which the log is known again.
   public var last: LogMark?
@@ -72,8 +80,11 @@ public struct IngestBatch: Sendable {
 
 /// What was done with a batch.
 public struct IngestResult: Sendable, Equatable {
+  /// Those that were stored.
   public var events = 0
+  /// Events that were dropped because their user has one of that id.
   public var duplicates = 0
+  /// Messages that asked for one, whether or not they found anybody.
   public var erasures = 0
   /// Events that were sent before an operator erased their user.
   public var forgotten = 0
@@ -102,10 +113,12 @@ public struct ZombieConsumerError: Error, CustomStringConvertible {
   }
 }
 
+/// Writes events with the positions that go with them; claims, holds and moves those positions.
 public struct IngestRepository: Sendable {
   let client: PostgresClient
   private let key: ReceiptKey
 
+  /// - Parameter key: the one that erasures are recorded with.
   public init(_ client: PostgresClient, key: ReceiptKey = .stored) {
     self.client = client
     self.key = key

@@ -30,6 +30,7 @@ public struct LogPosition: Sendable, Hashable {
   /// The newest message read.
   public var last: LogMark?
 
+  /// - Parameter next: the next offset to read; -1 where nothing was read yet.
   public init(
     topic: String, partition: Int32, next: Int64 = -1, logNumber: Int64 = 0,
     anchor: LogMark? = nil, last: LogMark? = nil
@@ -45,6 +46,7 @@ public struct LogPosition: Sendable, Hashable {
 
 /// A stored offset that does not fit the log.
 public struct LogGap: Sendable, Codable, Hashable {
+  /// What has become of the messages that should come next.
   public enum Kind: String, Sendable, Codable {
     /// Messages expired, or were deleted, before they were read.
     case expired

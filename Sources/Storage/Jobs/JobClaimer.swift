@@ -35,6 +35,9 @@ public final class JobClaimer: Sendable {
   /// Between two searches for stragglers while the queue has other jobs.
   private static let stragglerInterval = Duration.seconds(10)
 
+  /// - Parameters:
+  ///   - owner: names the process in its leases.
+  ///   - leaseDuration: how long a lease lasts without a heartbeat.
   public init(client: PostgresClient, owner: String, leaseDuration: Duration = .seconds(30)) {
     self.owner = owner
     self.leaseDuration = leaseDuration

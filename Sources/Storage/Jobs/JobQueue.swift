@@ -10,6 +10,7 @@ import Foundation
 import Personalization
 import PostgresClient
 
+/// Puts jobs into the queue, opens and closes it, and gives back what was left lying.
 public struct JobQueue: Sendable {
   private let database: any Database
 
@@ -83,9 +84,13 @@ public struct JobQueue: Sendable {
 
   /// Whether trainers get jobs, and why not.
   public struct Control: Sendable, Codable, Equatable {
+    /// By an operator; nil: it is not paused.
     public let pausedAt: Date?
+    /// The operator's words.
     public let pauseNote: String?
+    /// By the scheduler's leader, as the budget is used up; nil: it is open.
     public let closedUntil: Date?
+    /// Why, in words.
     public let closedNote: String?
 
     enum CodingKeys: String, CodingKey {
@@ -96,6 +101,7 @@ public struct JobQueue: Sendable {
     }
   }
 
+  /// As it is now; nil only where the queue's one row is missing.
   public func control() async throws -> Control? {
     try await database.query(
       """
@@ -117,6 +123,7 @@ public struct JobQueue: Sendable {
       """)
   }
 
+  /// Jobs are leased again, unless the queue is closed.
   public func resume() async throws {
     try await database.execute("UPDATE training_queue SET paused_at = NULL, pause_note = NULL")
   }
@@ -154,9 +161,13 @@ public struct JobQueue: Sendable {
 
   /// What `tend` did.
   public struct Upkeep: Sendable, Equatable {
+    /// Jobs whose lease ran out and that were queued again.
     public var rescued = 0
+    /// Jobs whose lease ran out in their last attempt.
     public var dead = 0
+    /// Jobs whose lease ran out and that ended, because a newer one of their stream is queued.
     public var superseded = 0
+    /// Jobs that had waited and can be leased now.
     public var admitted = 0
     /// Whether there may be more to do.
     public var isFull = false

@@ -17,6 +17,7 @@ import Foundation
 import Personalization
 import PostgresClient
 
+/// The jobs' table, as trainers and operators use it.
 public struct JobRepository: Sendable {
   let client: PostgresClient
 
@@ -347,6 +348,7 @@ public struct JobRepository: Sendable {
     """
   }
 
+  /// The job; nil where there is none, or retention has removed it.
   public func get(_ jobID: Int64) async throws -> JobRecord? {
     try await Self.get(jobID, on: client)
   }

@@ -3,6 +3,7 @@
 import Foundation
 import Personalization
 
+/// Where a job stands: queued and running ones are open, the others are over.
 public enum JobState: String, Sendable, Codable, CaseIterable {
   case queued, running, succeeded, dead, cancelled
 }
@@ -42,6 +43,7 @@ public struct JobRequest: Sendable {
 
 /// What became of a request.
 public struct EnqueuedJob: Sendable, Equatable {
+  /// The new job, or the one that the request was folded into.
   public let jobID: Int64
   /// A job of the stream was queued already and does this work too.
   public let isFolded: Bool
@@ -50,10 +52,13 @@ public struct EnqueuedJob: Sendable, Equatable {
 /// The right to work on a job until the lease runs out.
 public struct JobLease: Sendable {
   public let jobID: Int64
+  /// The fencing token: grows with every lease of the job.
   public let token: Int64
   public let stream: StreamID
   public let reason: TrainingReason
+  /// First event of the new behaviour, where the job answers a shift.
   public let changeOrdinal: Int64?
+  /// From 1.
   public let attempt: Int
 }
 
@@ -72,9 +77,12 @@ public struct JobRecord: Sendable, Codable {
   public let jobID: Int64
   public let userID: String
   public let task: String
+  /// A ``TrainingReason``'s raw value.
   public let reason: String
+  /// First event of the new behaviour, where the job answers a shift.
   public let changeOrdinal: Int64?
   public let state: JobState
+  /// Those begun so far; one that was given back unharmed does not count.
   public let attempts: Int
   /// Further requests for the same training that came while it was queued.
   public let folded: Int
@@ -82,17 +90,22 @@ public struct JobRecord: Sendable, Codable {
   public let place: Int64?
   /// When it can be leased at the earliest, where it waits.
   public let runAt: Date?
+  /// The worker that runs it, or that ran it last before it was over; nil while it is queued.
   public let leaseOwner: String?
+  /// Nil unless it runs.
   public let leaseExpiresAt: Date?
-  /// While it runs.
+  /// As the newest heartbeat had it: step, steps, loss, tokens per second.
   public let progress: JobProgress?
-  /// Of one that succeeded.
+  /// What the trainer reported at the end; nil unless it succeeded.
   public let result: JobResult?
+  /// The newest; nil where there was none, or the job succeeded.
   public let error: String?
   /// One for each attempt that did not succeed.
   public let failures: [JobFailure]?
   public let createdAt: Date
+  /// Of the newest attempt.
   public let startedAt: Date?
+  /// Nil while it is open.
   public let finishedAt: Date?
 
   public var stream: StreamID { StreamID(userID: userID, task: task) }

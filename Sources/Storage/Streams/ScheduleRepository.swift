@@ -11,13 +11,19 @@ public struct ScheduledStream: Sendable {
   public let stream: StreamID
   /// Which of the streams of this name: after an erasure it is another one.
   public let incarnation: Int64
+  /// The ordinal of the newest event.
   public let eventCount: Int64
+  /// The ordinal of the newest event that the scheduler has seen.
   public let scheduledThrough: Int64
   /// The detectors' state, as the scheduler gave it.
   public let monitor: Data?
+  /// The version whose losses the detectors have seen; nil: none.
   public let monitorVersion: Int?
+  /// An alarm that waits for more events.
   public let pendingShift: PendingShift?
+  /// Nil where no version answers.
   public let activeVersion: Int?
+  /// Of the active version: ordinal of the newest event that it could be trained on.
   public let trainedThrough: Int64?
   /// What the active version replaced; nil: no adapter.
   public let replacedVersion: Int?
@@ -27,23 +33,31 @@ public struct ScheduledStream: Sendable {
   public let trial: LiveTrial?
   /// The ordinal at the last decision to train, whatever came of it.
   public let lastTrainOrdinal: Int64?
+  /// When that decision was taken.
   public let lastTrainAt: Date?
   /// It is looked at because its time has come, whether or not there is anything new.
   public let isDue: Bool
   /// Where the behaviour that was last trained on began, if it ever changed.
   public let lastChangeOrdinal: Int64?
+  /// Whether a job of the stream is queued or running.
   public let hasOpenJob: Bool
 }
 
 /// What the scheduler did with the signals of a stream, and why.
 public struct Decision: Sendable, Codable {
+  /// What follows for the stream.
   public enum Action: String, Sendable, Codable { case train, wait, none, rollback }
 
   public var action: Action
+  /// A ``TrainingReason``'s raw value, `shift_detected`, `live_losses` or `unknown_task`.
   public var reason: String
+  /// Of the newest event that the decision knew.
   public var ordinal: Int64
+  /// Estimated first event of the newest behaviour; nil where it never changed.
   public var changeOrdinal: Int64?
+  /// What the detectors found: one signal of each kind.
   public var signals: [Signal]
+  /// The thresholds and counts that were compared.
   public var numbers: DecisionNumbers
 
   public init(
@@ -64,12 +78,19 @@ public struct DecisionRecord: Sendable, Codable {
   public let decisionID: Int64
   public let userID: String
   public let task: String
+  /// A ``Decision/Action``'s raw value.
   public let action: String
+  /// A ``TrainingReason``'s raw value, `shift_detected`, `live_losses` or `unknown_task`.
   public let reason: String
+  /// Of the newest event that the decision knew.
   public let ordinal: Int64
+  /// Estimated first event of the newest behaviour; nil where it never changed.
   public let changeOrdinal: Int64?
+  /// What the detectors found: one signal of each kind.
   public let signals: [Signal]
+  /// The thresholds and counts that were compared.
   public let numbers: DecisionNumbers
+  /// The job that it asked for; nil where it asked for none.
   public let jobID: Int64?
   public let decidedAt: Date
 
@@ -90,16 +111,21 @@ public struct ScheduleOutcome: Sendable {
   public var incarnation: Int64
   /// Where the look began; the write is refused where somebody else has moved on.
   public var from: Int64
+  /// The ordinal of the newest event that was looked at.
   public var through: Int64
   /// The detectors' state.
   public var monitor: Data?
+  /// The version whose losses the detectors have seen; nil: none.
   public var monitorVersion: Int?
   /// What the detectors say; nil for a stream that nobody watches.
   public var evaluation: StreamEvaluation?
+  /// An alarm that waits for more events from here on.
   public var pendingShift: PendingShift?
+  /// In the order in which they are written; the last to train gives the job its change.
   public var decisions: [Decision]
   /// The job to enqueue, with the decision that asks for it.
   public var job: TrainingReason?
+  /// Whether a `shift_detected` message is to be published.
   public var announceShift: Bool
   /// When to look again though nothing is new.
   public var nextLook: Date?
@@ -137,11 +163,13 @@ public struct ScheduleReceipt: Sendable, Equatable {
   public var streams: Set<StreamID> = []
   /// Jobs that were enqueued or folded into.
   public var jobs: [StreamID: Int64] = [:]
+  /// Streams whose version was taken back.
   public var rolledBack: Set<StreamID> = []
 
   public init() {}
 }
 
+/// The streams' table and the decisions' table, as the scheduler and operators use them.
 public struct ScheduleRepository: Sendable {
   private let client: PostgresClient
 
@@ -426,6 +454,7 @@ public struct ScheduleRepository: Sendable {
     ).map(Self.decision)
   }
 
+  /// How many decisions there are. A nil leaves that condition out.
   public func count(userID: String?, task: String?, reason: String?) async throws -> Int {
     try await client.query(
       "SELECT count(*) AS n FROM shift_decisions WHERE \(Self.chosen(userID, task, reason))"
@@ -441,6 +470,7 @@ public struct ScheduleRepository: Sendable {
     """
   }
 
+  /// The decision; nil where there is none, or retention has removed it.
   public func decision(_ id: Int64) async throws -> DecisionRecord? {
     try await client.query(
       "SELECT \(unsafeSQL: Self.decisionColumns) FROM shift_decisions WHERE decision_id = \(id)"

@@ -22,13 +22,21 @@ public struct StreamEvaluation: Sendable, Codable, Hashable {
 public struct StreamSummary: Sendable, Codable {
   public let userID: String
   public let task: String
+  /// The ordinal of the newest event: what retention removed counts too.
   public let events: Int64
+  /// The ordinal of the newest event that the scheduler has seen.
   public let scheduledThrough: Int64
+  /// When the newest event happened; nil where it is not kept any more.
   public let lastEventAt: Date?
+  /// Nil where no version answers.
   public let activeVersion: Int?
+  /// Of the active version: ordinal of the newest event that it could be trained on.
   public let trainedThrough: Int64?
+  /// Versions whose rows are there, whatever their state.
   public let adapterVersions: Int
+  /// Decisions that found a shift, of those that are kept.
   public let shifts: Int
+  /// What the detectors found last; nil before the first look.
   public let evaluation: StreamEvaluation?
 
   enum CodingKeys: String, CodingKey {
@@ -42,11 +50,13 @@ public struct StreamSummary: Sendable, Codable {
   }
 }
 
+/// Reads users' streams.
 public struct UserRepository: Sendable {
   private let client: PostgresClient
 
   public init(_ client: PostgresClient) { self.client = client }
 
+  /// How many streams there are, over all users.
   public func count() async throws -> Int {
     try await client.query("SELECT count(*) AS n FROM user_task_state").first?.decode("n") ?? 0
   }
@@ -86,12 +96,17 @@ public struct UserRepository: Sendable {
 
   /// Totals for `admin status`.
   public struct Totals: Sendable, Codable {
+    /// With at least one stream.
     public let users: Int64
     public let streams: Int64
+    /// As the newest ordinals of all streams: what retention removed counts too.
     public let events: Int64
     public let activeAdapters: Int64
+    /// Of the weights that are kept, of all versions.
     public let adapterBytes: Int64
+    /// Decisions that found a shift, of those that are kept.
     public let shiftsDetected: Int64
+    /// Events that the scheduler has not seen yet.
     public let unscheduledEvents: Int64
 
     enum CodingKeys: String, CodingKey {
@@ -103,6 +118,7 @@ public struct UserRepository: Sendable {
     }
   }
 
+  /// Counted anew, over all streams.
   public func totals() async throws -> Totals? {
     try await client.query(
       """

@@ -10,6 +10,7 @@ public struct ServedModel: Sendable {
   public let base: LlamaModel
   private let taskAdapters: [String: TaskAdapterStore.Trained]
 
+  /// - Parameter taskAdapters: by the tasks' names; made over this base model.
   public init(_ base: LlamaModel, taskAdapters: [String: TaskAdapterStore.Trained] = [:]) {
     self.base = base
     self.taskAdapters = taskAdapters

@@ -14,6 +14,7 @@ public struct Backlog: Sendable, Hashable {
   /// The first message that is still to be read; nil: none below `stable`.
   public var next: Int64?
 
+  /// - Parameter next: nil: no message is to be read below `stable`.
   public init(low: Int64, high: Int64, stable: Int64, next: Int64?) {
     (self.low, self.high, self.stable, self.next) = (low, high, stable, next)
   }

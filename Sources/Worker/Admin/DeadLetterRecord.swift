@@ -6,29 +6,41 @@ import Personalization
 import PostgresClient
 import Storage
 
+/// A dead letter as operators see it.
 public struct DeadLetterRecord: Sendable, Encodable {
   /// Where the letter lies.
   public let partition: Int32
+  /// In the dead letters' topic.
   public let offset: Int64
   /// Where the message came from.
   public let originalTopic: String
+  /// Nil where no header says so.
   public let originalPartition: Int32?
+  /// Nil where no header says so.
   public let originalOffset: Int64?
+  /// What was being done: `decode`, `store` or `reply`; empty where no header says so.
   public let stage: String
+  /// A ``MessageError/Code``'s raw value; empty where no header says so.
   public let code: String
+  /// For people; empty where no header says so.
   public let reason: String
+  /// Of the letter, which has that of the message.
   public let timestamp: Date?
+  /// As text; bytes that are no UTF-8 are replaced.
   public let key: String?
+  /// Of the whole value, also where the letter has only its beginning; nil for a tombstone.
   public let valueBytes: Int?
   /// The beginning of the value, as text.
   public let preview: String
   /// Whether the broker did not take all of the value: the letter has its beginning only.
   public let isCut: Bool
+  /// The message's own, as text; of several with one key the last.
   public let headers: [String: String]
   /// The name under which the letter is chosen: partition and offset of where it lies.
   public let name: String
   /// When its message was sent again.
   public var replayedAt: Date?
+  /// The letter itself.
   public let message: KafkaMessage
 
   private static let prefix = "__connect.errors."
@@ -45,6 +57,7 @@ public struct DeadLetterRecord: Sendable, Encodable {
     case isCut = "is_cut"
   }
 
+  /// - Parameter sourceTopic: where the message came from if the letter does not say.
   public init(_ message: KafkaMessage, sourceTopic: String) {
     func error(_ name: String) -> String? { message.headerText(Self.prefix + name) }
     self.message = message
@@ -100,15 +113,21 @@ public struct DeadLetterRecord: Sendable, Encodable {
 
 /// Which dead letters are meant.
 public struct DeadLetterFilter: Sendable {
+  /// A ``MessageError/Code``'s raw value; nil: any, as for all that follow.
   public var code: String?
+  /// `decode`, `store` or `reply`.
   public var stage: String?
+  /// The whole key, as text.
   public var key: String?
+  /// Letters of this time or later; those without a time are none.
   public var since: Date?
   /// Names of letters; empty: any.
   public var names: Set<String> = []
 
+  /// All letters.
   public init() {}
 
+  /// Whether all conditions hold for a letter.
   public func accepts(_ letter: DeadLetterRecord) -> Bool {
     (code == nil || code == letter.code) && (stage == nil || stage == letter.stage)
       && (key == nil || key == letter.key) && (names.isEmpty || names.contains(letter.name))

@@ -18,11 +18,13 @@ public struct EventHistories: Sendable {
   public struct Note: Sendable {
     /// From 1.
     public let line: Int
+    /// For people.
     public let problem: String
   }
 
   /// In the order of their first events.
   public private(set) var histories: [History] = []
+  /// In the order of the file.
   public private(set) var notes: [Note] = []
 
   /// Reads and checks every line as ingest would. Events that ingest knows by their id come once; an erasure

@@ -8,29 +8,38 @@ import Storage
 
 /// What a file holds.
 public struct EventFileReport: Sendable, Encodable {
+  /// A line that ingest would not take.
   public struct Problem: Sendable, Encodable {
     /// From 1.
     public let line: Int
+    /// A ``MessageError/Code``'s raw value.
     public let code: String
     public let reason: String
   }
 
+  /// Empty ones are not counted.
   public var lines = 0
+  /// Valid lines: events, feedback and erasures.
   public var events = 0
+  /// Different users of the valid lines.
   public var users = 0
+  /// Valid lines of each task; those that name none are not in it.
   public var tasks: [String: Int] = [:]
   /// The first hundred lines that would become dead letters.
   public var problems: [Problem] = []
+  /// Lines that would become dead letters, listed or not.
   public var invalid = 0
   /// How many were sent; nil: none were to be.
   public var sent: Int?
 }
 
+/// Checks a file of events and sends it.
 public struct EventImport: Sendable {
   private let catalogue: TaskCatalogue
   private let kafka: WorkerConfiguration.Kafka
   private let times: EventTimes
 
+  /// - Throws: where the task file cannot be read: `TaskFileError`, `TaskDefinitionError`.
   public init(configuration: WorkerConfiguration) throws {
     catalogue = try configuration.catalogue()
     kafka = configuration.kafka

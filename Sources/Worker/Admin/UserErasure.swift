@@ -5,6 +5,7 @@ import KafkaClient
 import PostgresClient
 import Storage
 
+/// Erases a user for an operator.
 public struct UserErasure: Sendable {
   private let client: PostgresClient
   private let kafka: WorkerConfiguration.Kafka
@@ -16,7 +17,9 @@ public struct UserErasure: Sendable {
     self.key = key
   }
 
+  /// What an erasure did.
   public struct Outcome: Sendable {
+    /// What was removed.
     public let removed: ErasureCounts
     public let found: Erasure.Finding
     /// How many of the topic's partitions were told, or why none could be: then the leader of the role `schedule`

@@ -14,6 +14,7 @@ import Services
 import Storage
 import StructuredLogging
 
+/// The role `infer`: answers requests.
 public struct InferenceService: Service {
   private let configuration: WorkerConfiguration
   private let answerer: Answerer

@@ -18,12 +18,15 @@ import Services
 import Storage
 import StructuredLogging
 
+/// The role `ingest`: stores events.
 public struct IngestService: Service {
   private let kafka: WorkerConfiguration.Kafka
   private let context: LaneContext
   private let slot: WorkerSlot?
   private let logger: Logger
 
+  /// As a member of its group without a name that outlives it, with the database's own key for
+  /// receipts.
   public init(
     configuration: WorkerConfiguration.Kafka,
     settings: WorkerConfiguration.Ingest = WorkerConfiguration.Ingest(), catalogue: TaskCatalogue,

@@ -3,6 +3,7 @@
 import PostgresClient
 import Storage
 
+/// The upkeep of the queue of trainings.
 public struct QueueUpkeep: MaintenanceTask {
   public static let name = "upkeep of the queue"
   public static let lock = AdvisoryLock.queueUpkeep

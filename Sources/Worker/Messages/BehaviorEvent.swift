@@ -39,6 +39,7 @@ public enum BehaviorEvent: Sendable {
 
 /// Feedback that has to be joined to what was answered.
 public struct Feedback: Sendable {
+  /// What the user said of an answer.
   public enum Verdict: String, Sendable, CaseIterable {
     /// The answer was right.
     case accepted
@@ -51,6 +52,7 @@ public struct Feedback: Sendable {
   /// The event as far as the message tells it: without a task of its own the stream's task is empty, without an
   /// input of its own it is `{}`; never an output.
   public var event: IncomingEvent
+  /// The request whose answer it is about.
   public let requestID: String
   /// Nil: an output that is the answer's is an acceptance, another one an edit.
   public let verdict: Verdict?

@@ -18,6 +18,7 @@ public struct MessageError: Error, Sendable, Equatable, CustomStringConvertible,
   }
 
   public let code: Code
+  /// A sentence for whoever sent the message.
   public let message: String
 
   public init(_ code: Code, _ message: String) {

@@ -15,21 +15,30 @@ public enum AdapterChoice: Sendable, Equatable {
 
 /// `options` of a request, checked; absent ones are the task's or the worker's defaults.
 public struct RequestOptions: Sendable, Equatable {
+  /// `max_tokens` of the answer, from 1; nil: the task's.
   public var maximumTokens: Int?
+  /// 0 to 10; 0 takes the likeliest token.
   public var temperature: Double = 0
+  /// 0.0001 to 1; 1 takes all tokens.
   public var topP: Double = 1
+  /// The same seed draws the same tokens; up to 2⁵³.
   public var seed: UInt64 = 0
   /// History items to retrieve; nil: the worker's default.
   public var retrieve: Int?
+  /// Whether the prompt has the user's profile; nil: the worker's default.
   public var profile: Bool?
   public var adapter: AdapterChoice = .active
+  /// `deadline_ms`, from the time of the request's message; nil: the worker's default.
   public var deadline: Duration?
 }
 
+/// A request that was checked.
 public struct PersonalizationRequest: Sendable {
+  /// At most 256 bytes.
   public let requestID: String
   public let userID: String
   public let task: TaskDefinition
+  /// By the names of fields, as it was sent; the task takes it.
   public let input: [String: JSONValue]
   public let options: RequestOptions
 

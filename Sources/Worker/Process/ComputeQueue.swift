@@ -9,6 +9,7 @@ import Synchronization
 public final class ComputeQueue: Sendable {
   private let queue: DispatchQueue
 
+  /// - Parameter isConcurrent: whether pieces of work may run beside each other.
   public init(_ label: String, isConcurrent: Bool = false) {
     // Its own target keeps the work off the global queues that others may fill.
     queue = DispatchQueue(
@@ -32,9 +33,11 @@ public final class ComputeProgress<Report: Sendable>: Sendable {
 
   /// The newest report of the computation.
   public var latest: Report? { report.withLock { $0 } }
+  /// Replaces the newest report.
   public func update(_ newest: Report) { report.withLock { $0 = newest } }
 
   /// Whether the computation should end; it looks between steps.
   public var isStopped: Bool { stopped.load(ordering: .acquiring) }
+  /// Asks the computation to end.
   public func stop() { stopped.store(true, ordering: .releasing) }
 }

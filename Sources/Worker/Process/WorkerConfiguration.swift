@@ -14,6 +14,7 @@ public enum Role: String, CaseIterable, Sendable, Codable {
   case ingest, schedule, train, infer
 }
 
+/// All settings of a worker; docs/operating.md has them as a table.
 public struct WorkerConfiguration: Sendable {
   public var roles: Set<Role> = Set(Role.allCases)
   /// GGUF file of the base model.
@@ -36,9 +37,12 @@ public struct WorkerConfiguration: Sendable {
 
   public init() {}
 
+  /// The key that receipts of erasures are made with.
   public var receiptKey: ReceiptKey { ReceiptKey(secret: erasureKey) }
 
+  /// Where messages come from and go to.
   public struct Kafka: Sendable {
+    /// host:port, several with commas between.
     public var bootstrapServers = "localhost:9092"
     /// librdkafka's own properties: SASL, TLS and anything else.
     public var properties: [String: String] = [:]
@@ -48,19 +52,23 @@ public struct WorkerConfiguration: Sendable {
     public var requestTopic = "personalization-requests"
     public var replyTopic = "personalization-replies"
     public var adapterEventTopic = "adapter-events"
+    /// Consumer groups are called by it and the role: `oppu-ingest`.
     public var groupPrefix = "oppu"
     /// Whether this process is known to its groups under a name that outlives it.
     public var isStaticMember = true
 
+    /// For clients of all roles.
     public var client: KafkaConfiguration {
       KafkaConfiguration(
         bootstrapServers: bootstrapServers, properties: properties, idleRest: idleRest)
     }
   }
 
+  /// Where PostgreSQL is.
   public struct Database: Sendable {
     /// libpq URI or keyword string.
     public var url = "postgresql://localhost/oppu"
+    /// Of this process; connections that listen come on top of them.
     public var maximumConnections = 8
     /// Apply missing migrations when the worker starts.
     public var migrate = true
@@ -86,11 +94,13 @@ public struct WorkerConfiguration: Sendable {
 
   /// When a user's adapter is (re)trained.
   public struct Schedule: Sendable {
+    /// What asks for a training.
     public var rules = ScheduleRules()
     /// Seconds of training within an hour, over all workers; 0: no limit.
     public var trainingSecondsPerHour = 0
     /// Events after a promotion on which the version is compared with what it replaced; 0: no automatic rollback.
     public var trialEvents = 32
+    /// For how long what is stored stays.
     public var retention = RetentionPolicy()
     /// Average number of events between false alarms on an unchanged stream.
     public var falseAlarmEvents = 1_000
@@ -99,14 +109,17 @@ public struct WorkerConfiguration: Sendable {
     public var falseAlarmsPerDay = 0.0
     /// Measure the active adapter's loss on every new event (needs the model in the scheduler).
     public var lossSignal = true
+    /// Between two looks where nothing was found.
     public var pollInterval: Duration = .seconds(1)
   }
 
+  /// How trainings are made.
   public struct Train: Sendable {
     /// Jobs at a time in this process.
     public var concurrency = 1
     /// Heartbeats come three times as often.
     public var leaseDuration: Duration = .seconds(30)
+    /// A job that failed so often is dead.
     public var maximumAttempts = 3
     /// What a job trains, and on what of the history. Its `user` part is the training itself.
     public var method = MethodSettings.alone.withHeldOutEvents
@@ -114,7 +127,9 @@ public struct WorkerConfiguration: Sendable {
     public var minimumGain = 0.01
     /// And where that is not by chance: confidence of the one-sided bound of the difference.
     public var gateConfidence = 0.8
+    /// With a history's length it decides what is drawn at random in its training.
     public var seed: UInt64 = 0
+    /// Between two looks for a job where there was none.
     public var pollInterval: Duration = .seconds(2)
   }
 
@@ -127,12 +142,15 @@ public struct WorkerConfiguration: Sendable {
     public var profileKind = UserProfile.Kind.computed
   }
 
+  /// How requests are answered.
   public struct Infer: Sendable {
     /// Requests in one forward pass.
     public var batchSize = 16
     /// Tokens that a request may ask for at most; longer computations hold up the others of their pass.
     public var maximumTokens = RequestOptions.maximumTokens
+    /// For requests that name none.
     public var defaultDeadline: Duration = .seconds(60)
+    /// For users' adapters in memory.
     public var adapterCacheBytes = 256 << 20
     /// Topics that a request may name for its reply, beside `kafka.replyTopic`; `*` stands for anything.
     public var replyTopics = ["*-replies"]

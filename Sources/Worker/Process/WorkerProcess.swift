@@ -36,6 +36,7 @@ public enum StartError: Error, CustomStringConvertible, LocalizedError {
   public var errorDescription: String? { description }
 }
 
+/// A worker process and its life.
 public struct WorkerProcess: Sendable {
   private let configuration: WorkerConfiguration
   private let logger: Logger

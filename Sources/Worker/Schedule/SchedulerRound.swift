@@ -15,8 +15,11 @@ public final class SchedulerRound: Sendable {
   public struct Report: Sendable, Equatable {
     /// Streams that were looked at and written.
     public var streams = 0
+    /// Streams for which a training was asked for.
     public var jobs = 0
+    /// Streams whose version was taken back.
     public var rollbacks = 0
+    /// Streams that could not be looked at or written.
     public var failures = 0
     /// There may be more to look at.
     public var isFull = false
@@ -29,6 +32,7 @@ public final class SchedulerRound: Sendable {
   /// Streams that could not be looked at, until when they are left alone: they must not keep others waiting.
   private let postponed = Mutex<[StreamID: Date]>([:])
 
+  /// Streams in a batch where the caller says nothing.
   public static let batchSize = 1_000
   private static let postponement: TimeInterval = 60
 

@@ -10,6 +10,7 @@ import Services
 import Storage
 import StructuredLogging
 
+/// The role `schedule`: one process leads, the others stand by.
 public struct SchedulerService: Service {
   private let settings: WorkerConfiguration.Schedule
   private let client: PostgresClient

@@ -11,6 +11,7 @@ import Services
 import Storage
 import StructuredLogging
 
+/// The role `train`: works on the jobs of the queue.
 public struct TrainerService: Service {
   private let settings: WorkerConfiguration.Train
   private let variant: PromptVariant
