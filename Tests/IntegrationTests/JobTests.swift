@@ -130,7 +130,7 @@ extension IntegrationTests {
         let lease = try #require(try await lease(jobs))
         try await jobs.heartbeat(
           lease, duration: .seconds(60), progress: JobProgress(step: 1, steps: 9))
-        #expect(try await jobs.finish(lease, adapter: adapter(Self.kim), result: ["a": 1]) == 1)
+        #expect(try await jobs.finish(lease, adapter: adapter(Self.kim)) == 1)
         await #expect(throws: LostLeaseError.self) {
           try await jobs.finish(lease, adapter: adapter(Self.kim))
         }
@@ -186,7 +186,7 @@ extension IntegrationTests {
     func imported() async throws {
       try await withJob { client, jobs in
         let lease = try #require(try await lease(jobs))
-        #expect(try await jobs.finish(lease, adapter: adapter(Self.kim), result: [:]) == 1)
+        #expect(try await jobs.finish(lease, adapter: adapter(Self.kim)) == 1)
         var foreign = adapter(Self.kim)
         foreign.weights = Data([7, 8])
         #expect(try await AdapterImport(client).store(foreign) == 2)
@@ -264,9 +264,9 @@ extension IntegrationTests {
           return try await jobs.counts() == [.dead: 1]
         }
         #expect(try await jobs.list().first?.error?.contains("after 3 attempts") == true)
-        let failures = try #require(try await jobs.list().first?.failures?.array)
-        #expect(failures.map { $0["attempt"]?.number } == [1, 2, 3])
-        #expect(failures.allSatisfy { $0["error"]?.string?.contains("was silent") == true })
+        let failures = try #require(try await jobs.list().first?.failures)
+        #expect(failures.map(\.attempt) == [1, 2, 3])
+        #expect(failures.allSatisfy { $0.error.contains("was silent") })
         #expect(
           try await OutboxRepository(client).waiting().map(\.event.kind) == [.trainingFailed])
       }
@@ -346,7 +346,7 @@ extension IntegrationTests {
         try await client.addStream(Self.kim)
         let look = ScheduleOutcome(
           stream: Self.kim, incarnation: seen.incarnation, from: 0, through: 3,
-          monitor: Data("told of the erased".utf8), monitorVersion: nil, evaluation: "{}",
+          monitor: Data("told of the erased".utf8), monitorVersion: nil, evaluation: nil,
           pendingShift: nil, decisions: [], job: .firstAdapter, announceShift: false)
         #expect(try await repository.record(look) == nil)
         let now = try #require(try await repository.dirty(limit: 1).first)

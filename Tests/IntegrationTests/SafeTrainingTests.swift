@@ -157,13 +157,16 @@ extension IntegrationTests {
           try await round.run(on: connection)
         }
         let versions = try await AdapterRepository(client).list()
-        #expect(report.rollbacks == 1, "\(versions[1].trial ?? .null)")
+        #expect(report.rollbacks == 1, "\(String(describing: versions[1].trial))")
         #expect(versions.map(\.state) == [.active, .rolledBack, .rejected])
         let trial = try #require(versions[1].trial)
-        #expect((trial["loss"]?.number ?? 0) > (trial["loss_before"]?.number ?? 0))
+        #expect(trial.loss > trial.lossBefore)
         let decision = try #require(
           try await ScheduleRepository(client).decisions().first { $0.action == "rollback" })
-        #expect(decision.numbers["lower_bound"]?.number ?? 0 > 0)
+        guard case .trial(let lost) = decision.numbers else {
+          throw Timeout(description: "\(decision.numbers)")
+        }
+        #expect(lost.trial.lowerBound ?? 0 > 0 && lost.version == 2)
         let told = try await OutboxRepository(client).waiting().map(\.event)
         let last = try #require(told.last { $0.kind == .rolledBack })
         #expect(last.adapterVersion == 2 && last.parentVersion == 1 && last.reason == "live_losses")

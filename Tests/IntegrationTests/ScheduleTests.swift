@@ -98,7 +98,7 @@ extension IntegrationTests {
       try await withDatabase { client in
         func rates() async throws -> [Double] {
           try await ScheduleRepository(client).decisions().map {
-            $0.numbers["false_alarm_events"]?.number ?? 0
+            if case .schedule(let numbers) = $0.numbers { numbers.falseAlarmEvents } else { 0 }
           }
         }
         func streams(_ names: Range<Int>) async throws {
@@ -212,7 +212,7 @@ extension IntegrationTests {
         #expect(job.jobID == again.jobID && !job.isFolded && again.isFolded)
         let decisions = try await repository.decisions()
         #expect(decisions.map(\.reason) == ["operator", "operator"])
-        #expect(decisions.first?.numbers["note"] == "please")
+        #expect(decisions.first?.numbers == .operator(events: 5, note: "please"))
         #expect(
           try await client.number("SELECT last_train_ordinal FROM stream_training") == 5)
       }

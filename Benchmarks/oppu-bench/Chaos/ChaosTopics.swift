@@ -138,9 +138,16 @@ struct ChaosTopics: Sendable {
         await ledger.find("offsets reset: \(output)")
         return
       }
-      let isFollowed = try await wait(.seconds(60), until: areEventsRead)
+      // Taken up soon; reading all of it again takes as long as it takes.
+      let isFollowed = try await wait(.seconds(60)) {
+        try await servers.database.query(
+          "SELECT 1 FROM ingest_partitions WHERE released AND gap IS NULL"
+        ).isEmpty
+      }
       if !isFollowed {
         await ledger.find("idle workers did not follow `offsets reset` within 60 s")
+      } else if try await !wait(.seconds(300), until: areEventsRead) {
+        await ledger.find("after `offsets reset` the events were not read again within 300 s")
       }
     }
   }

@@ -90,7 +90,8 @@ struct JobTraining: Sendable {
             seconds: (ContinuousClock.now - begin) / .seconds(1),
             lossFirstEpoch: result.report.lossFirstEpoch,
             lossLastEpoch: result.report.lossLastEpoch, seed: input.seed,
-            retrievesFrom: method.examples.retrieveOnlyAfterShift ? input.changeOrdinal : nil)), gate: gate,
+            retrievesFrom: method.examples.retrieveOnlyAfterShift ? input.changeOrdinal : nil)),
+        gate: gate,
         profile: profile))
   }
 }
