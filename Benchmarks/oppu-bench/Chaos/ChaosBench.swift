@@ -74,15 +74,19 @@ struct ChaosBench: AsyncParsableCommand {
   func run() async throws {
     OutsideServers.untried.map(BenchDatabase.say)
     let root = URL(fileURLWithPath: project).absoluteURL
+    let program = worker ?? root.appendingPathComponent(".build/release/oppu-worker").path
+    let modelFile = URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path
+    for file in [program, modelFile] where !FileManager.default.fileExists(atPath: file) {
+      throw PeerError(description: "there is no \(file); scripts/setup and a build come first")
+    }
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("oppu-chaos-\(UUID().uuidString.prefix(8))")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let stage = try await ChaosStage(
       folder: folder,
-      worker: worker ?? root.appendingPathComponent(".build/release/oppu-worker").path,
-      count: workers,
+      worker: program, count: workers,
       broker: OutsideServers.kafka ?? root.appendingPathComponent(".oppu/bin/noida-db"),
-      brokers: brokers, model: URL(fileURLWithPath: model, relativeTo: root).absoluteURL.path,
+      brokers: brokers, model: modelFile,
       settings: Self.settings)
     let result: Result<Void, any Error>
     do { result = .success(try await trial(stage)) } catch { result = .failure(error) }
