@@ -79,7 +79,7 @@ extension IntegrationTests {
       #expect(names([.train]) == ["upkeep of the queue"])
       #expect(
         names([.schedule])
-          == ["retention of adapters", "retention of records", "upkeep of the queue"])
+          == ["retention of adapters", "retention of records"])
       #expect(
         names(Set(Role.allCases)) == everyName)
     }

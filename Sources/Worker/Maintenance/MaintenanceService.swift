@@ -39,10 +39,14 @@ extension MaintenanceTask {
   /// - Returns: nil where another one is.
   /// - Throws: `PostgresError`.
   mutating func stepIfFree(_ client: PostgresClient) async throws -> MaintenanceStep? {
-    try await client.withTransaction { connection in
+    // What a step remembers holds only once it is committed.
+    var next = self
+    let step: MaintenanceStep? = try await client.withTransaction { connection in
       guard try await Self.lock.isTaken(inTransaction: connection) else { return nil }
-      return try await step(on: connection)
+      return try await next.step(on: connection)
     }
+    self = next
+    return step
   }
 }
 

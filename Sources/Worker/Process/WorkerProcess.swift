@@ -224,7 +224,8 @@ extension WorkerConfiguration {
       tasks.append(AdapterRetention(policy: schedule.retention))
       tasks.append(RecordRetention(policy: schedule.retention))
     }
-    if roles.contains(.schedule) || roles.contains(.train) {
+    // By the trainers' own limit of attempts.
+    if roles.contains(.train) {
       tasks.append(QueueUpkeep(maximumAttempts: train.maximumAttempts))
     }
     return tasks
